@@ -1,0 +1,132 @@
+"""Decoding and resizing of pictures: one way for the gate, the loader and the endpoint.
+
+A picture is a uint8 array of shape (height, width, 3) in RGB. Orientation tags (EXIF) are ignored,
+since boxes refer to the pixels as they are stored.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Image = npt.NDArray[np.uint8]
+
+MAX_PIXELS = 2**27
+"""More pixels than this (400 MB decoded) are refused before any memory is taken for them."""
+
+_READ_FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+_JPEG_START = b"\xff\xd8"
+_JPEG_END = b"\xff\xd9"
+_JPEG_SCAN = 0xDA
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_JPEG_WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD8)})
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+
+
+class ImageError(ValueError):
+    """Bytes that are not a picture we can use; the message names the picture and what is wrong."""
+
+
+def decode(data: bytes, name: str = "the image") -> Image:
+    """Decode an encoded picture to uint8 RGB (height, width, 3), whatever it was stored as.
+
+    Grey, palette, CMYK and 16-bit pictures become 8-bit RGB, an alpha channel is left out, of an
+    animation the first picture counts. `name` is what an error calls the picture.
+
+    Raises ImageError when the bytes are empty, no picture, cut short, or declare over MAX_PIXELS.
+    """
+    if not data:
+        raise ImageError(f"{name} is empty (0 bytes)")
+    size = _declared_size(data)
+    if size is not None and size[0] * size[1] > MAX_PIXELS:
+        raise ImageError(
+            f"{name} has too many pixels: {size[0]} x {size[1]}, at most {MAX_PIXELS} are read; "
+            "make it smaller"
+        )
+    if is_truncated_jpeg(data):
+        raise ImageError(f"{name} is a JPEG that was cut short: its end marker is missing")
+    try:
+        image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), _READ_FLAGS)
+    except cv2.error as error:
+        raise ImageError(f"{name} cannot be decoded: {error.err or error}") from error
+    if image is None:
+        raise ImageError(f"{name} {_what_is_wrong(data)}")
+    return image.astype(np.uint8, copy=False)
+
+
+def resize_square(image: Image, side: int) -> Image:
+    """Force a picture (h, w, c) to (side, side, c), bilinear; the aspect ratio is not kept."""
+    if image.shape[:2] == (side, side):
+        return image
+    return cv2.resize(image, (side, side), interpolation=cv2.INTER_LINEAR).astype(
+        np.uint8, copy=False
+    )
+
+
+def is_truncated_jpeg(data: bytes) -> bool:
+    """Whether the bytes are a JPEG without the end marker; False for whatever is no JPEG.
+
+    The marker is looked for behind the start of the first scan, as a thumbnail in the header has
+    one of its own; what follows the marker does not matter (cameras append previews).
+    """
+    if not data.startswith(_JPEG_START):
+        return False
+    for marker, start, _ in _jpeg_segments(data):
+        if marker == _JPEG_SCAN:
+            return data.find(_JPEG_END, start) < 0
+    return True
+
+
+def _what_is_wrong(data: bytes) -> str:
+    for kind, is_kind in (
+        ("JPEG", data.startswith(_JPEG_START)),
+        ("PNG", data.startswith(_PNG_START)),
+        ("WebP", data[:4] == b"RIFF" and data[8:12] == b"WEBP"),
+        ("BMP", data.startswith(b"BM")),
+        ("GIF", data.startswith(b"GIF8")),
+        ("TIFF", data[:4] in (b"II*\0", b"MM\0*")),
+    ):
+        if is_kind:
+            return f"begins as a {kind} but cannot be decoded: it is damaged or was cut short"
+    return f"is not an image: it begins with {data[:8]!r}; send a JPEG or PNG"
+
+
+def _declared_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height by the header of a PNG or JPEG; None where the header does not tell.
+
+    Other formats are bounded by OpenCV's own limit of 2^30 pixels.
+    """
+    if data.startswith(_PNG_START) and len(data) >= 24:
+        width, height = struct.unpack_from(">II", data, 16)
+        return width, height
+    if data.startswith(_JPEG_START):
+        for marker, start, length in _jpeg_segments(data):
+            if marker in _JPEG_FRAMES and length >= 5:
+                height, width = struct.unpack_from(">HH", data, start + 1)
+                return width, height
+    return None
+
+
+def _jpeg_segments(data: bytes) -> list[tuple[int, int, int]]:
+    """(marker, offset, length) of the segments of a JPEG up to and with its first scan header."""
+    segments = []
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:  # a fill byte before the marker
+            at += 1
+            continue
+        if marker in _JPEG_WITHOUT_LENGTH:
+            at += 2
+            continue
+        (length,) = struct.unpack_from(">H", data, at + 2)
+        if length < 2 or at + 2 + length > len(data):
+            break
+        segments.append((marker, at + 4, length - 2))
+        if marker == _JPEG_SCAN:
+            break
+        at += 2 + length
+    return segments

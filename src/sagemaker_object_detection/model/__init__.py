@@ -1,0 +1,1 @@
+"""The detector: architectures, network, loss and targets, and the artefact it is saved as."""

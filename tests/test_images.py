@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from sagemaker_object_detection import images
+
+
+def _encode(extension: str, image: npt.NDArray[np.generic], *options: int) -> bytes:
+    ok, data = cv2.imencode(extension, image, options)
+    assert ok
+    return data.tobytes()
+
+
+@pytest.fixture(scope="module")
+def picture() -> npt.NDArray[np.uint8]:
+    """RGB (40, 60, 3): red left, blue right, with some noise."""
+    rng = np.random.default_rng(0)
+    rgb = np.zeros((40, 60, 3), np.uint8)
+    rgb[:, :30, 0] = 200
+    rgb[:, 30:, 2] = 200
+    return rgb + rng.integers(0, 30, rgb.shape, dtype=np.uint8)
+
+
+def _bgr(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    return np.ascontiguousarray(rgb[..., ::-1])
+
+
+def test_decode_is_rgb(picture: npt.NDArray[np.uint8]) -> None:
+    got = images.decode(_encode(".png", _bgr(picture)))
+    assert got.dtype == np.uint8
+    np.testing.assert_array_equal(got, picture)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("grey", "one channel becomes three"),
+        ("alpha", "the fourth channel is left out"),
+        ("16 bit", "the upper byte counts"),
+        ("palette", "indices are looked up"),
+        ("jpeg", "lossy, but near on average"),
+        ("grey jpeg", "one channel becomes three"),
+        ("webp", "not a format of the service, but the bytes decide"),
+    ],
+)
+def test_decode_any_kind(picture: npt.NDArray[np.uint8], kind: str, reason: str) -> None:
+    grey = picture[..., 0]
+    bgr = _bgr(picture)
+    three_grey = np.repeat(grey[..., None], 3, axis=2)
+    data, expected, tolerance = {
+        "grey": (_encode(".png", grey), three_grey, 0),
+        "alpha": (_encode(".png", np.dstack([bgr, grey])), picture, 0),
+        "16 bit": (_encode(".png", bgr.astype(np.uint16) * 257), picture, 0),
+        "palette": (_palette_png(), np.array([[[255, 0, 0], [0, 0, 255]]]), 0),
+        "jpeg": (_encode(".jpg", bgr, cv2.IMWRITE_JPEG_QUALITY, 100), picture, 12),
+        "grey jpeg": (_encode(".jpg", grey, cv2.IMWRITE_JPEG_QUALITY, 100), three_grey, 6),
+        "webp": (_encode(".webp", bgr, cv2.IMWRITE_WEBP_QUALITY, 101), picture, 0),
+    }[kind]
+    got = images.decode(data)
+    assert got.shape == expected.shape
+    assert np.abs(got.astype(int) - expected.astype(int)).mean() <= tolerance, reason
+
+
+def test_decode_ignores_the_orientation_tag(picture: npt.NDArray[np.uint8]) -> None:
+    plain = _encode(".jpg", _bgr(picture))
+    entry = struct.pack(">HHIHH", 0x0112, 3, 1, 6, 0)  # orientation 6: turn by 90 degrees
+    exif = b"Exif\0\0MM\0*" + struct.pack(">IH", 8, 1) + entry + b"\0\0\0\0"
+    turned = plain[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + plain[2:]
+    respected = cv2.imdecode(np.frombuffer(turned, np.uint8), cv2.IMREAD_COLOR)
+    assert respected.shape == (60, 40, 3)  # OpenCV would turn it: the tag is understood
+    np.testing.assert_array_equal(images.decode(turned), images.decode(plain))
+
+
+def _png(width: int, height: int, colour_type: int, rows: bytes, *chunks: bytes) -> bytes:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        checksum = zlib.crc32(kind + body)
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", checksum)
+
+    header = struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0)
+    extra = b"".join(chunk(c[:4], c[4:]) for c in chunks)
+    body = chunk(b"IDAT", zlib.compress(rows))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + body + chunk(b"IEND", b"")
+
+
+def _palette_png() -> bytes:
+    return _png(2, 1, 3, b"\0\0\1", b"PLTE\xff\0\0\0\0\xff")
+
+
+def _jpeg_declaring(width: int, height: int, data: bytes) -> bytes:
+    at = data.index(b"\xff\xc0")
+    return data[: at + 5] + struct.pack(">HH", height, width) + data[at + 9 :]
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "reason"),
+    [
+        ("empty", r"photo.jpg is empty \(0 bytes\)", "nothing to decode"),
+        ("text", r"photo.jpg is not an image: it begins with b'hello wo'", "no magic bytes"),
+        ("cut jpeg", "photo.jpg is a JPEG that was cut short", "half the picture would be grey"),
+        ("jpeg header", "cut short", "nothing behind the start marker"),
+        ("cut png", "begins as a PNG but cannot be decoded", "libpng stops at the end"),
+        ("huge png", "too many pixels: 60000 x 60000", "a bomb of a few bytes"),
+        ("huge jpeg", "too many pixels: 65000 x 64000", "a bomb of a few bytes"),
+    ],
+)
+def test_decode_refuses(
+    picture: npt.NDArray[np.uint8], kind: str, message: str, reason: str
+) -> None:
+    jpeg = _encode(".jpg", _bgr(picture))
+    png = _encode(".png", _bgr(picture))
+    data = {
+        "empty": b"",
+        "text": b"hello world",
+        "cut jpeg": jpeg[: len(jpeg) * 9 // 10],
+        "jpeg header": jpeg[:2],
+        "cut png": png[: len(png) // 2],
+        "huge png": _png(60000, 60000, 2, b""),
+        "huge jpeg": _jpeg_declaring(65000, 64000, jpeg),
+    }[kind]
+    with pytest.raises(images.ImageError, match=message):
+        images.decode(data, "photo.jpg")
+
+
+def test_truncation_is_not_hidden_by_a_thumbnail(picture: npt.NDArray[np.uint8]) -> None:
+    jpeg = _encode(".jpg", _bgr(picture))
+    thumbnail = b"Exif\0\0" + jpeg  # with an end marker of its own
+    head = jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 2) + thumbnail
+    whole = head + jpeg[2:]
+    assert not images.is_truncated_jpeg(whole)
+    assert images.is_truncated_jpeg(whole[:-20])
+
+
+def test_bytes_behind_the_end_do_not_matter(picture: npt.NDArray[np.uint8]) -> None:
+    jpeg = _encode(".jpg", _bgr(picture))
+    assert not images.is_truncated_jpeg(jpeg + b"\0" * 100)
+    np.testing.assert_array_equal(images.decode(jpeg + b"\0" * 100), images.decode(jpeg))
+    assert not images.is_truncated_jpeg(b"\x89PNG")
+
+
+def test_progressive_jpeg(picture: npt.NDArray[np.uint8]) -> None:
+    jpeg = _encode(".jpg", _bgr(picture), cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+    assert images.decode(jpeg).shape == picture.shape
+    with pytest.raises(images.ImageError, match="cut short"):
+        images.decode(jpeg[:-30])
+
+
+def test_resize_square(picture: npt.NDArray[np.uint8]) -> None:
+    got = images.resize_square(picture, 20)
+    assert got.shape == (20, 20, 3)
+    assert got.dtype == np.uint8
+    assert got[10, 2, 0] > 150 > got[10, 2, 2]
+    assert got[10, 18, 2] > 150 > got[10, 18, 0]
+    square = np.zeros((8, 8, 3), np.uint8)
+    assert images.resize_square(square, 8) is square
