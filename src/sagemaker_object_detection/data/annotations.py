@@ -1,0 +1,162 @@
+"""The JSON that annotates one image, in the form the SageMaker service documents.
+
+``{"file", "image_size": [{"width", "height", "depth"}], "annotations": [{"class_id", "left", "top",
+"width", "height"}], "categories": [{"class_id", "name"}]}``, in pixels from the top left corner.
+Files in the wild have keys in any order, class ids and numbers as strings, further keys, and
+categories that do not match the annotations: all that is accepted.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+
+from sagemaker_object_detection.platform.errors import ClientError
+
+_SHOWN_FAULTS = 5
+_CURES = {
+    "annotations": 'an image without objects needs "annotations": []',
+    "image_size": '"image_size" is a list of one: [{"width": 500, "height": 400, "depth": 3}]',
+    "class_id": "class ids are whole numbers from 0",
+}
+_OBJECT_FORM = (
+    'an object is {"class_id": 0, "left": 111, "top": 134, "width": 61, "height": 128}, in pixels'
+)
+
+
+class AnnotationError(ClientError):
+    """An annotation file that cannot be read; names file, line and column or field, and the cure."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Annotation:
+    """What one annotation file says.
+
+    ``size``: declared (width, height); ``boxes_px``: (n, 4) float32 corners xyxy, as declared (they
+    may overhang or have no area); ``class_ids``: (n,) int64; ``categories``: class id -> name, may
+    be empty or incomplete; ``file``: path of the image inside its channel, if the file tells it.
+    """
+
+    size: tuple[int, int]
+    boxes_px: npt.NDArray[np.float32]
+    class_ids: npt.NDArray[np.int64]
+    categories: dict[int, str]
+    file: str | None
+
+
+def _no_bool(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("true and false are not numbers")
+    return value
+
+
+_Pixels = Annotated[float, BeforeValidator(_no_bool), Field(ge=-1e7, le=1e7, allow_inf_nan=False)]
+_Side = Annotated[int, BeforeValidator(_no_bool), Field(gt=0, le=10**6)]
+_ClassId = Annotated[int, BeforeValidator(_no_bool), Field(ge=-(2**31), lt=2**31)]
+
+
+class _Object(BaseModel):
+    class_id: _ClassId
+    left: _Pixels
+    top: _Pixels
+    width: _Pixels
+    height: _Pixels
+
+
+class _Size(BaseModel):
+    width: _Side
+    height: _Side
+
+
+class _Document(BaseModel):
+    file: str | None = None
+    image_size: Annotated[list[_Size], Field(min_length=1, max_length=1)]
+    annotations: list[_Object]
+    categories: Any = None
+
+
+def parse(text: bytes | str, name: str) -> Annotation:
+    """Read one annotation; `name` is what errors call the file.
+
+    Raises AnnotationError, which lists the faults of the file together.
+    """
+    content = _load(text, name)
+    if not isinstance(content, dict):
+        raise AnnotationError(
+            f"{name}: holds a JSON {type(content).__name__}, not an object with the annotations of "
+            "one image. Write one file per image."
+        )
+    try:
+        document = _Document.model_validate(content)
+    except ValidationError as error:
+        raise AnnotationError(_faults(error, name)) from None
+    objects = document.annotations
+    boxes = np.array(
+        [(o.left, o.top, o.left + o.width, o.top + o.height) for o in objects], np.float32
+    ).reshape(-1, 4)
+    class_ids = np.array([o.class_id for o in objects], np.int64)
+    size = document.image_size[0]
+    return Annotation(
+        (size.width, size.height), boxes, class_ids, _names(document.categories), document.file
+    )
+
+
+def _load(text: bytes | str, name: str) -> object:
+    try:
+        if isinstance(text, bytes):
+            text = text.decode("utf-8-sig")
+        return json.loads(text)
+    except UnicodeDecodeError as error:
+        raise AnnotationError(
+            f"{name}: byte {error.start} is not UTF-8 text. Save the file as UTF-8 JSON."
+        ) from None
+    except json.JSONDecodeError as error:
+        raise AnnotationError(
+            f"{name}, line {error.lineno}, column {error.colno}: not valid JSON ({error.msg}). "
+            "Mend the file at that place or write it again."
+        ) from None
+    except RecursionError:
+        raise AnnotationError(
+            f"{name}: lists or objects nested too deeply to be an annotation. Write the file again."
+        ) from None
+
+
+def _names(categories: object) -> dict[int, str]:
+    """Class names from a list that nothing else relies on: entries that make no sense are left out.
+
+    The first name of a class id counts.
+    """
+    names: dict[int, str] = {}
+    for entry in categories if isinstance(categories, list) else ():
+        if not isinstance(entry, dict):
+            continue
+        class_id, label = entry.get("class_id"), entry.get("name")
+        if isinstance(class_id, str) and class_id.strip().isdecimal():
+            class_id = int(class_id)
+        if isinstance(class_id, int) and not isinstance(class_id, bool) and isinstance(label, str):
+            names.setdefault(class_id, label)
+    return names
+
+
+def _faults(error: ValidationError, name: str) -> str:
+    faults = error.errors(include_url=False)
+    texts = []
+    cures = []
+    for fault in faults[:_SHOWN_FAULTS]:
+        place = "".join(
+            f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"]
+        )
+        given = (
+            "missing" if fault["type"] == "missing" else f"{fault['input']!r:.60} ({fault['msg']})"
+        )
+        texts.append(f"{place.lstrip('.')} is {given}")
+        last = next((part for part in reversed(fault["loc"]) if isinstance(part, str)), "")
+        cure = _OBJECT_FORM if "annotations" in fault["loc"][:-1] else ""
+        cures.append(_CURES.get(last, cure))
+    if len(faults) > _SHOWN_FAULTS:
+        texts.append(f"further faults: {len(faults) - _SHOWN_FAULTS}")
+    cure = "; ".join(dict.fromkeys(cure for cure in cures if cure)) or _OBJECT_FORM
+    return f"{name}: {'; '.join(texts)}. Mend the file: {cure}."

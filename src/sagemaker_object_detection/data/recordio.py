@@ -1,0 +1,313 @@
+"""MXNet's RecordIO files of detection data, read and written without MXNet.
+
+On disk a record is one frame or several: ``uint32 magic, uint32 cflag << 29 | length, data, padding
+to 4 bytes``. A payload that holds the magic number at a multiple of 4 is split there, the magic left
+out: its frames have cflag 1 (first), 2 (middle) and 3 (last), all other records are one frame with
+cflag 0. The payload is ``uint32 flag, float32 label, uint64 id, uint64 id2``, then `flag` float32
+labels, then an encoded image (dmlc-core ``src/recordio.cc``, MXNet ``src/io/image_recordio.h``).
+"""
+
+import os
+import struct
+from array import array
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, NoReturn, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from sagemaker_object_detection.platform.errors import ClientError
+
+MAGIC = 0xCED7230A
+_MAGIC_BYTES = struct.pack("<I", MAGIC)
+_FRAME = struct.Struct("<II")
+_IMAGE_HEADER = struct.Struct("<IfQQ")
+_LENGTH_BITS = 29
+_LENGTH_MASK = (1 << _LENGTH_BITS) - 1
+_WHOLE, _FIRST, _MIDDLE, _LAST = range(4)
+
+_COPY_AGAIN = "Copy or write the file again: it is damaged or was cut off."
+_PACK_AGAIN = (
+    "Pack it as detection data: im2rec.py --pack-label, with list lines of "
+    "'index 2 5 class_id xmin ymin xmax ymax ... path' (corners in 0..1)."
+)
+
+
+class RecordIOError(ClientError):
+    """A RecordIO file, or one record of it, is not what training can read.
+
+    The text names file, record, byte offset, the value found and the cure.
+    """
+
+    def __init__(self, where: str, what: str, cure: str) -> None:
+        super().__init__(f"{where}: {what}. {cure}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecordIndex:
+    """Where the records of one file are.
+
+    ``offsets`` (n,) int64: first byte of the record's first frame; ``lengths`` (n,) int64: its bytes
+    on disk, with the headers and padding of all its frames.
+    """
+
+    path: Path
+    offsets: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def name(self, record: int) -> str:
+        """What to call a record in a message."""
+        return _where(self.path, record, int(self.offsets[record]))
+
+
+class PackedImage(NamedTuple):
+    """A record's payload: label vector (float32), the number im2rec gave it, encoded image."""
+
+    label: npt.NDArray[np.float32]
+    record_id: int
+    image: bytes
+
+
+class DetectionLabel(NamedTuple):
+    """Objects of one image: corners (n, 4) float32 in 0..1, class ids (n,) int64, flags (n,) bool."""
+
+    boxes: npt.NDArray[np.float32]
+    class_ids: npt.NDArray[np.int64]
+    difficult: npt.NDArray[np.bool_]
+
+
+def _where(path: Path, record: int, offset: int) -> str:
+    return f"{path}, record {record} (byte {offset})"
+
+
+def scan(path: Path) -> RecordIndex:
+    """Find all records of a file by their frame headers; the data between them is not read.
+
+    Raises RecordIOError for an empty file, a wrong magic number, a broken sequence of frames and a
+    file that ends inside a record; OSError as the system gives it.
+    """
+    offsets, lengths = array("q"), array("q")
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        size = os.fstat(descriptor).st_size
+        if size == 0:
+            raise RecordIOError(str(path), "the file is empty (0 bytes)", _COPY_AGAIN)
+        position = start = 0
+        while position < size:
+            if position + _FRAME.size > size:
+                _refuse_end(path, len(offsets), start, position + _FRAME.size, size)
+            magic, word = _FRAME.unpack(os.pread(descriptor, _FRAME.size, position))
+            if magic != MAGIC:
+                _refuse_magic(path, len(offsets), position, magic)
+            flag = word >> _LENGTH_BITS
+            _check_sequence(path, len(offsets), position, flag, inside=position != start)
+            position += _FRAME.size + _padded(word & _LENGTH_MASK)
+            if position > size:
+                _refuse_end(path, len(offsets), start, position, size)
+            if flag in (_WHOLE, _LAST):
+                offsets.append(start)
+                lengths.append(position - start)
+                start = position
+        if start != size:
+            _refuse_end(path, len(offsets), start, size + _FRAME.size, size)
+    finally:
+        os.close(descriptor)
+    return RecordIndex(path, np.array(offsets, np.int64), np.array(lengths, np.int64))
+
+
+def _padded(length: int) -> int:
+    return (length + 3) & ~3
+
+
+def _refuse_end(path: Path, record: int, start: int, needed: int, size: int) -> NoReturn:
+    what = f"the file ends inside this record, at byte {size} of at least {needed}"
+    raise RecordIOError(_where(path, record, start), what, _COPY_AGAIN)
+
+
+def _refuse_magic(path: Path, record: int, offset: int, magic: int) -> NoReturn:
+    what = f"a record must begin with 0x{MAGIC:08x}, here is 0x{magic:08x}"
+    cure = _COPY_AGAIN if record else "Is it a RecordIO file (.rec, made by im2rec)?"
+    raise RecordIOError(_where(path, record, offset), what, cure)
+
+
+def _check_sequence(path: Path, record: int, offset: int, flag: int, inside: bool) -> None:
+    if flag not in ((_MIDDLE, _LAST) if inside else (_WHOLE, _FIRST)):
+        place = "inside a split record" if inside else "at the beginning of a record"
+        what = f"a frame of kind {flag} {place}"
+        raise RecordIOError(_where(path, record, offset), what, _COPY_AGAIN)
+
+
+def read(descriptor: int, index: RecordIndex, record: int) -> bytes:
+    """Payload of one record, from a file descriptor of the scanned file; any thread may call it.
+
+    Raises RecordIOError when the file has changed since it was scanned.
+    """
+    offset, length = int(index.offsets[record]), int(index.lengths[record])
+    data = os.pread(descriptor, length, offset)
+    changed = "Do not change the file while it is being read."
+    if len(data) != length:
+        what = f"{length} bytes were here when the file was scanned, now {len(data)}"
+        raise RecordIOError(index.name(record), what, changed)
+    parts: list[bytes] = []
+    position = 0
+    while position < length:
+        magic, word = _FRAME.unpack_from(data, position)
+        position += _FRAME.size
+        size = word & _LENGTH_MASK
+        if magic != MAGIC or position + _padded(size) > length:
+            what = f"the frame at byte {offset + position - _FRAME.size} is no longer what it was"
+            raise RecordIOError(index.name(record), what, changed)
+        parts.append(data[position : position + size])
+        position += _padded(size)
+    return _MAGIC_BYTES.join(parts)
+
+
+def unpack(payload: bytes, name: str) -> PackedImage:
+    """Take a payload apart; `name` (RecordIndex.name) is what errors call it.
+
+    Raises RecordIOError for a payload too short for what it declares, for the scalar label of
+    classification data and for a record without an image.
+    """
+    if len(payload) < _IMAGE_HEADER.size:
+        what = f"{len(payload)} bytes are too few for the header of an image record (24)"
+        raise RecordIOError(name, what, _PACK_AGAIN)
+    count, scalar, record_id, _ = _IMAGE_HEADER.unpack_from(payload)
+    if count == 0:
+        what = f"one number ({scalar:g}) as label: this is classification data, it has no boxes"
+        raise RecordIOError(name, what, _PACK_AGAIN)
+    end = _IMAGE_HEADER.size + 4 * count
+    if end > len(payload):
+        what = f"{count} label numbers are declared, the {len(payload)} bytes cannot hold them"
+        raise RecordIOError(name, what, _PACK_AGAIN)
+    if end == len(payload):
+        raise RecordIOError(name, "a label, but no image bytes", _PACK_AGAIN)
+    label = np.frombuffer(payload, "<f4", count, _IMAGE_HEADER.size).astype(np.float32)
+    return PackedImage(label, record_id, payload[end:])
+
+
+def pack(label: npt.ArrayLike, record_id: int, image: bytes) -> bytes:
+    """Payload of a record with a label vector (see `pack_label`) and an encoded image."""
+    vector = np.asarray(label, "<f4").ravel()
+    header = _IMAGE_HEADER.pack(vector.size, 0.0, record_id, 0)
+    return header + vector.tobytes() + image
+
+
+def parse_label(label: npt.NDArray[np.float32], name: str) -> DetectionLabel:
+    """Read ``[header_width, object_width, extra..., objects...]``.
+
+    An object is ``class_id, xmin, ymin, xmax, ymax``, then ``difficult`` if object_width is 6 or
+    more; further numbers are ignored. Rows of class -1 without area are padding (MXNet's iterators
+    need one for an image without objects) and left out. Raises RecordIOError for widths that make
+    no sense, numbers that are not finite and class ids that are not whole.
+    """
+    if label.size < 2:
+        what = f"the label has {label.size} numbers, a detection label begins with two widths"
+        raise RecordIOError(name, what, _PACK_AGAIN)
+    header_width = _width(label, 0, "header_width", 2, name)
+    object_width = _width(label, 1, "object_width", 5, name)
+    body = label.size - header_width
+    if body < 0 or body % object_width:
+        what = (
+            f"a label of {label.size} numbers cannot be a header of {header_width} "
+            f"and objects of {object_width} each"
+        )
+        raise RecordIOError(name, what, _PACK_AGAIN)
+    rows = label[header_width:].reshape(-1, object_width)
+    difficult = rows[:, 5] != 0 if object_width > 5 else np.zeros(len(rows), np.bool_)
+    bad = ~np.isfinite(rows[:, :5]).all(axis=1) | (rows[:, 0] != np.round(rows[:, 0]))
+    if bad.any():
+        row = int(np.argmax(bad))
+        values = ", ".join(f"{value:g}" for value in rows[row, :5])
+        what = f"object {row} is [{values}], not a whole class_id and four corners"
+        raise RecordIOError(name, what, _PACK_AGAIN)
+    empty = (rows[:, 3] <= rows[:, 1]) | (rows[:, 4] <= rows[:, 2])
+    kept = ~((rows[:, 0] == -1) & empty)
+    return DetectionLabel(
+        np.ascontiguousarray(rows[kept, 1:5]), rows[kept, 0].astype(np.int64), difficult[kept]
+    )
+
+
+def _width(label: npt.NDArray[np.float32], position: int, what: str, least: int, name: str) -> int:
+    value = float(label[position])
+    if not value.is_integer() or not least <= value <= 1000:
+        shown = ", ".join(f"{number:g}" for number in label[:7])
+        text = f"{what} is {value:g}, it must be a whole number from {least}; the label: [{shown}]"
+        raise RecordIOError(name, text, _PACK_AGAIN)
+    return int(value)
+
+
+def pack_label(
+    boxes: npt.ArrayLike, class_ids: npt.ArrayLike, difficult: npt.ArrayLike | None = None
+) -> npt.NDArray[np.float32]:
+    """Label vector of boxes (n, 4) in 0..1; object_width 6 when `difficult` flags are given."""
+    columns = [np.asarray(class_ids).reshape(-1, 1), np.asarray(boxes).reshape(-1, 4)]
+    if difficult is not None:
+        columns.append(np.asarray(difficult).reshape(-1, 1))
+    rows = np.hstack(columns).astype(np.float32)
+    return np.concatenate([np.array([2, rows.shape[1]], np.float32), rows.ravel()])
+
+
+class RecordIOWriter:
+    """Write a .rec file and, beside it, the .idx file (lines of ``key tab offset``) it goes with.
+
+    A context manager; keys count from 0. Existing files are replaced.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._data = path.open("wb")
+        try:
+            self._index = path.with_suffix(".idx").open("w", encoding="ascii", newline="\n")
+        except OSError:
+            self._data.close()
+            raise
+        self._count = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._data.close()
+        self._index.close()
+
+    def write(self, payload: bytes) -> None:
+        """Append one record; ValueError when the payload is 2^29 bytes or more."""
+        if len(payload) > _LENGTH_MASK:
+            raise ValueError(f"a record must be under {_LENGTH_MASK + 1} bytes, got {len(payload)}")
+        self._index.write(f"{self._count}\t{self._data.tell()}\n")
+        parts = _split_at_magic(payload)
+        for number, part in enumerate(parts):
+            if len(parts) == 1:
+                flag = _WHOLE
+            elif number == 0:
+                flag = _FIRST
+            else:
+                flag = _LAST if number == len(parts) - 1 else _MIDDLE
+            self._data.write(_FRAME.pack(MAGIC, flag << _LENGTH_BITS | len(part)) + part)
+            self._data.write(bytes(_padded(len(part)) - len(part)))
+        self._count += 1
+
+
+def _split_at_magic(payload: bytes) -> list[bytes]:
+    """The parts between magic numbers that stand at multiples of 4."""
+    parts: list[bytes] = []
+    start = 0
+    found = payload.find(_MAGIC_BYTES)
+    while found >= 0:
+        if found % 4 == 0:
+            parts.append(payload[start:found])
+            start = found + 4
+            found = payload.find(_MAGIC_BYTES, start)
+        else:
+            found = payload.find(_MAGIC_BYTES, found + 1)
+    parts.append(payload[start:])
+    return parts
