@@ -49,8 +49,8 @@ class RecordIOError(ClientError):
 class RecordIndex:
     """Where the records of one file are.
 
-    ``offsets`` (n,) int64: first byte of the record's first frame; ``lengths`` (n,) int64: its bytes
-    on disk, with the headers and padding of all its frames.
+    ``offsets`` (n,) int64: first byte of the record's first frame; ``lengths`` (n,) int64: bytes on
+    disk, with the headers and padding of all its frames.
     """
 
     path: Path
@@ -74,7 +74,7 @@ class PackedImage(NamedTuple):
 
 
 class DetectionLabel(NamedTuple):
-    """Objects of one image: corners (n, 4) float32 in 0..1, class ids (n,) int64, flags (n,) bool."""
+    """Objects of one image: corners (n, 4) float32 in 0..1, ids (n,) int64, flags (n,) bool."""
 
     boxes: npt.NDArray[np.float32]
     class_ids: npt.NDArray[np.int64]
