@@ -1,0 +1,3 @@
+"""Object detection for Amazon SageMaker: SSD under MXNet, as a container and on a laptop."""
+
+__version__ = "0.1.0"

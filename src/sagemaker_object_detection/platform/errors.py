@@ -1,0 +1,176 @@
+"""The three kinds of failure of a job, and the one place of a process where they are caught.
+
+SageMaker reads two things when a container ends: the exit code (0 is success, anything else a
+failure) and the first 1024 characters of `/opt/ml/output/failure`, which it shows as the reason.
+"""
+
+import errno
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+log = logging.getLogger(__name__)
+
+FAILURE_LIMIT = 1024
+"""Characters of the failure file that SageMaker shows."""
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it: 128 + SIGINT."""
+
+
+class JobError(Exception):
+    """A failure whose text is meant for the user: one or more faults, each with its cure.
+
+    Every argument is one fault, a sentence or two that names the file, the record, the value and
+    the way to mend it. Several faults are numbered, one a line, so that the first line alone is
+    useful already.
+    """
+
+    exit_code: ClassVar[int] = 1
+    label: ClassVar[str] = "AlgorithmError"
+
+    def __init__(self, *faults: str) -> None:
+        if not faults:
+            raise ValueError(f"{type(self).__name__} needs at least one fault")
+        super().__init__(*faults)
+        self.faults: tuple[str, ...] = faults
+
+    def __str__(self) -> str:
+        if len(self.faults) == 1:
+            return self.faults[0]
+        count = len(self.faults)
+        return "\n".join(f"[{i}/{count}] {fault}" for i, fault in enumerate(self.faults, 1))
+
+
+class ClientError(JobError):
+    """The user can mend it: a hyperparameter, a channel, the data."""
+
+    exit_code = 2
+    label = "ClientError"
+
+
+class AlgorithmError(JobError):
+    """A fault of this program."""
+
+    exit_code = 1
+    label = "AlgorithmError"
+
+
+class PlatformError(JobError):
+    """A fault of the machine or the service around us: disk, permissions, network."""
+
+    exit_code = 3
+    label = "PlatformError"
+
+
+_DISK_FULL = "Free some space there, or ask for a larger volume (VolumeSizeInGB)."
+_FORBIDDEN = (
+    "Check the owner and the mode of that path, and the user that the container runs as; "
+    "/opt/ml/model, /opt/ml/output and /opt/ml/checkpoints must be writable."
+)
+_CURES: dict[int, tuple[str, str]] = {
+    errno.ENOSPC: ("No space left on the device", _DISK_FULL),
+    errno.EDQUOT: ("The disk quota is used up", _DISK_FULL),
+    errno.EACCES: ("Permission denied", _FORBIDDEN),
+    errno.EPERM: ("Operation not permitted", _FORBIDDEN),
+    errno.EROFS: (
+        "The file system is read-only",
+        "Mount it writable; only the input channels and the model of an endpoint may be read-only.",
+    ),
+    errno.EIO: (
+        "Input/output error",
+        "The disk or the network file system failed: start the job again, on another instance if "
+        "it repeats.",
+    ),
+}
+_OUT_OF_MEMORY = (
+    "Out of memory. Use a smaller mini_batch_size or image_shape, or an instance with more memory."
+)
+
+
+def as_job_error(error: BaseException) -> JobError:
+    """Give any exception the kind of failure it is; a JobError is returned as it is.
+
+    Operating-system errors that speak of disk, permission or hardware are the platform's, lack of
+    memory is the user's (a smaller batch mends it), everything else is ours.
+    """
+    if isinstance(error, JobError):
+        return error
+    if isinstance(error, MemoryError):
+        return ClientError(_OUT_OF_MEMORY)
+    if isinstance(error, OSError):
+        if error.errno == errno.ENOMEM:
+            return ClientError(_OUT_OF_MEMORY)
+        if error.errno in _CURES:
+            what, cure = _CURES[error.errno]
+            return PlatformError(f"{what}{_place(error)}. {cure}")
+    text = str(error).strip()
+    name = type(error).__name__
+    return AlgorithmError(
+        f"{name}: {text or 'no further text'}. This is a fault of the program; please report it "
+        "with the traceback in the log."
+    )
+
+
+def _place(error: OSError) -> str:
+    names = [os.fsdecode(n) for n in (error.filename, error.filename2) if _is_path(n)]
+    return ": " + " -> ".join(f"'{name}'" for name in names) if names else ""
+
+
+def _is_path(name: object) -> bool:
+    return isinstance(name, str | bytes | os.PathLike)
+
+
+@contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Give an OSError that leaves the block without a file name the name `path`.
+
+    `write` on a full disk raises an error that names no file; this says which one it was.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = os.fspath(path)
+        raise
+
+
+def failure_text(error: JobError) -> str:
+    """The text of the failure file: label, then the faults, cut to what SageMaker shows."""
+    text = f"{error.label}: {error}"
+    if len(text) <= FAILURE_LIMIT:
+        return text
+    more = " ... (the log has the rest)"
+    return text[: FAILURE_LIMIT - len(more)] + more
+
+
+def run_guarded(main: Callable[[], None], failure_file: Path) -> int:
+    """Run a process's main function behind its one error boundary; return the exit code.
+
+    On a failure the whole text goes to the log, with a traceback when the fault is ours, and what
+    SageMaker shows goes to `failure_file`. A failure file that cannot be written is logged and
+    changes nothing else. SystemExit passes through; Ctrl-C gives 130 and no failure file.
+    """
+    try:
+        main()
+    except KeyboardInterrupt:
+        log.warning("Interrupted.")
+        return INTERRUPTED
+    except Exception as error:
+        failure = as_job_error(error)
+        traceback = error if isinstance(failure, AlgorithmError) else None
+        log.error("%s: %s", failure.label, failure, exc_info=traceback)
+        _write_failure(failure_file, failure_text(failure))
+        return failure.exit_code
+    return 0
+
+
+def _write_failure(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        log.error("The failure file could not be written: %s", error)

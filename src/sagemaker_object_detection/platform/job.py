@@ -1,0 +1,154 @@
+"""One training job, read from the configuration files and checked as a whole."""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sagemaker_object_detection.platform import channels as channels_module
+from sagemaker_object_detection.platform import hyperparameters as hyperparameters_module
+from sagemaker_object_detection.platform.channels import Channel, Form
+from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection.platform.hyperparameters import Hyperparameters
+from sagemaker_object_detection.platform.paths import Paths
+
+log = logging.getLogger(__name__)
+
+DEFAULT_HOST = "algo-1"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a training process has to do and where; everything in it has been checked."""
+
+    paths: Paths
+    hyperparameters: Hyperparameters
+    channels: Mapping[str, Channel]
+    form: Form
+    hosts: tuple[str, ...]
+    current_host: str
+    network_interface_name: str
+
+
+def load_job(environ: Mapping[str, str]) -> Job:
+    """Read the tree that `SAGEMAKER_BASE_DIR` names and check it.
+
+    Raises ClientError with the faults of all files together. Without inputdataconfig.json the
+    sub-folders of input/data are the channels, without resourceconfig.json there is one host: so a
+    job can be run on a laptop from hyperparameters.json and data alone.
+    """
+    paths = Paths.from_environment(environ)
+    faults: list[str] = []
+    hyperparameters = _hyperparameters(paths, faults)
+    channels = _channels(paths, faults)
+    hosts = _hosts(paths, faults)
+    form: Form | None = None
+    if channels is not None:
+        try:
+            form = channels_module.input_form(channels)
+        except ClientError as error:
+            faults.extend(error.faults)
+    if faults or hyperparameters is None or channels is None or hosts is None or form is None:
+        raise ClientError(*faults)
+    return Job(paths, hyperparameters, channels, form, *hosts)
+
+
+def _hyperparameters(paths: Paths, faults: list[str]) -> Hyperparameters | None:
+    file = paths.hyperparameters_file
+    if not file.exists():
+        faults.append(
+            f"{file} is missing. It must hold the hyperparameters as a JSON object, at least "
+            "num_classes and num_training_samples."
+        )
+        return None
+    raw = read_object(file, faults)
+    if raw is None:
+        return None
+    try:
+        return hyperparameters_module.parse(raw)
+    except ClientError as error:
+        faults.extend(error.faults)
+        return None
+
+
+def _channels(paths: Paths, faults: list[str]) -> dict[str, Channel] | None:
+    file = paths.input_data_config_file
+    if file.exists():
+        config = read_object(file, faults)
+        if config is None:
+            return None
+    else:
+        config = channels_module.discover_channels(paths)
+        log.info(
+            "%s is missing: the sub-folders of %s are the channels (%s).",
+            file,
+            paths.data_dir,
+            ", ".join(config) or "there are none",
+        )
+    try:
+        return channels_module.parse_channels(config, paths)
+    except ClientError as error:
+        faults.extend(error.faults)
+        return None
+
+
+def _hosts(paths: Paths, faults: list[str]) -> tuple[tuple[str, ...], str, str] | None:
+    file = paths.resource_config_file
+    if not file.exists():
+        log.info("%s is missing: this is the only host, %s.", file, DEFAULT_HOST)
+        return (DEFAULT_HOST,), DEFAULT_HOST, "eth0"
+    raw = read_object(file, faults)
+    if raw is None:
+        return None
+    hosts = raw.get("hosts")
+    current = raw.get("current_host")
+    interface = raw.get("network_interface_name") or "eth0"
+    if not isinstance(hosts, list) or not hosts or not all(isinstance(h, str) for h in hosts):
+        faults.append(f'{file}: "hosts" is {hosts!r}; it must be a list of host names.')
+        return None
+    if not isinstance(current, str) or current not in hosts:
+        faults.append(f'{file}: "current_host" is {current!r}; it must be one of {hosts}.')
+        return None
+    if len(hosts) > 1:
+        faults.append(
+            f"Training on several hosts is not supported yet, and this job has {len(hosts)} "
+            f"({', '.join(hosts)}). Set the instance count to 1."
+        )
+        return None
+    return tuple(hosts), current, str(interface)
+
+
+def read_object(file: Path, faults: list[str]) -> dict[str, object] | None:
+    """Read a JSON object; add what is wrong with it to `faults` and return None if anything is."""
+    try:
+        value = json.loads(file.read_text(encoding="utf-8-sig"), object_pairs_hook=_unique)
+    except UnicodeDecodeError as error:
+        faults.append(f"{file} is not UTF-8 text (byte {error.start}). Save it as UTF-8.")
+    except json.JSONDecodeError as error:
+        faults.append(
+            f"{file} is not JSON: {error.msg}, line {error.lineno}, column {error.colno}. "
+            "Mend it there."
+        )
+    except _TwiceError as error:
+        faults.append(f"{file}: the name '{error}' is there twice. Leave one out.")
+    else:
+        if isinstance(value, dict):
+            return value
+        faults.append(
+            f"{file} holds a JSON {type(value).__name__}; it must hold an object {{...}}."
+        )
+    return None
+
+
+class _TwiceError(ValueError):
+    """A name occurs twice in a JSON object, which the parser would pass over."""
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    result: dict[str, object] = {}
+    for name, value in pairs:
+        if name in result:
+            raise _TwiceError(name)
+        result[name] = value
+    return result

@@ -1,0 +1,186 @@
+"""Kinds of hyperparameter values: what text is accepted, how it reads, how it is written.
+
+SageMaker hands every hyperparameter over as text, and every client spells it in its own way:
+"True" and "true", "16" and "16.0", "0.001" and "1e-3", with or without quotes. A kind reads all of
+these and raises ValueError, whose text says only what is wrong, when the value does not fit.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Protocol
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_TRUE = {"true", "1", "1.0", "yes", "on"}
+_FALSE = {"false", "0", "0.0", "no", "off"}
+
+
+class Kind(Protocol):
+    """One kind of value."""
+
+    @property
+    def description(self) -> str:
+        """What is accepted, to follow "must be"."""
+
+    def parse(self, text: str) -> object:
+        """Read a stripped, non-empty text. Raises ValueError."""
+
+    def write(self, value: object) -> str:
+        """The text that parse reads as this value again."""
+
+
+def _number(text: str) -> float:
+    if not _NUMBER.fullmatch(text):
+        raise ValueError("is not a number")
+    return float(text)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A whole number from `low` up to `high` (inclusive; None: no limit)."""
+
+    low: int
+    high: int | None = None
+
+    @property
+    def description(self) -> str:
+        if self.high is None:
+            return f"a whole number >= {self.low}"
+        return f"a whole number from {self.low} to {self.high}"
+
+    def parse(self, text: str) -> int:
+        number = _number(text)
+        if not number.is_integer():
+            raise ValueError("is not a whole number")
+        value = int(text) if text.lstrip("+-").isdigit() else int(number)
+        if value < self.low:
+            raise ValueError("is too small")
+        if self.high is not None and value > self.high:
+            raise ValueError("is too large")
+        return value
+
+    def write(self, value: object) -> str:
+        return str(value)
+
+
+@dataclass(frozen=True)
+class Real:
+    """A number between `low` and `high`; each end is part of the range or not."""
+
+    low: float
+    high: float
+    low_in: bool
+    high_in: bool
+
+    @property
+    def description(self) -> str:
+        lower = ">=" if self.low_in else ">"
+        upper = "<=" if self.high_in else "<"
+        return f"a number {lower} {self.low:g} and {upper} {self.high:g}"
+
+    def parse(self, text: str) -> float:
+        value = _number(text)
+        if value < self.low or (value == self.low and not self.low_in):
+            raise ValueError("is too small")
+        if value > self.high or (value == self.high and not self.high_in):
+            raise ValueError("is too large")
+        if value == 0 and math.copysign(1, value) < 0:
+            return 0.0
+        return value
+
+    def write(self, value: object) -> str:
+        return repr(value)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of a few words; upper and lower case are the same."""
+
+    values: tuple[str, ...]
+
+    @property
+    def description(self) -> str:
+        return "one of " + ", ".join(self.values)
+
+    def parse(self, text: str) -> str:
+        word = text.lower()
+        if word in self.values:
+            return word
+        near = get_close_matches(word, self.values, n=1)
+        raise ValueError("is not known" + (f" (did you mean '{near[0]}'?)" if near else ""))
+
+    def write(self, value: object) -> str:
+        return str(value)
+
+
+@dataclass(frozen=True)
+class Flag:
+    """Yes or no, written as `true` and `false` say."""
+
+    true: str = "True"
+    false: str = "False"
+
+    @property
+    def description(self) -> str:
+        return f"{self.true} or {self.false}"
+
+    def parse(self, text: str) -> bool:
+        word = text.lower()
+        if word not in _TRUE | _FALSE:
+            raise ValueError("is neither yes nor no")
+        return word in _TRUE
+
+    def write(self, value: object) -> str:
+        return "" if value is None else self.true if value else self.false
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """A list of epochs, each larger than the one before, separated by commas."""
+
+    @property
+    def description(self) -> str:
+        return "epochs >= 1 in ascending order, separated by commas, like 10, 20"
+
+    def parse(self, text: str) -> tuple[int, ...]:
+        if text.startswith("[") and text.endswith("]"):
+            text = text[1:-1].strip()
+        if not text:
+            return ()
+        epochs: list[int] = []
+        for part in text.split(","):
+            try:
+                epoch = Whole(1).parse(part.strip())
+            except ValueError as error:
+                raise ValueError(f"holds '{part.strip()}', which {error}") from None
+            if epochs and epoch <= epochs[-1]:
+                raise ValueError(f"is not ascending: {epoch} follows {epochs[-1]}")
+            epochs.append(epoch)
+        return tuple(epochs)
+
+    def write(self, value: object) -> str:
+        if not isinstance(value, tuple):
+            raise TypeError(f"expected a tuple of epochs, got {value!r}")
+        return ",".join(str(epoch) for epoch in value)
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A regular expression; "false" and "none", which some clients send, mean no pattern."""
+
+    @property
+    def description(self) -> str:
+        return "a regular expression of Python"
+
+    def parse(self, text: str) -> str:
+        if text.lower() in {"false", "none"}:
+            return ""
+        try:
+            re.compile(text)
+        except re.error as error:
+            raise ValueError(f"is not a regular expression ({error})") from None
+        return text
+
+    def write(self, value: object) -> str:
+        return str(value)
