@@ -1,0 +1,75 @@
+# Everything a developer runs. The figures and the reasons are in README.md.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format lock image image-test horovod clean
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+# The program that builds and runs images: docker, podman, or any script with
+# `build TAG` and `run [OPTIONS] TAG COMMAND...`.
+IMAGE_TOOL ?= docker
+IMAGE_TAG ?= sagemaker-object-detection:cpu
+
+help: ## Show what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make .venv with everything that is locked and the project itself
+
+$(STAMP): container/requirements-dev.txt pyproject.toml
+	@command -v "$(PYTHON)" >/dev/null || { \
+	    echo "make: needs Python 3.11 and found no '$(PYTHON)'. Install python3.11 and python3.11-venv," \
+	         "or name one: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
+	    echo "make: needs Python 3.11 (MXNet 1.9.1 runs on nothing newer), but '$(PYTHON)' is" \
+	         "$$("$(PYTHON)" -V 2>&1). Name another: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	$(PIP) install --quiet --no-deps --require-hashes --only-binary :all: -r container/requirements-dev.txt
+	$(PIP) install --quiet --no-deps --no-build-isolation --no-index --editable .
+	@$(BIN)/python -W ignore -c 'import cv2, mxnet, gluoncv' || { \
+	    echo "make: the libraries are installed but do not load. MXNet needs libgomp.so.1 and" \
+	         "libquadmath.so.0: apt-get install libgomp1 libquadmath0" >&2; exit 1; }
+	@touch $@
+
+demo: setup ## Make a data set, train, serve, detect on a new picture
+	$(BIN)/object-detection demo
+
+test: setup ## Run the whole test suite
+	$(BIN)/python -m pytest
+
+lint: setup ## Check style, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup ## Format the code and mend what ruff can mend
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format --quiet .
+
+# Versions already in the files are kept where they still fit; UPGRADE=--upgrade takes the newest.
+LOCK := $(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+        --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' $(UPGRADE)
+lock: setup ## Lock the requirements of pyproject.toml with hashes (UPGRADE=--upgrade for newer ones)
+	$(LOCK) --extra cpu --extra build pyproject.toml -o container/requirements-cpu.txt
+	$(LOCK) --extra cpu --extra build --extra dev -c container/requirements-cpu.txt pyproject.toml \
+	    -o container/requirements-dev.txt
+
+image: ## Build the container image (IMAGE_TOOL=docker, IMAGE_TAG=...)
+	$(PYTHON) container/image.py --tool "$(IMAGE_TOOL)" --tag "$(IMAGE_TAG)" build
+
+image-test: setup ## Build the image, train and serve in it as the platform does
+	$(BIN)/python container/image.py --tool "$(IMAGE_TOOL)" --tag "$(IMAGE_TAG)" build test
+
+# setup.py of horovod imports mxnet, so no build isolation; it does not configure under cmake 4.
+horovod: setup ## Build Horovod into .venv (needs g++ and cmake < 4; a few minutes)
+	HOROVOD_WITH_MXNET=1 HOROVOD_WITH_GLOO=1 HOROVOD_WITHOUT_MPI=1 \
+	HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WITHOUT_TENSORFLOW=1 \
+	    $(PIP) install --no-build-isolation horovod==0.28.1
+
+clean: ## Remove .venv and everything that was made
+	rm -rf $(VENV) build demo .mypy_cache .pytest_cache .ruff_cache .hypothesis src/*.egg-info
