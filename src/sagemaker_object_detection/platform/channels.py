@@ -4,6 +4,7 @@ Content types are checked but never decide: clients declare image channels as Re
 annotation channels as images or JSON, or declare nothing. What the files are decides.
 """
 
+import itertools
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -224,28 +225,39 @@ def _compare_type(channel: Channel, form: Form) -> None:
 
 def recordio_files(channel: Channel) -> tuple[Path, ...]:
     """The RecordIO files of a channel, sub-folders included, in the order of their names."""
-    return tuple(sorted(p for p in _files(channel.path) if _kind(p) == "recordio"))
+    return _files_of(channel, "recordio")
+
+
+def image_files(channel: Channel) -> tuple[Path, ...]:
+    """The images of a channel, sub-folders included, in the order of their names."""
+    return _files_of(channel, "image")
+
+
+def _files_of(channel: Channel, form: Form) -> tuple[Path, ...]:
+    files = sorted(_files(channel.path))
+    named = tuple(path for path in files if _by_suffix(path) == form)
+    return named or tuple(path for path in files if _by_content(path) == form)
 
 
 def _kinds(folder: Path) -> set[Form]:
-    kinds: set[Form] = set()
-    for path in _files(folder):
-        kind = _kind(path)
-        if kind is not None:
-            kinds.add(kind)
-        if len(kinds) == 2:
-            break
+    """The forms that suffixes tell, or, where none does, what the first file that tells is."""
+    files = list(_files(folder))
+    kinds = {kind for path in files if (kind := _by_suffix(path)) is not None}
+    if not kinds:
+        contents = (_by_content(path) for path in files)
+        kinds.update(itertools.islice((kind for kind in contents if kind is not None), 1))
     return kinds
 
 
-def _kind(path: Path) -> Form | None:
-    """What a file is by its suffix, and by its first bytes where the suffix says nothing."""
+def _by_suffix(path: Path) -> Form | None:
     suffix = path.suffix.lower()
     if suffix == ".rec":
         return "recordio"
-    if suffix in IMAGE_SUFFIXES:
-        return "image"
-    if suffix in _BESIDE:
+    return "image" if suffix in IMAGE_SUFFIXES else None
+
+
+def _by_content(path: Path) -> Form | None:
+    if path.suffix.lower() in _BESIDE or _by_suffix(path) is not None:
         return None
     with path.open("rb") as file:
         head = file.read(8)
@@ -253,9 +265,20 @@ def _kind(path: Path) -> Form | None:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """All files below a folder but hidden ones, such as .DS_Store; links are followed."""
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(f for f in folders if not f.startswith("."))
-        for name in names:
-            if not name.startswith("."):
-                yield Path(parent, name)
+    """All files below a folder but hidden ones, such as .DS_Store; links are followed once.
+
+    Raises OSError where a folder cannot be read: files must not vanish silently.
+    """
+    seen: set[tuple[int, int]] = set()
+    for parent, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
+        status = Path(parent).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(parent, name) for name in names if not name.startswith("."))
+
+
+def _raise(error: OSError) -> None:
+    raise error

@@ -71,6 +71,10 @@ _FORBIDDEN = (
     "Check the owner and the mode of that path, and the user that the container runs as; "
     "/opt/ml/model, /opt/ml/output and /opt/ml/checkpoints must be writable."
 )
+_BROKEN = (
+    "The disk or the network file system failed: start the job again, on another instance if it "
+    "repeats."
+)
 _CURES: dict[int, tuple[str, str]] = {
     errno.ENOSPC: ("No space left on the device", _DISK_FULL),
     errno.EDQUOT: ("The disk quota is used up", _DISK_FULL),
@@ -80,10 +84,12 @@ _CURES: dict[int, tuple[str, str]] = {
         "The file system is read-only",
         "Mount it writable; only the input channels and the model of an endpoint may be read-only.",
     ),
-    errno.EIO: (
-        "Input/output error",
-        "The disk or the network file system failed: start the job again, on another instance if "
-        "it repeats.",
+    errno.EIO: ("Input/output error", _BROKEN),
+    errno.ESTALE: ("A file of the network file system is gone", _BROKEN),
+    errno.ENOTCONN: ("The mounted file system is not connected", _BROKEN),
+    errno.EMFILE: (
+        "Too many open files",
+        "Raise the limit, as in docker run --ulimit nofile=65536.",
     ),
 }
 _OUT_OF_MEMORY = (

@@ -4,7 +4,7 @@ A field of Hyperparameters is a row of the table; SETTINGS, parse and the docume
 it. `python -m sagemaker_object_detection.platform.hyperparameters` prints docs/hyperparameters.md.
 """
 
-import dataclasses
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -15,50 +15,11 @@ from sagemaker_object_detection.platform.kinds import (
     Choice,
     Epochs,
     Flag,
-    Kind,
     Pattern,
     Real,
     Whole,
 )
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One hyperparameter: its kind and range, its default, and what it does.
-
-    required: there is no default. service: SageMaker's own algorithm has it as well.
-    extra: values of ours that SageMaker's algorithm does not have.
-    """
-
-    name: str
-    kind: Kind
-    default: object
-    text: str
-    required: bool
-    service: bool
-    extra: tuple[str, ...]
-
-    @property
-    def default_text(self) -> str:
-        """The default as one would write it; empty for none."""
-        return "" if self.required or self.default is None else self.kind.write(self.default)
-
-
-def _row(
-    kind: Kind,
-    default: object,
-    text: str,
-    *,
-    service: bool = True,
-    extra: tuple[str, ...] = (),
-) -> Any:  # noqa: ANN401 - like dataclasses.field, it stands where a value of any type does
-    metadata = {"kind": kind, "text": text, "service": service, "extra": extra}
-    return dataclasses.field(default=default, metadata=metadata)
-
-
-def _required(kind: Kind, text: str) -> Any:  # noqa: ANN401 - as _row
-    metadata = {"kind": kind, "text": text, "service": True, "extra": ()}
-    return dataclasses.field(metadata=metadata)
+from sagemaker_object_detection.platform.settings import Setting, required, row, settings_of
 
 
 _OUR_NETWORKS = ("resnet-18", "resnet-101", "mobilenet1.0")
@@ -69,131 +30,132 @@ _LARGEST_SEED = 2**31 - 1
 class Hyperparameters:
     """The checked values of a job, one attribute for each name."""
 
-    num_classes: int = _required(
+    num_classes: int = required(
         Whole(1), "Number of object classes. The class ids of the data are 0 to num_classes - 1."
     )
-    num_training_samples: int = _required(
+    num_training_samples: int = required(
         Whole(1),
         "Number of images in the train channel. The steps of the learning rate are counted by it.",
     )
-    base_network: str = _row(
+    base_network: str = row(
         Choice(("vgg-16", "resnet-50", *_OUR_NETWORKS)),
         "vgg-16",
         "The network that the detector is built on.",
         extra=_OUR_NETWORKS,
     )
-    use_pretrained_model: bool | None = _row(
+    use_pretrained_model: bool | None = row(
         Flag("1", "0"),
         None,
-        "1 starts from weights of the base network trained on ImageNet, 0 from scratch. When not "
-        "given: 1 if such weights are there, otherwise 0 with a warning.",
+        "1 starts from weights of the base network trained on ImageNet, which the channel "
+        "pretrained or the image brings; 0 from scratch. When not given: 1 if such weights are "
+        "there, otherwise 0 with a warning.",
     )
-    epochs: int = _row(Whole(1), 30, "Number of passes over the train channel.")
-    mini_batch_size: int = _row(
+    epochs: int = row(Whole(1), 30, "Number of passes over the train channel.")
+    mini_batch_size: int = row(
         Whole(1), 32, "Images in a batch on one machine, shared by its GPUs."
     )
-    image_shape: int = _row(
+    image_shape: int = row(
         Whole(300),
         300,
         "Images are resized to a square of this many pixels a side. 300 and 512 are usual.",
     )
-    label_width: int = _row(
+    label_width: int = row(
         Whole(1),
         350,
         "Kept for jobs of the service, which needs 2 + 5 numbers for each object of the fullest "
         "image. Here the data is counted; a value too small for it is a warning.",
     )
-    learning_rate: float = _row(
+    learning_rate: float = row(
         Real(0, 1, low_in=False, high_in=True), 0.001, "The learning rate at the start."
     )
-    lr_scheduler_step: tuple[int, ...] = _row(
+    lr_scheduler_step: tuple[int, ...] = row(
         Epochs(),
         (),
         "After each of these epochs the learning rate is multiplied by lr_scheduler_factor. "
         "Empty: it stays constant.",
     )
-    lr_scheduler_factor: float = _row(
+    lr_scheduler_factor: float = row(
         Real(0, 1, low_in=False, high_in=False),
         0.1,
         "What the learning rate is multiplied by at each of lr_scheduler_step.",
     )
-    lr_schedule: str = _row(
+    lr_schedule: str = row(
         Choice(("auto", "step", "cosine")),
         "auto",
         "How the learning rate falls: step as lr_scheduler_step says, cosine over all epochs. "
         "auto is step, which without lr_scheduler_step is constant.",
         service=False,
     )
-    warmup_steps: int = _row(
+    warmup_steps: int = row(
         Whole(0),
         0,
         "The learning rate rises linearly over this many batches at the start.",
         service=False,
     )
-    optimizer: str = _row(
+    optimizer: str = row(
         Choice(("sgd", "adam", "rmsprop", "adadelta")), "sgd", "The optimizer of the weights."
     )
-    momentum: float = _row(
+    momentum: float = row(
         Real(0, 1, low_in=True, high_in=True), 0.9, "Momentum of sgd; others ignore it."
     )
-    weight_decay: float = _row(
+    weight_decay: float = row(
         Real(0, 1, low_in=True, high_in=False),
         0.0005,
         "Weight decay of sgd and rmsprop; others ignore it.",
     )
-    overlap_threshold: float = _row(
+    overlap_threshold: float = row(
         Real(0, 1, low_in=False, high_in=True),
         0.5,
         "In the evaluation a detection is right when it overlaps an object of its class by more "
         "than this (intersection over union).",
     )
-    nms_threshold: float = _row(
+    nms_threshold: float = row(
         Real(0, 1, low_in=False, high_in=True),
         0.45,
         "Of two detections of one class that overlap by more than this only the better is kept.",
     )
-    nms_topk: int = _row(
+    nms_topk: int = row(
         Whole(1),
         400,
         "Only so many of the best candidates of an image enter the suppression of overlaps. "
         "The service has it too, but does not document it.",
     )
-    freeze_layer_pattern: str = _row(
+    freeze_layer_pattern: str = row(
         Pattern(),
         "",
         "Layers whose name matches from its start are not trained, like ^(conv1_|conv2_).*",
     )
-    early_stopping: bool = _row(
+    early_stopping: bool = row(
         Flag(), False, "Whether training may end before the last epoch, as the next three say."
     )
-    early_stopping_min_epochs: int = _row(Whole(1), 10, "Never stop before so many epochs.")
-    early_stopping_patience: int = _row(
+    early_stopping_min_epochs: int = row(Whole(1), 10, "Never stop before so many epochs.")
+    early_stopping_patience: int = row(
         Whole(1), 5, "Stop after so many epochs in a row without a better validation mAP."
     )
-    early_stopping_tolerance: float = _row(
+    early_stopping_tolerance: float = row(
         Real(0, 1, low_in=True, high_in=True),
         0.0,
         "A validation mAP is better when it exceeds the best by more than this share of it.",
     )
-    kv_store: str = _row(
+    kv_store: str = row(
         Choice(("device", "dist_sync", "dist_async")),
         "device",
         "How machines share their weights: after every batch (dist_sync) or each in its own time "
         "(dist_async). On one machine it changes nothing.",
     )
-    precision: str = _row(
+    precision: str = row(
         Choice(("auto", "float32", "bfloat16", "float16")),
         "auto",
         "The number format that training computes in.",
         service=False,
     )
-    seed: int = _row(
+    seed: int = row(
         Whole(0, _LARGEST_SEED),
         0,
         "All that is random (first weights, order, augmentation) follows from it.",
         service=False,
     )
-    augmentation: bool = _row(
+    augmentation: bool = row(
         Flag(),
         True,
         "Whether training images are flipped, cropped, padded and recoloured at random.",
@@ -205,14 +167,7 @@ class Hyperparameters:
         return {s.name: s.kind.write(getattr(self, s.name)) for s in SETTINGS}
 
 
-def _setting(field: "dataclasses.Field[Any]") -> Setting:
-    required = field.default is dataclasses.MISSING
-    return Setting(
-        field.name, default=None if required else field.default, required=required, **field.metadata
-    )
-
-
-SETTINGS: tuple[Setting, ...] = tuple(_setting(f) for f in dataclasses.fields(Hyperparameters))
+SETTINGS: tuple[Setting, ...] = settings_of(Hyperparameters)
 
 
 def parse(raw: Mapping[str, object]) -> Hyperparameters:
@@ -238,7 +193,7 @@ def parse(raw: Mapping[str, object]) -> Hyperparameters:
                 )
         except ValueError as error:
             faults.append(
-                f"Hyperparameter {setting.name}: '{given}' {error}. It must be "
+                f"Hyperparameter {setting.name}: {_short(given)} {error}. It must be "
                 f"{setting.kind.description}{_default(setting)}."
             )
     if values.get("lr_schedule") == "cosine" and values.get("lr_scheduler_step"):
@@ -252,16 +207,24 @@ def parse(raw: Mapping[str, object]) -> Hyperparameters:
 
 
 def _text(value: object) -> str:
+    """Any JSON value as the text that a kind reads; a list as [1,2]."""
     if value is None:
         return ""
-    if isinstance(value, list | tuple) and not any(isinstance(v, list | dict) for v in value):
-        return ",".join(_text(v) for v in value)
+    if isinstance(value, list):
+        return f"[{','.join(_text(item) for item in value)}]"
     if not isinstance(value, str | int | float):
-        raise ValueError(f"is a JSON {'object' if isinstance(value, dict) else 'list of lists'}")
+        raise ValueError("is a JSON object")
     text = str(value).strip()
     if len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'":
         text = text[1:-1].strip()
     return text
+
+
+def _short(value: object) -> str:
+    """The value as it was given, cut in the middle when it is long."""
+    shortener = reprlib.Repr()
+    shortener.maxstring = shortener.maxother = 80
+    return shortener.repr(value)
 
 
 def _unknown(name: str) -> str:

@@ -56,25 +56,28 @@ def load_job(environ: Mapping[str, str]) -> Job:
 
 def _hyperparameters(paths: Paths, faults: list[str]) -> Hyperparameters | None:
     file = paths.hyperparameters_file
-    if not file.exists():
+    if not file.is_file():
         faults.append(
-            f"{file} is missing. It must hold the hyperparameters as a JSON object, at least "
+            f"{file} is missing or not a file. It must hold the hyperparameters as a JSON object, at least "
             "num_classes and num_training_samples."
         )
         return None
     raw = read_object(file, faults)
     if raw is None:
         return None
+    log.info("Merging with provided configuration from %s: %s", file, raw)
     try:
-        return hyperparameters_module.parse(raw)
+        hyperparameters = hyperparameters_module.parse(raw)
     except ClientError as error:
         faults.extend(error.faults)
         return None
+    log.info("Final configuration: %s", hyperparameters.as_strings())
+    return hyperparameters
 
 
 def _channels(paths: Paths, faults: list[str]) -> dict[str, Channel] | None:
     file = paths.input_data_config_file
-    if file.exists():
+    if file.is_file():
         config = read_object(file, faults)
         if config is None:
             return None
@@ -95,7 +98,7 @@ def _channels(paths: Paths, faults: list[str]) -> dict[str, Channel] | None:
 
 def _hosts(paths: Paths, faults: list[str]) -> tuple[tuple[str, ...], str, str] | None:
     file = paths.resource_config_file
-    if not file.exists():
+    if not file.is_file():
         log.info("%s is missing: this is the only host, %s.", file, DEFAULT_HOST)
         return (DEFAULT_HOST,), DEFAULT_HOST, "eth0"
     raw = read_object(file, faults)
@@ -132,6 +135,8 @@ def read_object(file: Path, faults: list[str]) -> dict[str, object] | None:
         )
     except _TwiceError as error:
         faults.append(f"{file}: the name '{error}' is there twice. Leave one out.")
+    except (ValueError, RecursionError) as error:
+        faults.append(f"{file} cannot be read as JSON: {error}.")
     else:
         if isinstance(value, dict):
             return value
