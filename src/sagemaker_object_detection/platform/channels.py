@@ -4,21 +4,18 @@ Content types are checked but never decide: clients declare image channels as Re
 annotation channels as images or JSON, or declare nothing. What the files are decides.
 """
 
-import itertools
 import logging
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
 
+from sagemaker_object_detection.platform import files
 from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection.platform.files import Form
 from sagemaker_object_detection.platform.paths import Paths
 
 log = logging.getLogger(__name__)
-
-Form = Literal["recordio", "image"]
 
 RECORDIO = "application/x-recordio"
 MODEL = "application/x-sagemaker-model"
@@ -45,15 +42,6 @@ _NOT_YET = {
 }
 _MODES = {"file": "File", "fastfile": "FastFile", "pipe": "Pipe"}
 _DISTRIBUTIONS = {"fullyreplicated": "FullyReplicated", "shardedbys3key": "ShardedByS3Key"}
-
-RECORDIO_MAGIC = b"\x0a\x23\xd7\xce"
-_MAGICS: tuple[tuple[bytes, Form], ...] = (
-    (RECORDIO_MAGIC, "recordio"),
-    (b"\xff\xd8\xff", "image"),
-    (b"\x89PNG\r\n\x1a\n", "image"),
-)
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
-_BESIDE = frozenset({".idx", ".lst", ".json", ".jsonl", ".manifest", ".txt", ".csv", ".xml", ".md"})
 
 
 @dataclass(frozen=True)
@@ -135,7 +123,7 @@ def _channel(name: str, given: object, paths: Paths) -> tuple[Channel, list[str]
             f"Channel '{name}': its folder {channel.path} is missing. Check the channel's S3 URI, "
             "or make the folder."
         )
-    elif not any(_files(channel.path)):
+    elif not any(files.walk(channel.path)):
         faults.append(
             f"Channel '{name}': its folder {channel.path} holds no files. Check the channel's S3 "
             "URI: the prefix may be misspelt."
@@ -178,7 +166,7 @@ def input_form(channels: Mapping[str, Channel]) -> Form:
     faults: list[str] = []
     for name in REQUIRED:
         folder = channels[name].path
-        kinds = _kinds(folder)
+        kinds = files.forms(folder)
         if form in kinds:
             if len(kinds) > 1:
                 log.warning(
@@ -225,60 +213,9 @@ def _compare_type(channel: Channel, form: Form) -> None:
 
 def recordio_files(channel: Channel) -> tuple[Path, ...]:
     """The RecordIO files of a channel, sub-folders included, in the order of their names."""
-    return _files_of(channel, "recordio")
+    return files.of_form(channel.path, "recordio")
 
 
 def image_files(channel: Channel) -> tuple[Path, ...]:
     """The images of a channel, sub-folders included, in the order of their names."""
-    return _files_of(channel, "image")
-
-
-def _files_of(channel: Channel, form: Form) -> tuple[Path, ...]:
-    files = sorted(_files(channel.path))
-    named = tuple(path for path in files if _by_suffix(path) == form)
-    return named or tuple(path for path in files if _by_content(path) == form)
-
-
-def _kinds(folder: Path) -> set[Form]:
-    """The forms that suffixes tell, or, where none does, what the first file that tells is."""
-    files = list(_files(folder))
-    kinds = {kind for path in files if (kind := _by_suffix(path)) is not None}
-    if not kinds:
-        contents = (_by_content(path) for path in files)
-        kinds.update(itertools.islice((kind for kind in contents if kind is not None), 1))
-    return kinds
-
-
-def _by_suffix(path: Path) -> Form | None:
-    suffix = path.suffix.lower()
-    if suffix == ".rec":
-        return "recordio"
-    return "image" if suffix in IMAGE_SUFFIXES else None
-
-
-def _by_content(path: Path) -> Form | None:
-    if path.suffix.lower() in _BESIDE or _by_suffix(path) is not None:
-        return None
-    with path.open("rb") as file:
-        head = file.read(8)
-    return next((form for magic, form in _MAGICS if head.startswith(magic)), None)
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """All files below a folder but hidden ones, such as .DS_Store; links are followed once.
-
-    Raises OSError where a folder cannot be read: files must not vanish silently.
-    """
-    seen: set[tuple[int, int]] = set()
-    for parent, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
-        status = Path(parent).stat()
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(parent, name) for name in names if not name.startswith("."))
-
-
-def _raise(error: OSError) -> None:
-    raise error
+    return files.of_form(channel.path, "image")

@@ -21,7 +21,6 @@ from sagemaker_object_detection.platform.kinds import (
 )
 from sagemaker_object_detection.platform.settings import Setting, required, row, settings_of
 
-
 _OUR_NETWORKS = ("resnet-18", "resnet-101", "mobilenet1.0")
 _LARGEST_SEED = 2**31 - 1
 

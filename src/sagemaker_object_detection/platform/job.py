@@ -8,8 +8,9 @@ from pathlib import Path
 
 from sagemaker_object_detection.platform import channels as channels_module
 from sagemaker_object_detection.platform import hyperparameters as hyperparameters_module
-from sagemaker_object_detection.platform.channels import Channel, Form
+from sagemaker_object_detection.platform.channels import Channel
 from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection.platform.files import Form
 from sagemaker_object_detection.platform.hyperparameters import Hyperparameters
 from sagemaker_object_detection.platform.paths import Paths
 
@@ -58,8 +59,8 @@ def _hyperparameters(paths: Paths, faults: list[str]) -> Hyperparameters | None:
     file = paths.hyperparameters_file
     if not file.is_file():
         faults.append(
-            f"{file} is missing or not a file. It must hold the hyperparameters as a JSON object, at least "
-            "num_classes and num_training_samples."
+            f"{file} is missing or not a file. It must hold the hyperparameters as a JSON object, "
+            "at least num_classes and num_training_samples."
         )
         return None
     raw = read_object(file, faults)

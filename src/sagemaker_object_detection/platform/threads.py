@@ -104,10 +104,10 @@ def _groups(root: Path) -> Iterator[Path]:
 
 
 def _group_quota(folder: Path) -> float | None:
-    limit = _read(folder / "cpu.max").split()
-    if not limit:
-        limit = [_read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")]
-    quota, period = (limit + ["", ""])[:2]
+    quota, _, period = _read(folder / "cpu.max").partition(" ")
+    if not quota:
+        quota = _read(folder / "cpu.cfs_quota_us")
+        period = _read(folder / "cpu.cfs_period_us")
     if not quota.isdigit() or not period.isdigit():
         return None
     return int(quota) / int(period)
