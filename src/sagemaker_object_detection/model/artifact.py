@@ -22,7 +22,7 @@ HYPERPARAMETERS_FILE = "hyperparams.json"
 MODEL_FILE = "model.json"
 FORMAT_VERSION = 1
 
-_CURE = "give the unpacked model.tar.gz of a training job with this algorithm"
+CURE = "give the unpacked model.tar.gz of a training job with this algorithm"
 PREPROCESSING: Mapping[str, Any] = {
     "channels": "RGB",
     "range": [0, 255],
@@ -81,14 +81,14 @@ def read_config(folder: Path) -> ModelConfig:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ArtifactError(f"{path} is missing; {_CURE}") from None
+        raise ArtifactError(f"{path} is missing; {CURE}") from None
     except json.JSONDecodeError as error:
         where = f"line {error.lineno} column {error.colno}"
-        raise ArtifactError(f"{path} is not JSON ({error.msg} at {where}); {_CURE}") from error
+        raise ArtifactError(f"{path} is not JSON ({error.msg} at {where}); {CURE}") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path} cannot be read ({error}); {_CURE}") from error
+        raise ArtifactError(f"{path} cannot be read ({error}); {CURE}") from error
     if not isinstance(raw, dict):
-        raise ArtifactError(f"{path} must hold a JSON object, got {type(raw).__name__}; {_CURE}")
+        raise ArtifactError(f"{path} must hold a JSON object, got {type(raw).__name__}; {CURE}")
     version = raw.get("format_version")
     if version != FORMAT_VERSION:
         raise ArtifactError(
@@ -97,17 +97,17 @@ def read_config(folder: Path) -> ModelConfig:
         )
     missing = [name for name in ("class_names", "image_shape", "base_network") if name not in raw]
     if missing:
-        raise ArtifactError(f"{path} lacks {', '.join(missing)}; {_CURE}")
+        raise ArtifactError(f"{path} lacks {', '.join(missing)}; {CURE}")
     known = {f.name: raw[f.name] for f in fields(ModelConfig) if f.name in raw}
     if not isinstance(known["class_names"], list):
         raise ArtifactError(
-            f"{path}: class_names must be a list, got {known['class_names']!r}; {_CURE}"
+            f"{path}: class_names must be a list, got {known['class_names']!r}; {CURE}"
         )
     known["class_names"] = tuple(known["class_names"])
     try:
         return ModelConfig(**known)
     except ValueError as error:
-        raise ArtifactError(f"{path}: {error}; {_CURE}") from error
+        raise ArtifactError(f"{path}: {error}; {CURE}") from error
 
 
 def write_config(folder: Path, config: ModelConfig) -> Path:
@@ -126,10 +126,10 @@ def require_files(folder: Path, names: Iterable[str] = (SYMBOL_FILE, PARAMS_FILE
     if not missing:
         return
     if not folder.is_dir():
-        raise ArtifactError(f"the model folder {folder} does not exist; {_CURE}")
+        raise ArtifactError(f"the model folder {folder} does not exist; {CURE}")
     found = sorted(path.name for path in folder.iterdir())
     shown = ", ".join(found[:10]) or "nothing"
-    raise ArtifactError(f"{folder} lacks {', '.join(missing)} (it holds {shown}); {_CURE}")
+    raise ArtifactError(f"{folder} lacks {', '.join(missing)} (it holds {shown}); {CURE}")
 
 
 def write_text_whole(path: Path, text: str) -> None:
