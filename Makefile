@@ -11,9 +11,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-# The program that builds and runs images: docker, podman, or any script with
-# `build TAG` and `run [OPTIONS] TAG COMMAND...`.
-IMAGE_TOOL ?= docker
+# The program that builds and runs images: docker, podman, or any script with `build TAG` and
+# `run [OPTIONS] TAG COMMAND...`; such a script beside the checkout stands in for docker.
+IMAGE_TOOL ?= $(firstword $(wildcard ../shared/tools/image) docker)
 IMAGE_TAG ?= sagemaker-object-detection:cpu
 
 help: ## Show what can be made
