@@ -28,7 +28,7 @@ _OBJECT_FORM = (
 
 
 class AnnotationError(ClientError):
-    """An annotation file that cannot be read; names file, line and column or field, and the cure."""
+    """An annotation that cannot be read; the text names file, place in it and cure."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,10 +1,11 @@
 """MXNet's RecordIO files of detection data, read and written without MXNet.
 
-On disk a record is one frame or several: ``uint32 magic, uint32 cflag << 29 | length, data, padding
-to 4 bytes``. A payload that holds the magic number at a multiple of 4 is split there, the magic left
-out: its frames have cflag 1 (first), 2 (middle) and 3 (last), all other records are one frame with
-cflag 0. The payload is ``uint32 flag, float32 label, uint64 id, uint64 id2``, then `flag` float32
-labels, then an encoded image (dmlc-core ``src/recordio.cc``, MXNet ``src/io/image_recordio.h``).
+On disk a record is one frame or several: ``uint32 magic, uint32 cflag << 29 | length, data,
+padding to 4 bytes``. A payload that holds the magic number at a multiple of 4 is split there, the
+magic left out: its frames have cflag 1 (first), 2 (middle) and 3 (last), all other records are one
+frame with cflag 0. The payload is ``uint32 flag, float32 label, uint64 id, uint64 id2``, then
+`flag` float32 labels, then an encoded image (dmlc-core ``src/recordio.cc``, MXNet
+``src/io/image_recordio.h``).
 """
 
 import os

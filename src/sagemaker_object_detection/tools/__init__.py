@@ -1,0 +1,1 @@
+"""The command line `object-detection`, and what it is made of."""

@@ -1,0 +1,53 @@
+"""The command line `object-detection`.
+
+Each command lives in a module of its own. What is imported here is quick: a command that needs
+MXNet imports it when it runs.
+"""
+
+import json
+
+import click
+
+from sagemaker_object_detection.platform.errors import AlgorithmError, JobError, as_job_error
+from sagemaker_object_detection.platform.logs import metric_definitions
+from sagemaker_object_detection.tools.convert import command as convert_command
+from sagemaker_object_detection.tools.demo import command as demo_command
+
+
+class _Group(click.Group):
+    """Shows a failure whose text is meant for the user without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except (JobError, OSError) as error:
+            failure = as_job_error(error)
+            if isinstance(error, OSError) and isinstance(failure, AlgorithmError):
+                raise
+            click.echo(f"{failure.label}: {failure}", err=True)
+            ctx.exit(failure.exit_code)
+
+
+@click.group(cls=_Group)
+def main() -> None:
+    """Tools around the training and the serving of object detectors."""
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="As the MetricDefinitions of a job.")
+def metrics(as_json: bool) -> None:
+    """Show the metrics that training logs, and the regular expressions that read them."""
+    definitions = metric_definitions()
+    if as_json:
+        click.echo(json.dumps(definitions, indent=2))
+        return
+    width = max(len(metric["Name"]) for metric in definitions)
+    for metric in definitions:
+        click.echo(f"{metric['Name']:{width}}  {metric['Regex']}")
+
+
+main.add_command(convert_command)
+main.add_command(demo_command)
+
+if __name__ == "__main__":
+    main()

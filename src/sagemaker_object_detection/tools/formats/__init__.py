@@ -1,0 +1,21 @@
+"""Formats of labelled images: each reader and writer is a module around `record.LabelledImage`.
+
+A reader takes a folder and the name of one of its splits; a writer takes the data set, the name of
+a channel, and an empty folder that becomes (or joins) `/opt/ml/input/data`. To add a format, write
+the module and its line in the table.
+"""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from sagemaker_object_detection.tools.formats import recordio, sagemaker_json, voc
+from sagemaker_object_detection.tools.formats.record import DataSet, LabelledImage
+
+Reader = Callable[[Path, str], list[LabelledImage]]
+Writer = Callable[[Path, str, DataSet, Iterable[LabelledImage]], None]
+
+READERS: dict[str, Reader] = {"voc": voc.read}
+WRITERS: dict[str, Writer] = {
+    "recordio": recordio.write,
+    "sagemaker-json": sagemaker_json.write,
+}

@@ -1,0 +1,146 @@
+"""Read data in the layout of Pascal VOC: Annotations, JPEGImages and ImageSets/Main.
+
+Coordinates there count pixels from 1; 1 is taken from all four of them, as GluonCV does. So a box
+from 1 to the last pixel of a 100 pixel side becomes 0..99.
+"""
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+
+from sagemaker_object_detection.images import ImageError, decode
+from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection.tools.formats.record import LabelledImage, is_safe_name
+
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+def read(source: Path, split: str) -> list[LabelledImage]:
+    """Read the images that ``ImageSets/Main/<split>.txt`` names, in its order.
+
+    An image that cannot be decoded is kept if its annotation declares a size: training drops and
+    counts it. Raises one ClientError with all faults of the split: missing or unreadable files, an
+    object that is not complete, and a declared size that is not the image's.
+    """
+    images: list[LabelledImage] = []
+    faults: list[str] = []
+    for place, identifier in _identifiers(source, split):
+        try:
+            images.append(_read_one(source, place, identifier))
+        except ClientError as error:
+            faults.extend(error.faults)
+    if faults:
+        raise ClientError(*faults)
+    return images
+
+
+def _identifiers(source: Path, split: str) -> list[tuple[str, str]]:
+    """(what to call the line, image identifier) of each line of a split."""
+    folder = source / "ImageSets" / "Main"
+    path = folder / f"{split}.txt"
+    if not path.is_file():
+        there = ", ".join(sorted(file.stem for file in folder.glob("*.txt"))) or "none"
+        raise ClientError(
+            f"{path} does not exist. Choose a split that is there (found: {there}), and give the "
+            "folder that has Annotations, JPEGImages and ImageSets in it."
+        )
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ClientError(
+            f"{path}: byte {error.start} is not UTF-8 text. Save the file as UTF-8."
+        ) from None
+    found = [(f"{path}, line {n}", line.strip()) for n, line in enumerate(lines, 1) if line.strip()]
+    if not found:
+        raise ClientError(f"{path} names no images. Write one identifier a line, without suffix.")
+    return found
+
+
+def _read_one(source: Path, place: str, identifier: str) -> LabelledImage:
+    if not is_safe_name(identifier):
+        raise ClientError(f"{place}: '{identifier}' leads out of the data set. Mend that line.")
+    annotation = source / "Annotations" / f"{identifier}.xml"
+    if not annotation.is_file():
+        raise ClientError(f"{place}: {annotation} does not exist. Add it, or remove the line.")
+    try:
+        root = ElementTree.parse(annotation).getroot()
+    except ElementTree.ParseError as error:
+        line, column = error.position
+        raise ClientError(
+            f"{annotation}, line {line}, column {column + 1}: not valid XML ({error}). Mend it, or "
+            f"remove '{identifier}' from the split."
+        ) from None
+    stem = source / "JPEGImages" / identifier
+    candidates = [stem.with_name(stem.name + suffix) for suffix in _SUFFIXES]
+    path = next((candidate for candidate in candidates if candidate.is_file()), None)
+    if path is None:
+        raise ClientError(
+            f"{place}: {candidates[0]} does not exist, nor one with another suffix "
+            f"({', '.join(_SUFFIXES[1:3])}). Add the image, or remove the line."
+        )
+    objects = root.findall("object")
+    boxes = [_box(node, f"{annotation}, object {number}") for number, node in enumerate(objects)]
+    return LabelledImage(
+        path=path,
+        name=identifier + path.suffix,
+        size=_size(root, annotation, path),
+        boxes_px=np.array(boxes, np.float64).reshape(-1, 4),
+        class_names=tuple(
+            _class_name(node, f"{annotation}, object {number}")
+            for number, node in enumerate(objects)
+        ),
+        difficult=tuple((node.findtext("difficult") or "0").strip() == "1" for node in objects),
+    )
+
+
+def _class_name(node: ElementTree.Element, place: str) -> str:
+    name = (node.findtext("name") or "").strip()
+    if not name:
+        raise ClientError(f"{place}: no class <name>. Add it, or remove the object.")
+    return name
+
+
+def _box(node: ElementTree.Element, place: str) -> list[float]:
+    """The four corners, counted from 0."""
+    corners = []
+    for tag in _CORNERS:
+        text = node.findtext(f"bndbox/{tag}")
+        try:
+            value = float(text) if text is not None else np.nan
+        except ValueError:
+            value = np.nan
+        if not np.isfinite(value):
+            found = "missing" if text is None else repr(text.strip())
+            raise ClientError(
+                f"{place}: <{tag}> is {found}, it must be a number of pixels. Mend it, or remove "
+                "the object."
+            )
+        corners.append(value - 1)
+    return corners
+
+
+def _size(root: ElementTree.Element, annotation: Path, path: Path) -> tuple[int, int]:
+    """Width and height of the stored picture, compared with what the annotation declares."""
+    texts = [(root.findtext(f"size/{tag}") or "0").strip() for tag in ("width", "height")]
+    try:
+        declared = (int(float(texts[0])), int(float(texts[1])))
+    except (ValueError, OverflowError):
+        declared = (0, 0)
+    try:
+        height, width = decode(path.read_bytes(), str(path)).shape[:2]
+    except ImageError as error:
+        if min(declared) > 0:
+            return declared
+        raise ClientError(
+            f"{error}, and {annotation} declares no size. Mend one of the two, or remove the image "
+            "from the split."
+        ) from None
+    if min(declared) > 0 and declared != (width, height):
+        raise ClientError(
+            f"{annotation}: <size> is {declared[0]} x {declared[1]}, but {path} has "
+            f"{width} x {height} pixels: what do the boxes refer to? Mend the annotation, "
+            "or remove the image from the split."
+        )
+    return width, height
