@@ -92,9 +92,7 @@ _CURES: dict[int, tuple[str, str]] = {
         "Raise the limit, as in docker run --ulimit nofile=65536.",
     ),
 }
-_OUT_OF_MEMORY = (
-    "Out of memory. Use a smaller mini_batch_size or image_shape, or an instance with more memory."
-)
+_MORE_MEMORY = "Use a smaller mini_batch_size or image_shape, or an instance with more memory."
 
 
 def as_job_error(error: BaseException) -> JobError:
@@ -105,15 +103,15 @@ def as_job_error(error: BaseException) -> JobError:
     """
     if isinstance(error, JobError):
         return error
+    text = str(error).strip()
     if isinstance(error, MemoryError):
-        return ClientError(_OUT_OF_MEMORY)
+        return ClientError(f"Out of memory{f' ({text})' if text else ''}. {_MORE_MEMORY}")
     if isinstance(error, OSError):
         if error.errno == errno.ENOMEM:
-            return ClientError(_OUT_OF_MEMORY)
+            return ClientError(f"Out of memory. {_MORE_MEMORY}")
         if error.errno in _CURES:
             what, cure = _CURES[error.errno]
             return PlatformError(f"{what}{_place(error)}. {cure}")
-    text = str(error).strip()
     name = type(error).__name__
     return AlgorithmError(
         f"{name}: {text or 'no further text'}. This is a fault of the program; please report it "

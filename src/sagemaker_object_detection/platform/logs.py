@@ -4,6 +4,7 @@ A tuning job and CloudWatch read metrics out of the log by regular expressions. 
 for each line that the functions below write.
 """
 
+import io
 import json
 import logging
 import sys
@@ -23,9 +24,13 @@ _HANDLER = "sagemaker_object_detection"
 def setup(stream: TextIO | None = None, level: int = logging.INFO) -> None:
     """Send the root logger to `stream` (default: stdout) as `[06/08/2021 00:20:14 INFO 1397] text`.
 
-    The number is the thread's. A second call replaces the stream of the first.
+    The number is the thread's. A second call replaces the stream of the first. Characters that
+    the stream cannot encode, as in odd file names, are written as escapes.
     """
-    handler = logging.StreamHandler(sys.stdout if stream is None else stream)
+    target = sys.stdout if stream is None else stream
+    if isinstance(target, io.TextIOWrapper):
+        target.reconfigure(errors="backslashreplace")
+    handler = logging.StreamHandler(target)
     handler.set_name(_HANDLER)
     handler.setFormatter(logging.Formatter(_FORMAT, datefmt=_DATE))
     root = logging.getLogger()

@@ -1,0 +1,251 @@
+"""Every exception becomes one of three kinds, with an exit code and a failure file."""
+
+import errno
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sagemaker_object_detection.platform.errors import (
+    FAILURE_LIMIT,
+    AlgorithmError,
+    ClientError,
+    JobError,
+    PlatformError,
+    as_job_error,
+    failure_text,
+    naming,
+    run_guarded,
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "exit_code", "label"),
+    [
+        pytest.param(AlgorithmError, 1, "AlgorithmError", id="ours"),
+        pytest.param(ClientError, 2, "ClientError", id="the user's, as the service exits"),
+        pytest.param(PlatformError, 3, "PlatformError", id="the machine's"),
+    ],
+)
+def test_kinds(kind: type[JobError], exit_code: int, label: str) -> None:
+    assert (kind.exit_code, kind.label) == (exit_code, label)
+    assert failure_text(kind("what. cure")) == f"{label}: what. cure"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [
+        pytest.param(
+            OSError(errno.ENOSPC, "x", "/opt/ml/model/a"),
+            PlatformError,
+            ["No space left", "'/opt/ml/model/a'", "VolumeSizeInGB"],
+            id="disk full, path known",
+        ),
+        pytest.param(
+            OSError(errno.ENOSPC, "x"),
+            PlatformError,
+            ["No space left on the device. Free"],
+            id="write() on a full disk names no file",
+        ),
+        pytest.param(
+            OSError(errno.EDQUOT, "x", "/a"), PlatformError, ["quota", "'/a'"], id="quota"
+        ),
+        pytest.param(
+            PermissionError(errno.EACCES, "x", "/a"),
+            PlatformError,
+            ["Permission denied: '/a'", "owner"],
+            id="mode bits forbid it",
+        ),
+        pytest.param(
+            PermissionError(errno.EPERM, "x", "/a"), PlatformError, ["'/a'"], id="flags forbid it"
+        ),
+        pytest.param(
+            OSError(errno.EROFS, "x", b"/a"),
+            PlatformError,
+            ["read-only: '/a'", "writable"],
+            id="read-only mount, path as bytes",
+        ),
+        pytest.param(
+            OSError(errno.EIO, "x", Path("/a")),
+            PlatformError,
+            ["'/a'", "start the job again"],
+            id="broken disk, path as Path",
+        ),
+        pytest.param(
+            OSError(errno.ENOSPC, "x", "/a", None, "/b"),
+            PlatformError,
+            ["'/a' -> '/b'"],
+            id="a rename has two paths",
+        ),
+        pytest.param(
+            OSError(errno.EIO, "x", 3), PlatformError, ["error. The"], id="a descriptor is no path"
+        ),
+        pytest.param(
+            OSError(errno.EMFILE, "x", "/a"), PlatformError, ["ulimit"], id="too many open files"
+        ),
+        pytest.param(
+            OSError(errno.ENOMEM, "x"), ClientError, ["mini_batch_size"], id="fork without memory"
+        ),
+        pytest.param(
+            MemoryError("Unable to allocate 5 GiB"),
+            ClientError,
+            ["Out of memory (Unable to allocate 5 GiB). Use"],
+            id="numpy says how much",
+        ),
+        pytest.param(
+            MemoryError(), ClientError, ["mini_batch_size"], id="a smaller batch mends it"
+        ),
+        pytest.param(
+            FileNotFoundError(errno.ENOENT, "No such file", "/a"),
+            AlgorithmError,
+            ["FileNotFoundError", "/a"],
+            id="a missing input should have been checked before",
+        ),
+        pytest.param(
+            OSError("no number"), AlgorithmError, ["OSError: no number"], id="no error number"
+        ),
+        pytest.param(KeyError("k"), AlgorithmError, ["KeyError: 'k'", "report"], id="a bug"),
+        pytest.param(
+            AssertionError(), AlgorithmError, ["no further text"], id="a bug without text"
+        ),
+    ],
+)
+def test_as_job_error(error: BaseException, kind: type[JobError], words: list[str]) -> None:
+    failure = as_job_error(error)
+    assert type(failure) is kind
+    assert [word for word in words if word not in str(failure)] == []
+
+
+def test_a_job_error_stays_itself() -> None:
+    class BadRecordError(ClientError):
+        """A kind of a kind, as the data package has."""
+
+    error = BadRecordError("what")
+    assert as_job_error(error) is error
+
+
+def test_several_faults_are_numbered_and_the_first_line_is_useful() -> None:
+    error = ClientError("first. cure", "second. cure")
+    assert error.faults == ("first. cure", "second. cure")
+    assert failure_text(error).splitlines() == [
+        "ClientError: [1/2] first. cure",
+        "[2/2] second. cure",
+    ]
+
+
+def test_an_error_needs_a_fault() -> None:
+    with pytest.raises(ValueError, match="at least one fault"):
+        ClientError()
+
+
+@pytest.mark.parametrize(
+    ("length", "cut"),
+    [
+        pytest.param(FAILURE_LIMIT - len("ClientError: "), False, id="just fits"),
+        pytest.param(FAILURE_LIMIT - len("ClientError: ") + 1, True, id="one character too long"),
+        pytest.param(100_000, True, id="very long"),
+    ],
+)
+def test_failure_text_keeps_to_what_is_shown(length: int, cut: bool) -> None:
+    text = failure_text(ClientError("x" * length))
+    assert len(text) == FAILURE_LIMIT
+    assert text.endswith("(the log has the rest)") is cut
+
+
+def test_naming_gives_a_nameless_error_its_file() -> None:
+    with pytest.raises(OSError, match="No space") as caught, naming(Path("/opt/ml/model/x")):
+        raise OSError(errno.ENOSPC, "No space")
+    assert caught.value.filename == "/opt/ml/model/x"
+
+
+def test_naming_keeps_the_name_that_is_known() -> None:
+    with pytest.raises(OSError, match="No space") as caught, naming("outer"):
+        raise OSError(errno.ENOSPC, "No space", "inner")
+    assert caught.value.filename == "inner"
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "traceback"),
+    [
+        pytest.param(ClientError("what"), 2, False, id="the user needs no traceback"),
+        pytest.param(AlgorithmError("what"), 1, True, id="we do"),
+        pytest.param(PlatformError("what"), 3, False, id="nor does the platform"),
+        pytest.param(RuntimeError("what"), 1, True, id="any other exception is ours"),
+    ],
+)
+def test_run_guarded_reports(
+    error: Exception,
+    code: int,
+    traceback: bool,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    failure_file = tmp_path / "output" / "failure"
+    assert run_guarded(lambda: _raise(error), failure_file) == code
+    assert failure_file.read_text() == failure_text(as_job_error(error))
+    assert "what" in caplog.text
+    assert ("Traceback" in caplog.text) is traceback
+
+
+def test_run_guarded_succeeds_without_a_failure_file(tmp_path: Path) -> None:
+    assert run_guarded(lambda: None, tmp_path / "failure") == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_log_has_what_the_failure_file_has_not(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_guarded(lambda: _raise(ClientError("x" * 3000 + "the end")), tmp_path / "failure")
+    assert "the end" in caplog.text
+    assert len((tmp_path / "failure").read_text()) == FAILURE_LIMIT
+
+
+def test_a_failure_file_that_cannot_be_written_changes_nothing_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "output").write_text("a file where a folder should be")
+    assert run_guarded(lambda: _raise(ClientError("what")), tmp_path / "output" / "failure") == 2
+    assert "could not be written" in caplog.text
+
+
+def test_a_name_that_is_not_unicode_can_be_reported(tmp_path: Path) -> None:
+    name = b"caf\xe9.jpg".decode("utf-8", "surrogateescape")
+    assert run_guarded(lambda: _raise(ClientError(name)), tmp_path / "failure") == 2
+    assert (tmp_path / "failure").read_text() == "ClientError: caf\\udce9.jpg"
+
+
+def test_ctrl_c_is_not_a_failure(tmp_path: Path) -> None:
+    assert run_guarded(lambda: _raise(KeyboardInterrupt()), tmp_path / "failure") == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_system_exit_passes(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):
+        run_guarded(lambda: _raise(SystemExit(7)), tmp_path / "failure")
+
+
+def test_a_full_disk_ends_a_real_process_with_the_platforms_code(tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from sagemaker_object_detection.platform.errors import naming, run_guarded\n"
+        "def main():\n"
+        "    with naming('/dev/full'):\n"
+        "        Path('/dev/full').write_text('x')\n"
+        f"sys.exit(run_guarded(main, Path({str(tmp_path / 'failure')!r})))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={"PYTHONPATH": ":".join(sys.path)}, check=False
+    )
+    assert done.returncode == 3
+    assert (
+        (tmp_path / "failure")
+        .read_text()
+        .startswith("PlatformError: No space left on the device: '/dev/full'. ")
+    )
