@@ -64,7 +64,7 @@ def imported(source: str, package: str) -> set[str]:
     `from a import b` counts as `a.b`, since b may be a module. `package` is the full name of the
     package that the module lies in, from which relative imports count.
     """
-    names = set()
+    names: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
