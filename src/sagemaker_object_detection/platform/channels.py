@@ -37,8 +37,8 @@ CONTENT_TYPES: Mapping[str, frozenset[str]] = {
 
 REQUIRED = ("train", "validation")
 _NOT_YET = {
-    "model": "Training that goes on from an earlier model",
-    "test": "A test channel",
+    "model": "training that goes on from an earlier model",
+    "test": "a test channel",
 }
 _MODES = {"file": "File", "fastfile": "FastFile", "pipe": "Pipe"}
 _DISTRIBUTIONS = {"fullyreplicated": "FullyReplicated", "shardedbys3key": "ShardedByS3Key"}
@@ -94,8 +94,7 @@ def _channel(name: str, given: object, paths: Paths) -> tuple[Channel, list[str]
         return channel, [f"Extraneous channel found: {name}. {cure}"]
     if name in _NOT_YET:
         return channel, [
-            f"Channel '{name}': {_NOT_YET[name][0].lower()}{_NOT_YET[name][1:]} is not supported "
-            "yet. Leave the channel out."
+            f"Channel '{name}': {_NOT_YET[name]} is not supported yet. Leave the channel out."
         ]
     if not isinstance(given, Mapping):
         return channel, [
