@@ -1,0 +1,88 @@
+"""What a source gives, and the labelled data set that the gate makes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class RawRecord:
+    """One record as the input has it, before any check of its image or boxes.
+
+    Attributes:
+        image: the encoded picture.
+        boxes: float64 (n, 4), xyxy; in 0..1, or in pixels of `declared_size` when that is given.
+        class_ids: int64 (n,).
+        difficult: bool (n,).
+        declared_size: (width, height) the annotation claims; None where it claims none.
+    """
+
+    image: bytes
+    boxes: NDArray[Any]
+    class_ids: NDArray[Any]
+    difficult: NDArray[Any]
+    declared_size: tuple[int, int] | None = None
+
+
+class Source(Protocol):
+    """Indexed records; every method may be called from several threads at once."""
+
+    def __len__(self) -> int: ...
+
+    def name(self, index: int) -> str:
+        """What to call the record in a message: its file, and its number within the file."""
+        ...
+
+    def read(self, index: int) -> RawRecord:
+        """Image and label. Raises ClientError for a label that cannot be understood."""
+        ...
+
+    def read_image(self, index: int) -> bytes:
+        """The encoded picture alone."""
+        ...
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Records that passed the gate; labels in memory, pictures in the source.
+
+    Attributes:
+        source: where the pictures are.
+        indices: int64 (k,), the records of the source that passed.
+        offsets: int64 (k + 1,), record i owns boxes[offsets[i]:offsets[i + 1]].
+        boxes: float32 (total, 4), xyxy in 0..1, clipped.
+        class_ids: int32 (total,).
+        difficult: bool (total,).
+    """
+
+    source: Source
+    indices: NDArray[Any]
+    offsets: NDArray[Any]
+    boxes: NDArray[Any]
+    class_ids: NDArray[Any]
+    difficult: NDArray[Any]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @property
+    def max_boxes(self) -> int:
+        """Boxes of the fullest record."""
+        return int(np.diff(self.offsets).max(initial=0))
+
+    def name(self, index: int) -> str:
+        """The record's name in messages."""
+        return self.source.name(int(self.indices[index]))
+
+    def image(self, index: int) -> bytes:
+        """The encoded picture."""
+        return self.source.read_image(int(self.indices[index]))
+
+    def labels(self, index: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """Boxes (n, 4), class ids (n,) and difficult flags (n,) of one record."""
+        span = slice(self.offsets[index], self.offsets[index + 1])
+        return self.boxes[span], self.class_ids[span], self.difficult[span]

@@ -1,0 +1,100 @@
+"""The deploy graph, and writing it as an artefact.
+
+Input `data` (B, 3, S, S), RGB 0-255; one output `detection_output` (B, N, 6), rows
+[class_id, score, xmin, ymin, xmax, ymax] in 0..1, class_id -1 in suppressed rows: the best class
+of every anchor, per-class NMS over the best `nms_topk` (MXNet's MultiBoxDetection, as the
+service's algorithm does). Any MXNet program can run it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import mxnet as mx
+
+from sagemaker_object_detection.model import artifact
+from sagemaker_object_detection.model.network import Network
+from sagemaker_object_detection.model.specs import VARIANCES
+
+SCORE_THRESHOLD = 0.01
+
+
+@dataclass(frozen=True)
+class DeployGraph:
+    """The symbol and the arrays it needs.
+
+    The arrays are the network's own and not copies: an engine bound to them follows the training.
+    """
+
+    symbol: mx.sym.Symbol
+    args: Mapping[str, mx.nd.NDArray]
+    auxs: Mapping[str, mx.nd.NDArray]
+    image_shape: int
+
+    def save(self, folder: Path) -> Path:
+        """Write symbol and parameters, each aside and renamed; returns the parameters' path.
+
+        Raises:
+            OSError: the folder cannot be written to, or has no room.
+        """
+        artifact.write_text_whole(folder / artifact.SYMBOL_FILE, self.symbol.tojson())
+        arrays = {f"arg:{name}": array for name, array in self.args.items()}
+        arrays |= {f"aux:{name}": array for name, array in self.auxs.items()}
+        path = folder / artifact.PARAMS_FILE
+        handle, name = tempfile.mkstemp(dir=folder, prefix=f".{path.name}.")
+        os.close(handle)
+        aside = Path(name)
+        try:
+            _save_arrays(aside, arrays)
+            aside.chmod(0o644)
+            aside.replace(path)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+        return path
+
+
+def _save_arrays(path: Path, arrays: Mapping[str, mx.nd.NDArray]) -> None:
+    """mx.nd.save, whose error does not say that the disk is full."""
+    needed = sum(4 * array.size for array in arrays.values())
+    try:
+        mx.nd.save(str(path), dict(arrays))
+    except mx.MXNetError as error:
+        if shutil.disk_usage(path.parent).free < needed:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
+    if path.stat().st_size < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+def deploy_graph(network: Network, nms_threshold: float, nms_topk: int) -> DeployGraph:
+    """The deploy graph of a network that has been initialised, in float32."""
+    scores, offsets = network.heads
+    symbol = mx.sym.contrib.MultiBoxDetection(
+        mx.sym.transpose(mx.sym.softmax(scores, axis=-1), axes=(0, 2, 1)),
+        mx.sym.flatten(offsets),
+        mx.sym.var("anchors"),
+        name="detection",
+        threshold=SCORE_THRESHOLD,
+        nms_threshold=nms_threshold,
+        nms_topk=nms_topk,
+        force_suppress=False,
+        clip=True,
+        variances=VARIANCES,
+    )
+    parameters = network.parameters
+    values = {name: parameter.list_data()[0] for name, parameter in parameters.items()}
+    ctx = next(iter(values.values())).context
+    values["anchors"] = mx.nd.array(network.anchors, ctx=ctx)
+    return DeployGraph(
+        symbol,
+        {name: values[name] for name in symbol.list_arguments() if name != "data"},
+        {name: values[name] for name in symbol.list_auxiliary_states()},
+        network.spec.image_shape,
+    )

@@ -1,0 +1,153 @@
+"""The SSD network of GluonCV as a graph that we own.
+
+GluonCV builds the layers; we trace its training branch once and keep the two heads. Its inference
+branch is never used: hybridised, the switch between the two breaks on shapes. Every graph has one
+input `data`, RGB 0-255, and begins with the normalisation, so that nobody can forget it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import mxnet as mx
+import numpy as np
+from gluoncv.model_zoo.ssd.ssd import get_ssd
+from gluoncv.model_zoo.ssd.vgg_atrous import vgg16_atrous_300, vgg16_atrous_512
+from mxnet import autograd, gluon
+from mxnet.contrib import amp
+from numpy.typing import NDArray
+
+from sagemaker_object_detection.model.anchors import make_anchors
+from sagemaker_object_detection.model.specs import Spec
+
+PREFIX = "ssd_"
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+HEAD_OUTPUTS = ("class_scores", "box_offsets")
+_CONSTANTS = ("pixel_mean", "pixel_scale", "init_scale")
+
+
+@dataclass(frozen=True)
+class Network:
+    """A traced SSD.
+
+    Attributes:
+        spec: what was built.
+        num_classes: foreground classes, C.
+        heads: symbol `data` (B, 3, S, S) -> class scores (B, N, C+1), background first, and box
+            offsets (B, N, 4), both before softmax and decoding.
+        anchors: float32 (1, N, 4), xyxy in 0..1.
+        block: the same graph as a Gluon block that owns the parameters; in the precision asked for.
+    """
+
+    spec: Spec
+    num_classes: int
+    heads: mx.sym.Symbol
+    anchors: NDArray[Any]
+    block: gluon.SymbolBlock
+
+    @property
+    def parameters(self) -> gluon.ParameterDict:
+        """Every parameter by its name in the graph, constants included."""
+        return self.block.collect_params()
+
+
+def trace_heads(spec: Spec, num_classes: int) -> mx.sym.Symbol:
+    """The heads of GluonCV's SSD behind our normalisation, as a symbol of `data`."""
+    if spec.backbone is None:
+        name = "vgg16_atrous"
+        features = vgg16_atrous_512 if len(spec.map_sides) == 7 else vgg16_atrous_300
+        filters = None
+    else:
+        name, features, filters = spec.backbone, list(spec.features), list(spec.extra_filters)
+    net = get_ssd(
+        name,
+        spec.image_shape,
+        features=features,
+        filters=filters,
+        sizes=[s * spec.image_shape for s in spec.sizes],
+        ratios=[list(r) for r in spec.ratios],
+        steps=[spec.image_shape / side for side in spec.map_sides],
+        classes=[str(i) for i in range(num_classes)],
+        dataset="",
+        pretrained=False,
+        pretrained_base=False,
+        prefix=PREFIX,
+    )
+    pixels = mx.sym.var("data")
+    mean = mx.sym.var("pixel_mean", shape=(1, 3, 1, 1))
+    scale = mx.sym.var("pixel_scale", shape=(1, 3, 1, 1))
+    normalised = mx.sym.broadcast_mul(mx.sym.broadcast_sub(pixels, mean), scale)
+    with autograd.train_mode(), mx.name.NameManager():
+        class_scores, box_offsets, _ = net(normalised)
+    return mx.sym.Group(
+        [
+            mx.sym.identity(class_scores, name=HEAD_OUTPUTS[0]),
+            mx.sym.identity(box_offsets, name=HEAD_OUTPUTS[1]),
+        ]
+    )
+
+
+def build_network(spec: Spec, num_classes: int, precision: str = "float32") -> Network:
+    """Build and trace; parameters have shapes but no values yet.
+
+    Args:
+        precision: float32, bfloat16 or float16. Parameters and heads stay float32 in each; below
+            float32 the convolutions compute in the narrower type (MXNet's AMP lists).
+    """
+    heads = trace_heads(spec, num_classes)
+    graph = heads if precision == "float32" else lower_precision(heads, precision)
+    block = gluon.SymbolBlock(graph, mx.sym.var("data"))
+    shape = (1, 3, spec.image_shape, spec.image_shape)
+    arg_shapes, _, aux_shapes = heads.infer_shape(data=shape)
+    shapes = dict(zip(heads.list_arguments(), arg_shapes, strict=True))
+    shapes.update(zip(heads.list_auxiliary_states(), aux_shapes, strict=True))
+    for name, parameter in block.collect_params().items():
+        parameter.shape = shapes[name]
+        parameter.dtype = "float32"
+        if name.endswith(_CONSTANTS) or name in heads.list_auxiliary_states():
+            parameter.grad_req = "null"
+    return Network(spec, num_classes, heads, make_anchors(spec), block)
+
+
+def lower_precision(heads: mx.sym.Symbol, precision: str) -> mx.sym.Symbol:
+    """The same graph with convolutions in `precision` and float32 outputs."""
+    graph = amp.convert_symbol(heads, target_dtype=precision)
+    outputs = [mx.sym.amp_cast(output, dtype="float32") for output in graph]
+    return mx.sym.Group(outputs)
+
+
+def initialize(network: Network, ctx: list[mx.Context], seed: int) -> None:
+    """Fill every parameter from `seed`, the same values on every machine.
+
+    Convolutions by He et al. 2015 (normal, fan out), heads so small that the first scores are
+    near 0, BatchNorm at gamma 1, beta 0, mean 0, variance 1: GluonCV's default fills even
+    the variance of the extra layers at random, which gives NaN before the first step.
+    """
+    generator = np.random.Generator(np.random.Philox(seed))
+    for name, parameter in sorted(network.parameters.items()):
+        value = _initial_value(name, parameter.shape, generator)
+        parameter.initialize(init=mx.init.Zero(), ctx=ctx, force_reinit=True)
+        parameter.set_data(mx.nd.array(value))
+
+
+def _initial_value(
+    name: str, shape: tuple[int, ...], generator: np.random.Generator
+) -> NDArray[Any]:
+    if name == "pixel_mean":
+        return 255 * np.reshape(IMAGENET_MEAN, shape)
+    if name == "pixel_scale":
+        return 1 / (255 * np.reshape(IMAGENET_STD, shape))
+    if name.endswith("init_scale"):  # GluonCV's VGG was trained on Caffe's pixels
+        return 255 * np.reshape(IMAGENET_STD, shape)
+    if name.endswith(("gamma", "_var")):
+        return np.ones(shape)
+    if name.endswith(("beta", "_mean", "bias")):
+        return np.zeros(shape)
+    if name.endswith("scale"):  # L2 normalisation of VGG's conv4_3 (ParseNet, arXiv:1506.04579)
+        return np.full(shape, 20.0)
+    if "predictor" in name:
+        return generator.normal(0.0, 0.1 / np.sqrt(np.prod(shape[1:])), shape)
+    fan_out = shape[0] * int(np.prod(shape[2:]))
+    return generator.normal(0.0, np.sqrt(2.0 / fan_out), shape)

@@ -1,0 +1,78 @@
+"""Weights of a backbone trained on ImageNet, from a file; nothing is ever fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import mxnet as mx
+from gluoncv.model_zoo import get_model
+from gluoncv.model_zoo.ssd.vgg_atrous import vgg16_atrous_300, vgg16_atrous_512
+
+from sagemaker_object_detection.model.network import PREFIX, Network
+from sagemaker_object_detection.platform.errors import ClientError
+
+DEFAULT_FOLDER = "/opt/object-detection/weights"
+FOLDER_VARIABLE = "OBJECT_DETECTION_WEIGHTS"
+_VGG_FILE = "vgg16_atrous"
+
+
+def find_weights(
+    base_network: str, backbone: str | None, channel: Path | None, environ: Mapping[str, str]
+) -> Path | None:
+    """The GluonCV .params file for this backbone, or None.
+
+    The `pretrained` channel counts first and must hold one; then the image's weights folder, where
+    a file is named as GluonCV names it: `resnet50_v1.params` or `resnet50_v1-<hash>.params`.
+
+    Raises:
+        ClientError: the channel holds no .params file, or several that could be meant.
+    """
+    stem = backbone or _VGG_FILE
+    if channel is not None:
+        files = sorted(channel.rglob("*.params"))
+        named = [path for path in files if path.name.startswith(stem)] or files
+        if len(named) != 1:
+            found = ", ".join(path.name for path in files) or "none"
+            raise ClientError(
+                f"The channel 'pretrained' must hold one .params file for {base_network}, named "
+                f"{stem}*.params; found: {found}."
+            )
+        return named[0]
+    folder = Path(environ.get(FOLDER_VARIABLE) or DEFAULT_FOLDER)
+    named = sorted([*folder.glob(f"{stem}.params"), *folder.glob(f"{stem}-*.params")])
+    return named[0] if named else None
+
+
+def load_backbone(network: Network, path: Path) -> int:
+    """Copy the file's values into the network's backbone; returns how many parameters.
+
+    Raises:
+        ClientError: the file is damaged or belongs to another network.
+    """
+    spec = network.spec
+    if spec.backbone is None:
+        build = vgg16_atrous_512 if len(spec.map_sides) == 7 else vgg16_atrous_300
+        donor = build(prefix=f"{PREFIX}vggatrousextractor0_")
+        donor.initialize()
+    else:
+        family = "mobilenet0_" if spec.backbone.startswith("mobilenet") else "resnetv10_"
+        donor = get_model(spec.backbone, pretrained=False, prefix=PREFIX + family)
+    try:
+        donor.load_parameters(
+            str(path), allow_missing=spec.backbone is None, ignore_extra=spec.backbone is None
+        )
+    except (AssertionError, ValueError, KeyError, mx.MXNetError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise ClientError(
+            f"{path} does not hold weights of GluonCV's {spec.backbone or _VGG_FILE}, which "
+            f"base_network {spec.base_network} needs ({reason:.200}). Give the .params file of "
+            "GluonCV's model zoo for it."
+        ) from error
+    values = {name: parameter.data() for name, parameter in donor.collect_params().items()}
+    shared = [name for name in network.parameters if name in values]
+    if not shared:
+        raise ClientError(f"{path} has no parameter in common with {spec.base_network}.")
+    for name in shared:
+        network.parameters[name].set_data(values[name])
+    return len(shared)

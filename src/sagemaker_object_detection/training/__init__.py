@@ -1,0 +1,1 @@
+"""Training: schedule, early stopping, the loop, and the process `./train`."""

@@ -1,0 +1,62 @@
+"""The process `./train`: checks first, then everything else behind one error boundary."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import MutableMapping
+from types import FrameType
+
+from sagemaker_object_detection.platform import logs
+from sagemaker_object_detection.platform.errors import run_guarded
+from sagemaker_object_detection.platform.job import load_job
+from sagemaker_object_detection.platform.paths import Paths, ensure_writable
+from sagemaker_object_detection.platform.threads import set_threads
+
+log = logging.getLogger(__name__)
+
+
+class StopRequest:
+    """SIGTERM: before training it ends the process, during training the loop is asked to end."""
+
+    def __init__(self) -> None:
+        self.training = False
+        self._requested = False
+
+    def install(self) -> None:
+        """Take the signal over; only the main thread may."""
+        signal.signal(signal.SIGTERM, self._handle)
+
+    def requested(self) -> bool:
+        """Whether the signal has come."""
+        return self._requested
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self._requested = True
+        if not self.training:
+            log.warning("Stopped by SIGTERM before training began; there is no model.")
+            raise SystemExit(0)
+        log.warning("SIGTERM: training ends at the next batch.")
+
+
+def main() -> int:
+    """Run the job of the tree that SAGEMAKER_BASE_DIR names; returns the exit code."""
+    logs.setup()
+    paths = Paths.from_environment(os.environ)
+    return run_guarded(lambda: train(os.environ), paths.failure_file)
+
+
+def train(environ: MutableMapping[str, str]) -> None:
+    """Check the job, then train. Raises JobError and OSError, which run_guarded explains."""
+    stop = StopRequest()
+    stop.install()
+    job = load_job(environ)
+    log.info("Final configuration: %s", job.hyperparameters.as_strings())
+    for folder in (job.paths.model_dir, job.paths.output_data_dir):
+        ensure_writable(folder)
+    threads = set_threads(environ)
+    # Only now: OMP_NUM_THREADS counts when MXNet is imported, and a faulty job need not wait.
+    from sagemaker_object_detection.training.run import run_job
+
+    run_job(job, stop, threads, environ)

@@ -1,0 +1,42 @@
+"""The optimiser that the hyperparameters ask for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from mxnet import gluon
+
+from sagemaker_object_detection.platform.hyperparameters import Hyperparameters
+
+log = logging.getLogger(__name__)
+
+RMSPROP_DIVISOR = 10  # the service's algorithm does the same
+
+
+def base_learning_rate(hyperparameters: Hyperparameters) -> float:
+    """learning_rate, but a tenth of it for rmsprop, as the service has it."""
+    if hyperparameters.optimizer == "rmsprop":
+        return hyperparameters.learning_rate / RMSPROP_DIVISOR
+    return hyperparameters.learning_rate
+
+
+def make_trainer(
+    parameters: Mapping[str, gluon.Parameter], hyperparameters: Hyperparameters
+) -> gluon.Trainer:
+    """A trainer of these parameters; the learning rate is set before every step.
+
+    As in the service, momentum counts for sgd alone, weight decay for sgd and rmsprop, and
+    adadelta has no learning rate.
+    """
+    name = hyperparameters.optimizer
+    options: dict[str, Any] = {"learning_rate": base_learning_rate(hyperparameters)}
+    if name == "sgd":
+        options |= {"momentum": hyperparameters.momentum, "wd": hyperparameters.weight_decay}
+    elif name == "rmsprop":
+        options |= {"wd": hyperparameters.weight_decay}
+        log.info("rmsprop takes a tenth of learning_rate: %g.", options["learning_rate"])
+    elif name == "adadelta":
+        options = {}
+    return gluon.Trainer(dict(parameters), name, options, kvstore=None)

@@ -1,0 +1,54 @@
+"""Which number format training computes in."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from sagemaker_object_detection.platform.errors import ClientError
+
+log = logging.getLogger(__name__)
+
+_CPU_INFO = Path("/proc/cpuinfo")
+BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
+
+
+def cpu_flags(cpu_info: Path = _CPU_INFO) -> frozenset[str]:
+    """Instruction sets of the first processor; empty where the system does not tell."""
+    try:
+        lines = cpu_info.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return frozenset()
+    for line in lines:
+        key, _, value = line.partition(":")
+        if key.strip() == "flags":
+            return frozenset(value.split())
+    return frozenset()
+
+
+def choose_precision(asked: str, on_gpu: bool, flags: frozenset[str]) -> str:
+    """float32, bfloat16 or float16 for what was asked, "auto" included; the log says why.
+
+    Args:
+        on_gpu: whether training runs on GPUs.
+        flags: instruction sets of the CPU.
+
+    Raises:
+        ClientError: float16 on a CPU, which has no arithmetic for it, or bfloat16 on a GPU.
+    """
+    if asked == "float16" and not on_gpu:
+        raise ClientError(
+            "Hyperparameter precision: float16 needs a GPU, and this machine has none that MXNet "
+            "sees. Use bfloat16, float32 or auto."
+        )
+    if asked == "bfloat16" and on_gpu:
+        raise ClientError(
+            "Hyperparameter precision: bfloat16 is for CPUs; MXNet has no kernels for it on GPUs. "
+            "Use float16, float32 or auto."
+        )
+    if asked != "auto":
+        if asked == "bfloat16" and not flags & BFLOAT16_FLAGS:
+            log.warning("This CPU has no bfloat16 instructions: training will be slow.")
+        return asked
+    log.info("Precision auto: float32.")
+    return "float32"

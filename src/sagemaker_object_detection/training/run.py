@@ -1,0 +1,333 @@
+"""One training job from its channels to its artefact."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import mxnet as mx
+
+from sagemaker_object_detection.data.augment import Augmentation
+from sagemaker_object_detection.data.class_names import class_names
+from sagemaker_object_detection.data.dataset import Dataset
+from sagemaker_object_detection.data.gate import ChannelReport, pass_gate
+from sagemaker_object_detection.data.loader import Loader
+from sagemaker_object_detection.data.sources import open_source
+from sagemaker_object_detection.evaluation.average_precision import AveragePrecision
+from sagemaker_object_detection.evaluation.evaluate import evaluate
+from sagemaker_object_detection.inference.engine_mxnet import MXNetEngine, default_context
+from sagemaker_object_detection.model import artifact
+from sagemaker_object_detection.model.artifact import ModelConfig
+from sagemaker_object_detection.model.deploy import DeployGraph, deploy_graph
+from sagemaker_object_detection.model.names import frozen_names
+from sagemaker_object_detection.model.network import Network, build_network, initialize
+from sagemaker_object_detection.model.specs import Spec, get_spec
+from sagemaker_object_detection.model.weights import find_weights, load_backbone
+from sagemaker_object_detection.platform import logs
+from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection.platform.hyperparameters import Hyperparameters
+from sagemaker_object_detection.platform.job import Job
+from sagemaker_object_detection.training.early_stopping import EarlyStopping
+from sagemaker_object_detection.training.history import EpochResult, write_history
+from sagemaker_object_detection.training.loop import Interrupted, Recipe, TrainingLoop
+from sagemaker_object_detection.training.optimizer import base_learning_rate, make_trainer
+from sagemaker_object_detection.training.precision import choose_precision, cpu_flags
+from sagemaker_object_detection.training.schedule import LearningRate, step_updates
+
+log = logging.getLogger(__name__)
+
+DATA_REPORT_FILE = "data_report.json"
+VALIDATION_BATCH = 8
+MAP_DEFINITION = (
+    "all-point interpolated AP, mean over the classes that occur, every image once, detections "
+    "above 0.01 after per-class NMS"
+)
+
+
+class Stop(Protocol):
+    """What `training.main.StopRequest` offers."""
+
+    training: bool
+
+    def requested(self) -> bool:
+        """Whether the process was asked to end."""
+        ...
+
+
+@dataclass(frozen=True)
+class Data:
+    """The channels after the gate."""
+
+    train: Dataset
+    validation: Dataset
+    class_names: tuple[str, ...]
+
+
+def run_job(job: Job, stop: Stop, threads: int, environ: Mapping[str, str]) -> None:
+    """Train a detector as the job asks; leaves the best model in the model folder.
+
+    Args:
+        threads: processor cores to use.
+
+    Raises:
+        JobError: the user's, ours or the platform's; OSError where a file cannot be written.
+    """
+    started = time.time()
+    hyperparameters = job.hyperparameters
+    ctx = default_context()
+    precision = choose_precision(hyperparameters.precision, ctx.device_type == "gpu", cpu_flags())
+    spec = get_spec(hyperparameters.base_network, hyperparameters.image_shape)
+    weights = _weights(job, spec, environ)
+    log.info("Training on %s with %d threads, computing in %s.", ctx, threads, precision)
+    data = _read_channels(job, threads)
+    network = build_network(spec, hyperparameters.num_classes, precision)
+    initialize(network, [ctx], hyperparameters.seed)
+    if weights is not None:
+        count = load_backbone(network, weights)
+        log.info("Loaded pretrained model parameters: %d from %s.", count, weights)
+    setup_seconds = time.time() - started
+    stop.training = True
+    history = _train(job, data, network, ctx, threads, stop)
+    finished = time.time()
+    totals = {
+        "epochs": len(history),
+        "setuptime": 1000 * setup_seconds,
+        "totaltime": 1000 * (finished - started),
+    }
+    dimensions = logs.dimensions(job.current_host)
+    print(logs.metrics_json_line(started, finished, dimensions, totals), flush=True)
+
+
+def _weights(job: Job, spec: Spec, environ: Mapping[str, str]) -> Path | None:
+    """The file of pretrained weights to start from, None for training from scratch."""
+    asked = job.hyperparameters.use_pretrained_model
+    channel = job.channels.get("pretrained")
+    if asked is False:
+        log.info("Start training from scratch.")
+        return None
+    folder = channel.path if channel else None
+    path = find_weights(spec.base_network, spec.backbone, folder, environ)
+    if path is not None:
+        log.info("Start training from pretrained model %s.", path.name)
+    elif asked:
+        raise ClientError(
+            f"use_pretrained_model is 1, but there are no weights for {spec.base_network}: neither "
+            "a channel 'pretrained' with a GluonCV .params file nor weights in the image. Give one "
+            "of them, or set use_pretrained_model to 0."
+        )
+    else:
+        log.warning(
+            "use_pretrained_model was not given and there are no weights for %s: training starts "
+            "from scratch, which needs more epochs.",
+            spec.base_network,
+        )
+    return path
+
+
+def _read_channels(job: Job, threads: int) -> Data:
+    hyperparameters = job.hyperparameters
+    datasets: dict[str, Dataset] = {}
+    reports: dict[str, ChannelReport] = {}
+    found_names: dict[int, set[str]] = {}
+    for name in ("train", "validation"):
+        source, unannotated = open_source(job.channels, name, job.form)
+        begun = time.perf_counter()
+        datasets[name], reports[name] = pass_gate(
+            name, source, hyperparameters.num_classes, threads, unannotated
+        )
+        log.info("Channel '%s' checked in %.1f s.", name, time.perf_counter() - begun)
+        for class_id, names in getattr(source, "class_names", {}).items():
+            found_names.setdefault(class_id, set()).update(names)
+    job.paths.output_data_dir.mkdir(parents=True, exist_ok=True)
+    report = {"channels": {name: report.as_dict() for name, report in reports.items()}}
+    artifact.write_text_whole(
+        job.paths.output_data_dir / DATA_REPORT_FILE, json.dumps(report, indent=1) + "\n"
+    )
+    widest = max(report.label_width for report in reports.values())
+    if widest > hyperparameters.label_width:
+        log.warning(
+            "label_width is %d, the fullest image needs %d. Nothing is lost: the data is counted "
+            "here, but the service's own algorithm would fail.",
+            hyperparameters.label_width,
+            widest,
+        )
+    names = class_names(job.channels["train"].path, found_names, hyperparameters.num_classes)
+    log.info("Class names: %s", ", ".join(names))
+    return Data(datasets["train"], datasets["validation"], names)
+
+
+def make_learning_rate(hyperparameters: Hyperparameters, num_images: int) -> LearningRate:
+    """The schedule of the hyperparameters for a train channel of so many images."""
+    batches = -(-num_images // hyperparameters.mini_batch_size)
+    kind = "step" if hyperparameters.lr_schedule == "auto" else hyperparameters.lr_schedule
+    return LearningRate(
+        base=base_learning_rate(hyperparameters),
+        warmup_steps=hyperparameters.warmup_steps,
+        kind=kind,
+        total_steps=batches * hyperparameters.epochs,
+        drops=step_updates(
+            hyperparameters.lr_scheduler_step,
+            hyperparameters.num_training_samples,
+            hyperparameters.mini_batch_size,
+        ),
+        factor=hyperparameters.lr_scheduler_factor,
+    )
+
+
+def _train(
+    job: Job, data: Data, network: Network, ctx: mx.Context, threads: int, stop: Stop
+) -> list[EpochResult]:
+    hyperparameters = job.hyperparameters
+    trainable = _trainable(network, hyperparameters)
+    graph = deploy_graph(network, hyperparameters.nms_threshold, hyperparameters.nms_topk)
+    batch = min(VALIDATION_BATCH, len(data.validation))
+    engine = MXNetEngine(
+        graph.symbol, graph.args, graph.auxs, graph.image_shape, ctx, batch_sizes=[batch]
+    )
+    side = hyperparameters.image_shape
+    train_loader = Loader(data.train, side, threads)
+    validation_loader = Loader(data.validation, side, threads)
+
+    def validate() -> AveragePrecision | None:
+        return evaluate(
+            engine,
+            data.validation,
+            validation_loader,
+            hyperparameters.num_classes,
+            hyperparameters.overlap_threshold,
+            batch,
+            stop.requested,
+        )
+
+    _warn_of_batch_count(hyperparameters, len(data.train))
+    recipe = Recipe(
+        epochs=hyperparameters.epochs,
+        batch_size=hyperparameters.mini_batch_size,
+        seed=hyperparameters.seed,
+        augmentation=Augmentation() if hyperparameters.augmentation else None,
+        learning_rate=make_learning_rate(hyperparameters, len(data.train)),
+        host=job.current_host,
+    )
+    loop = TrainingLoop(
+        network,
+        make_trainer(trainable, hyperparameters),
+        ctx,
+        train_loader,
+        recipe,
+        validate,
+        stop.requested,
+    )
+    try:
+        return _follow(job, loop, graph, data.class_names)
+    finally:
+        train_loader.close()
+        validation_loader.close()
+
+
+def _follow(
+    job: Job, loop: TrainingLoop, graph: DeployGraph, names: tuple[str, ...]
+) -> list[EpochResult]:
+    """Run the epochs; keep the best model, write the history, stop early where asked."""
+    hyperparameters = job.hyperparameters
+    stopping = EarlyStopping(
+        hyperparameters.early_stopping_min_epochs,
+        hyperparameters.early_stopping_patience,
+        hyperparameters.early_stopping_tolerance,
+    )
+    history: list[EpochResult] = []
+    best: EpochResult | None = None
+    try:
+        for result in loop.epochs():
+            history.append(result)
+            write_history(job.paths.output_data_dir, history)
+            if best is None or result.score.mean >= best.score.mean:
+                best = result
+                log.info(logs.best_model_line(result.score.mean))
+                log.info(logs.saved_line(save_model(job, graph, names, result)))
+            log.info(logs.progress_line(job.current_host, len(history), hyperparameters.epochs))
+            stop_now = stopping.should_stop(len(history), result.score.mean)
+            if hyperparameters.early_stopping and stop_now:
+                log.info(
+                    "Early stopping after epoch %d: validation mAP has not exceeded its best, "
+                    "%.4f, by more than a share of %g for %d epochs.",
+                    result.epoch,
+                    best.score.mean,
+                    stopping.tolerance,
+                    stopping.epochs_without_gain,
+                )
+                break
+    except Interrupted:
+        if best is None:
+            log.warning("Stopped before the first epoch was validated: there is no model yet.")
+            return history
+        log.warning("Stopped; the best model so far stays in %s.", job.paths.model_dir)
+    assert best is not None
+    log.info("The best model is of epoch %d, validation mAP %.4f.", best.epoch, best.score.mean)
+    return history
+
+
+def save_model(job: Job, graph: DeployGraph, names: tuple[str, ...], result: EpochResult) -> Path:
+    """Write the whole artefact into the model folder; returns the path of the parameters."""
+    hyperparameters = job.hyperparameters
+    folder = job.paths.model_dir
+    path = graph.save(folder)
+    artifact.write_text_whole(
+        folder / artifact.HYPERPARAMETERS_FILE, json.dumps(hyperparameters.as_strings())
+    )
+    per_class = {
+        name: None if value != value else value
+        for name, value in zip(names, result.score.per_class, strict=True)
+    }
+    config = ModelConfig(
+        class_names=names,
+        image_shape=hyperparameters.image_shape,
+        base_network=hyperparameters.base_network,
+        nms_threshold=hyperparameters.nms_threshold,
+        validation={
+            "mAP": result.score.mean,
+            "AP": per_class,
+            "epoch": result.epoch,
+            "overlap_threshold": hyperparameters.overlap_threshold,
+            "definition": MAP_DEFINITION,
+        },
+        versions={name: importlib.metadata.version(name) for name in ("mxnet", "gluoncv", "numpy")},
+    )
+    artifact.write_config(folder, config)
+    return path
+
+
+def _trainable(network: Network, hyperparameters: Hyperparameters) -> dict[str, mx.gluon.Parameter]:
+    """Parameters that learn, by name; the others get no gradient."""
+    parameters = network.parameters
+    pattern = hyperparameters.freeze_layer_pattern
+    if pattern:
+        candidates = [name for name, p in parameters.items() if p.grad_req != "null"]
+        frozen = frozen_names(pattern, candidates, hyperparameters.base_network)
+        for name in frozen:
+            parameters[name].grad_req = "null"
+        log.info("freeze_layer_pattern keeps %d of %d parameters.", len(frozen), len(candidates))
+    learning = {name: p for name, p in parameters.items() if p.grad_req != "null"}
+    if not learning:
+        raise ClientError(
+            f"freeze_layer_pattern {pattern!r} freezes every layer: nothing is left to train. "
+            "Narrow it."
+        )
+    return learning
+
+
+def _warn_of_batch_count(hyperparameters: Hyperparameters, images: int) -> None:
+    expected = -(-hyperparameters.num_training_samples // hyperparameters.mini_batch_size)
+    processed = -(-images // hyperparameters.mini_batch_size)
+    if expected != processed:
+        log.warning(
+            "%s num_training_samples is %d, the train channel has %d usable images.",
+            logs.batch_count_line(expected, processed),
+            hyperparameters.num_training_samples,
+            images,
+        )
