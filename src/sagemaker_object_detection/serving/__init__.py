@@ -1,0 +1,1 @@
+"""The endpoint: gunicorn and Flask around one predictor for each worker process."""

@@ -1,0 +1,144 @@
+"""The routes of the endpoint. Views raise; one table turns exceptions into answers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from flask import Flask, Response, jsonify, request
+from werkzeug.exceptions import HTTPException
+
+from sagemaker_object_detection.images import ImageError
+from sagemaker_object_detection.inference.predictor import Predictor
+from sagemaker_object_detection.serving import formats
+from sagemaker_object_detection.serving.batching import Overloaded, TooSlow
+from sagemaker_object_detection.serving.settings import Settings
+
+log = logging.getLogger(__name__)
+
+CONTENT_TYPES = frozenset(
+    {
+        "image/jpeg",
+        "image/png",
+        "image/jpg",
+        "application/x-image",
+        "application/octet-stream",
+        "",
+    }
+)
+
+
+class EmptyBody(ValueError):
+    """A request without a picture."""
+
+
+class UnsupportedContentType(ValueError):
+    """A body that is declared to be something else than a picture."""
+
+
+class NotReady(RuntimeError):
+    """No prediction has succeeded, or the last one failed."""
+
+
+_SEND_IMAGE = "Send the bytes of one JPEG or PNG image as the body."
+_TRY_AGAIN = "Try again later, send fewer requests at a time, or use more or larger instances."
+
+ANSWERS: dict[type[Exception], tuple[int, str]] = {
+    ImageError: (400, _SEND_IMAGE),
+    EmptyBody: (400, _SEND_IMAGE),
+    formats.NotAcceptable: (406, f"Leave Accept out, or use one of: {formats.offered()}."),
+    UnsupportedContentType: (
+        415,
+        "Use one of image/jpeg, image/png, application/x-image, application/octet-stream, or leave "
+        "Content-Type out: what the bytes are decides.",
+    ),
+    Overloaded: (503, _TRY_AGAIN),
+    TooSlow: (503, _TRY_AGAIN + " SAGEMAKER_MODEL_SERVER_TIMEOUT is the limit in seconds."),
+    NotReady: (503, "Wait, or see the log of the endpoint."),
+}
+"""Exception -> status and the way to mend it; what went wrong is the exception's own text."""
+
+_ROUTES = "The endpoint has GET /ping and POST /invocations."
+_HTTP_ANSWERS: dict[int, tuple[str, str]] = {
+    404: ("there is nothing at this path", _ROUTES),
+    405: ("the path is there, but not for this method", _ROUTES),
+    413: (
+        "the body is larger than this endpoint takes",
+        "Send a smaller image, or set SAGEMAKER_MAX_PAYLOAD_IN_MB (default 25).",
+    ),
+}
+
+
+def create_app(predictor: Predictor, is_healthy: Callable[[], bool], settings: Settings) -> Flask:
+    """The WSGI application.
+
+    is_healthy: whether predictions succeed; /ping says so.
+    """
+    app = Flask(__name__, static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+
+    @app.get("/ping")
+    def ping() -> Response:
+        if not is_healthy():
+            raise NotReady("the model has made no prediction yet, or its last one failed")
+        return Response(status=200, mimetype=formats.JSON)
+
+    @app.post("/invocations")
+    def invocations() -> Response:
+        answer = formats.choose(request.headers.get("Accept"), settings.response)
+        detections = predictor.predict(_body(), "the body")
+        body = answer.render(detections, predictor.class_names, settings.threshold)
+        return Response(body, mimetype=answer.content_type)
+
+    for kind in ANSWERS:
+        app.register_error_handler(kind, _known)
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(Exception, _unknown)
+    return app
+
+
+def _body() -> bytes:
+    """The body of a request whose Content-Type we take; case and parameters do not matter."""
+    declared = request.headers.get("Content-Type", "")
+    if declared.partition(";")[0].strip().lower() not in CONTENT_TYPES:
+        raise UnsupportedContentType(f"the Content-Type {declared!r} is not supported")
+    data = request.get_data(cache=False, parse_form_data=False)
+    if not data:
+        raise EmptyBody("the body of the request is empty")
+    return data
+
+
+def _known(error: Exception) -> Response:
+    status, hint = next(ANSWERS[kind] for kind in type(error).__mro__ if kind in ANSWERS)
+    response = _error(status, str(error), hint)
+    if status == 503:
+        response.headers["Retry-After"] = "1"
+    return response
+
+
+def _http(error: HTTPException) -> Response:
+    status = error.code or 500
+    what, hint = _HTTP_ANSWERS.get(status, (error.description or error.name, ""))
+    response = _error(status, what, hint)
+    for name, value in error.get_headers():
+        if name.lower() not in ("content-type", "content-length"):
+            response.headers[name] = value  # Allow, above all
+    return response
+
+
+def _unknown(error: Exception) -> Response:
+    log.error("A request failed.", exc_info=error)
+    return _error(
+        500,
+        f"{type(error).__name__} while the request was handled",
+        "This is a fault of the program; the log of the endpoint has the traceback. Please "
+        "report it.",
+    )
+
+
+def _error(status: int, what: str, hint: str) -> Response:
+    if status != 503 or request.path != "/ping":
+        log.warning("%s %s: %d, %s", request.method, request.path, status, what)
+    response = jsonify({"error": what, "hint": hint})
+    response.status_code = status
+    return response

@@ -1,0 +1,190 @@
+"""Forms of an answer, and the choice of one by the Accept header."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from sagemaker_object_detection.boxes import to_px
+from sagemaker_object_detection.inference.predictor import Detections
+
+JSON = "application/json"
+JSON_LINES = "application/jsonlines"
+
+Render = Callable[[Detections, Sequence[str]], Mapping[str, Any]]
+
+
+def objects(detections: Detections, class_names: Sequence[str]) -> Mapping[str, Any]:
+    """Named objects, best first; bbox is xyxy in pixels of the picture that was sent."""
+    corners = to_px(detections.boxes.astype(np.float64), detections.width, detections.height)
+    return {
+        "predictions": [
+            {
+                "class_id": class_id,
+                "class_name": class_names[class_id],
+                "score": round(score, 6),
+                "bbox": [round(corner, 2) for corner in box_px],
+            }
+            for class_id, score, box_px in zip(
+                detections.class_ids.tolist(),
+                detections.scores.tolist(),
+                corners.tolist(),
+                strict=True,
+            )
+        ]
+    }
+
+
+def builtin(detections: Detections, class_names: Sequence[str]) -> Mapping[str, Any]:
+    """What SageMaker's own algorithm answers: [class_id, score, xyxy in 0..1], all floats."""
+    rows = np.column_stack([detections.class_ids, detections.scores, detections.boxes])
+    return {"prediction": rows.astype(np.float64).tolist()}
+
+
+def annotation(detections: Detections, class_names: Sequence[str]) -> Mapping[str, Any]:
+    """The form of the annotation files that the image format trains from; whole pixels."""
+    size = {"width": detections.width, "height": detections.height, "depth": 3}
+    corners = to_px(detections.boxes.astype(np.float64), detections.width, detections.height)
+    return {
+        "image_size": [size],
+        "annotations": [
+            {
+                "class_id": class_id,
+                "score": score,
+                "left": left,
+                "top": top,
+                "width": right - left,
+                "height": bottom - top,
+            }
+            for class_id, score, (left, top, right, bottom) in zip(
+                detections.class_ids.tolist(),
+                detections.scores.tolist(),
+                np.rint(corners).astype(int).tolist(),
+                strict=True,
+            )
+        ],
+    }
+
+
+FORMS: Mapping[str, tuple[Render, float]] = {
+    "objects": (objects, 0.2),
+    "builtin": (builtin, 0.01),
+    "annotation": (annotation, 0.01),
+}
+"""Form -> its rendering, and the score that a detection must be above unless the user says."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One way to answer: a media type with parameters that stands for a form."""
+
+    content_type: str
+    form: str
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+    def render(
+        self, detections: Detections, class_names: Sequence[str], threshold: float | None = None
+    ) -> str:
+        """The body; `threshold` replaces the form's own."""
+        render, usual = FORMS[self.form]
+        found = detections.above(usual if threshold is None else threshold)
+        text = json.dumps(render(found, class_names), allow_nan=False)
+        return text + "\n" if self.content_type == JSON_LINES else text
+
+
+class NotAcceptable(ValueError):
+    """The Accept header names nothing that we can answer."""
+
+
+def choose(accept: str | None, default_form: str) -> Answer:
+    """The answer that an Accept header prefers; without a header, or an empty one, the default.
+
+    Media ranges, parameters and q-values count as HTTP has them: for every answer the most
+    specific range that covers it gives its q; the highest q wins, then the more specific range,
+    then the range that stands first, then our own order. Case and spaces do not matter, nor do
+    parameters that no answer has (charset).
+    Raises NotAcceptable.
+    """
+    answers = _answers(default_form)
+    if accept is None or not accept.strip():
+        return answers[0]
+    ranges = [_parse(part, place) for place, part in enumerate(accept.split(",")) if part.strip()]
+    best: tuple[tuple[float, int, int], Answer] | None = None
+    for answer in answers:
+        covering = [one for one in ranges if one.covers(answer)]
+        if not covering:
+            continue
+        decisive = max(covering, key=lambda one: (one.specificity, -one.place))
+        rank = (decisive.q, decisive.specificity, -decisive.place)
+        if decisive.q > 0 and (best is None or rank > best[0]):
+            best = (rank, answer)
+    if best is None:
+        raise NotAcceptable(f"the Accept header {accept!r} names nothing that can be answered")
+    return best[1]
+
+
+def offered() -> str:
+    """The Accept values that can be asked for, as a text."""
+    return (
+        f"{JSON}, {JSON};format=objects, {JSON};format=builtin, {JSON};annotation=1, {JSON_LINES}"
+    )
+
+
+def _answers(default_form: str) -> list[Answer]:
+    forms = [Answer(JSON, form, {"format": form}) for form in ("objects", "builtin")]
+    lines = [Answer(JSON_LINES, form, {"format": form}) for form in ("objects", "builtin")]
+    return [
+        Answer(JSON, default_form),
+        *forms,
+        Answer(JSON, "annotation", {"annotation": "1"}),
+        Answer(JSON_LINES, default_form),
+        *lines,
+    ]
+
+
+@dataclass(frozen=True)
+class _Range:
+    """One element of an Accept header."""
+
+    kind: str
+    parameters: Mapping[str, str]
+    q: float
+    place: int
+
+    @property
+    def specificity(self) -> int:
+        """0 for */*, 1 for application/*, 2 for a whole type, more with parameters."""
+        return 2 - self.kind.count("*") + len(self.parameters)
+
+    def covers(self, answer: Answer) -> bool:
+        """Whether the answer has this type, and every parameter that is asked for."""
+        if self.kind not in ("*/*", "application/*", answer.content_type):
+            return False
+        return all(answer.parameters.get(name) == text for name, text in self.parameters.items())
+
+
+def _parse(text: str, place: int) -> _Range:
+    kind, *rest = (part.strip().lower() for part in text.split(";"))
+    parameters = {}
+    q = 1.0
+    for part in rest:
+        name, _, value = (piece.strip() for piece in part.partition("="))
+        value = value.strip('"')
+        if name == "q":
+            q = _quality(value)
+        elif name in ("format", "annotation"):
+            parameters[name] = value
+    return _Range("*/*" if kind == "*" else kind, parameters, q, place)
+
+
+def _quality(text: str) -> float:
+    """A q-value in 0..1; what is none counts as 0, so that the range asks for nothing."""
+    try:
+        value = float(text)
+    except ValueError:
+        return 0.0
+    return min(value, 1.0) if value > 0 else 0.0

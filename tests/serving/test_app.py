@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from flask.testing import FlaskClient
+
+from sagemaker_object_detection.inference.predictor import Predictor
+from sagemaker_object_detection.serving.app import create_app
+from sagemaker_object_detection.serving.batching import Overloaded, TooSlow
+from sagemaker_object_detection.serving.settings import Settings
+from tests.serving.pictures import JPEG, PNG
+
+ROWS = np.array(
+    [[-1, -1, -1, -1, -1, -1], [1, 0.1, 0, 0, 1, 1], [0, 0.9, 0.25, 0.25, 0.5, 0.5]], np.float32
+)
+
+
+class _Engine:
+    image_shape = 8
+    raises: Exception | None = None
+
+    def detect(self, planes: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        if self.raises is not None:
+            raise self.raises
+        return ROWS[None]
+
+
+@pytest.fixture
+def engine() -> _Engine:
+    return _Engine()
+
+
+@pytest.fixture
+def make(engine: _Engine) -> Callable[..., FlaskClient]:
+    def client(healthy: bool = True, **settings: Any) -> FlaskClient:  # noqa: ANN401
+        predictor = Predictor(engine, ["cat", "dog"])
+        return create_app(predictor, lambda: healthy, Settings(**settings)).test_client()
+
+    return client
+
+
+Make = Callable[..., FlaskClient]
+
+
+def test_ping(make: Make) -> None:
+    answer = make().get("/ping")
+    assert (answer.status_code, answer.data) == (200, b"")
+
+
+def test_ping_before_a_prediction_succeeded(make: Make) -> None:
+    answer = make(healthy=False).get("/ping")
+    assert answer.status_code == 503
+    assert answer.json is not None
+    assert "no prediction yet" in answer.json["error"]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        pytest.param("image/jpeg", JPEG, id="jpeg"),
+        pytest.param("image/png", PNG, id="png"),
+        pytest.param("image/jpg", JPEG, id="no registered type, but in use"),
+        pytest.param("application/x-image", JPEG, id="the service's own type"),
+        pytest.param("application/octet-stream", PNG, id="what version 2 of the SDK sends"),
+        pytest.param(None, JPEG, id="no type at all, as version 1 of the SDK"),
+        pytest.param("Image/JPEG; charset=binary", JPEG, id="case and parameters"),
+        pytest.param("image/png", JPEG, id="the bytes decide"),
+    ],
+)
+def test_invocations(make: Make, content_type: str | None, body: bytes) -> None:
+    answer = make().post("/invocations", data=body, content_type=content_type)
+    assert answer.status_code == 200
+    assert answer.content_type == "application/json"
+    assert answer.json == {
+        "predictions": [
+            {"class_id": 0, "class_name": "cat", "score": 0.9, "bbox": [16.0, 12.0, 32.0, 24.0]}
+        ]
+    }
+
+
+def test_default_form_and_threshold_of_the_settings(make: Make) -> None:
+    answer = make(response="builtin").post("/invocations", data=JPEG)
+    assert answer.json is not None
+    assert [row[0] for row in answer.json["prediction"]] == [0.0, 1.0]
+    answer = make(response="builtin", threshold=0.5).post("/invocations", data=JPEG)
+    assert answer.json is not None
+    assert [row[0] for row in answer.json["prediction"]] == [0.0]
+
+
+def test_accept_wins_over_the_default_form(make: Make) -> None:
+    accept = {"Accept": "application/json;format=objects"}
+    answer = make(response="builtin").post("/invocations", data=JPEG, headers=accept)
+    assert answer.json is not None
+    assert "predictions" in answer.json
+
+
+def test_json_lines(make: Make) -> None:
+    accept = {"Accept": "application/jsonlines"}
+    answer = make().post("/invocations", data=JPEG, headers=accept)
+    assert answer.content_type == "application/jsonlines"
+    assert answer.data.endswith(b"\n")
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "what", "hint"),
+    [
+        pytest.param({"data": b""}, 400, "body of the request is empty", "JPEG or PNG", id="empty"),
+        pytest.param({"data": b"hello"}, 400, "the body is not an image", "JPEG", id="text"),
+        pytest.param({"data": JPEG[:-40]}, 400, "cut short", "JPEG or PNG", id="half a JPEG"),
+        pytest.param({"data": PNG[:40]}, 400, "begins as a PNG", "JPEG or PNG", id="half a PNG"),
+        pytest.param(
+            {"data": JPEG, "content_type": "text/csv"},
+            415,
+            "Content-Type 'text/csv' is not supported",
+            "application/x-image",
+            id="wrong type",
+        ),
+        pytest.param(
+            {"data": JPEG, "headers": {"Accept": "text/csv"}},
+            406,
+            "Accept header 'text/csv'",
+            "application/json;format=builtin",
+            id="unacceptable",
+        ),
+        pytest.param(
+            {"data": bytes(2**20 + 1)},
+            413,
+            "larger than this endpoint takes",
+            "SAGEMAKER_MAX_PAYLOAD_IN_MB",
+            id="too large",
+        ),
+        pytest.param({"path": "/predict"}, 404, "nothing at this path", "/invocations", id="path"),
+        pytest.param(
+            {"method": "GET"}, 405, "not for this method", "POST /invocations", id="method"
+        ),
+    ],
+)
+def test_faults_of_a_request(
+    make: Make, request_: dict[str, Any], status: int, what: str, hint: str
+) -> None:
+    request_ = {"path": "/invocations", "method": "POST"} | request_
+    answer = make(max_payload_mb=1).open(**request_)
+    assert answer.status_code == status
+    assert answer.content_type == "application/json"
+    assert answer.json is not None
+    assert what in answer.json["error"]
+    assert hint in answer.json["hint"]
+
+
+def test_method_not_allowed_names_the_methods(make: Make) -> None:
+    assert "POST" in make().get("/invocations").headers["Allow"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "what"),
+    [
+        pytest.param(Overloaded("64 images are waiting"), 503, "64 images", id="overloaded"),
+        pytest.param(TooSlow("no answer within 60 seconds"), 503, "no answer", id="too slow"),
+        pytest.param(RuntimeError("secret path"), 500, "RuntimeError", id="ours"),
+    ],
+)
+def test_faults_of_the_endpoint(
+    make: Make, engine: _Engine, error: Exception, status: int, what: str
+) -> None:
+    engine.raises = error
+    answer = make().post("/invocations", data=JPEG)
+    assert answer.status_code == status
+    assert answer.json is not None
+    assert what in answer.json["error"]
+    assert "secret" not in answer.text
+    assert ("Retry-After" in answer.headers) == (status == 503)
