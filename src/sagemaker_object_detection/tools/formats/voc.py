@@ -6,6 +6,7 @@ from 1 to the last pixel of a 100 pixel side becomes 0..99.
 
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from xml.parsers.expat import ErrorString
 
 import numpy as np
 
@@ -64,14 +65,7 @@ def _read_one(source: Path, place: str, identifier: str) -> LabelledImage:
     annotation = source / "Annotations" / f"{identifier}.xml"
     if not annotation.is_file():
         raise ClientError(f"{place}: {annotation} does not exist. Add it, or remove the line.")
-    try:
-        root = ElementTree.parse(annotation).getroot()
-    except ElementTree.ParseError as error:
-        line, column = error.position
-        raise ClientError(
-            f"{annotation}, line {line}, column {column + 1}: not valid XML ({error}). Mend it, or "
-            f"remove '{identifier}' from the split."
-        ) from None
+    root = _parse(annotation)
     stem = source / "JPEGImages" / identifier
     candidates = [stem.with_name(stem.name + suffix) for suffix in _SUFFIXES]
     path = next((candidate for candidate in candidates if candidate.is_file()), None)
@@ -93,6 +87,18 @@ def _read_one(source: Path, place: str, identifier: str) -> LabelledImage:
         ),
         difficult=tuple((node.findtext("difficult") or "0").strip() == "1" for node in objects),
     )
+
+
+def _parse(annotation: Path) -> ElementTree.Element:
+    try:
+        return ElementTree.parse(annotation).getroot()
+    except ElementTree.ParseError as error:
+        line, column = error.position
+        what = f"line {line}, column {column + 1}: not valid XML ({ErrorString(error.code)})"
+        raise ClientError(f"{annotation}, {what}. Mend the file at that place.") from None
+    except (LookupError, ValueError) as error:
+        what = f"the XML is in an encoding that cannot be read ({error})"
+        raise ClientError(f"{annotation}: {what}. Save the file as UTF-8.") from None
 
 
 def _class_name(node: ElementTree.Element, place: str) -> str:

@@ -1,0 +1,88 @@
+"""The command line: what it prints, and how it fails."""
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from sagemaker_object_detection.platform.logs import METRICS
+from sagemaker_object_detection.tools import cli
+from tests.tools.voc_tree import write_voc
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
+
+
+def test_metrics_as_json_are_metric_definitions() -> None:
+    result = run("metrics", "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.output) == [{"Name": m.name, "Regex": m.regex} for m in METRICS]
+
+
+def test_metrics_as_text() -> None:
+    lines = run("metrics").output.splitlines()
+    assert [line.split(maxsplit=1) for line in lines] == [[m.name, m.regex] for m in METRICS]
+
+
+def test_convert(tmp_path: Path) -> None:
+    cat = ("cat", (1, 1, 51, 41), False)
+    source = write_voc(tmp_path / "voc", {"train": {"a": [cat]}, "val": {"b": []}})
+    options = ("--from", "voc", "--to", "sagemaker-json", "--classes", "dog, cat")
+    splits = ("--split", "train", "--split", "val=validation")
+    result = run("convert", *options, *splits, source, tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "num_classes=2 num_training_samples=1" in result.output
+    assert (tmp_path / "out" / "classes.txt").read_text() == "dog\ncat\n"
+    assert (tmp_path / "out" / "validation_annotation" / "b.json").is_file()
+
+
+USAGE = [
+    pytest.param(["--split", "=train"], "'=train' is not NAME or NAME=CHANNEL", id="no name"),
+    pytest.param(["--split", "a="], "'a=' is not NAME or NAME=CHANNEL", id="no channel"),
+    pytest.param([], "Missing option '--split'", id="no split"),
+    pytest.param(["--split", "a", "--classes", "a,,b"], "has an empty name", id="empty class"),
+    pytest.param(["--split", "a", "--to", "tfrecord"], "'tfrecord' is not one of", id="format"),
+]
+
+
+@pytest.mark.parametrize(("options", "what"), USAGE)
+def test_wrong_use(tmp_path: Path, options: list[str], what: str) -> None:
+    result = run("convert", "--from", "voc", *options, tmp_path, tmp_path / "out")
+    assert result.exit_code == 2
+    assert what in result.output
+
+
+def test_a_fault_of_the_data_is_one_line_and_no_traceback(tmp_path: Path) -> None:
+    result = run("convert", "--from", "voc", "--split", "a", tmp_path, tmp_path / "out")
+    assert result.exit_code == 2
+    assert result.output.startswith("ClientError: ")
+    assert "a.txt does not exist" in result.output
+    assert "Traceback" not in result.output
+
+
+def test_a_full_disk_is_the_platforms_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def convert(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "a.rec"))
+
+    monkeypatch.setattr("sagemaker_object_detection.tools.convert.convert", convert)
+    result = run("convert", "--from", "voc", "--split", "a", tmp_path, tmp_path / "out")
+    assert result.exit_code == 3
+    assert result.output.startswith("PlatformError: No space left")
+    assert "a.rec" in result.output
+
+
+def test_a_fault_of_ours_keeps_its_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def convert(*_: object, **__: object) -> None:
+        raise OSError("something nobody thought of")
+
+    monkeypatch.setattr("sagemaker_object_detection.tools.convert.convert", convert)
+    result = run("convert", "--from", "voc", "--split", "a", tmp_path, tmp_path / "out")
+    assert isinstance(result.exception, OSError)

@@ -1,0 +1,195 @@
+"""The converter as a whole: what lands in the channels, that it is repeatable, what it refuses."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sagemaker_object_detection.data import annotations, recordio
+from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection.tools.convert import convert, summary
+from sagemaker_object_detection.tools.formats import READERS
+from sagemaker_object_detection.tools.formats.record import LabelledImage
+from tests.tools.voc_tree import Object, write_voc
+
+CAT: Object = ("cat", (1, 1, 51, 41), False)
+DOG: Object = ("dog", (11, 21.3, 31.1, 41), False)
+HARD_DOG: Object = ("dog", (11, 21, 31, 41), True)
+FLAT: Object = ("cat", (5, 5, 5, 9), False)
+SPLITS = [("train", "train"), ("val", "validation")]
+BCCD = Path(__file__).resolve().parents[3] / "shared" / "data" / "bccd" / "BCCD"
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return write_voc(
+        tmp_path / "voc", {"train": {"b": [DOG, CAT], "a": [FLAT]}, "val": {"c": [], "s/d": [DOG]}}
+    )
+
+
+def records(path: Path) -> list[tuple[recordio.DetectionLabel, bytes]]:
+    index = recordio.scan(path)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        unpacked = [
+            recordio.unpack(recordio.read(descriptor, index, k), index.name(k))
+            for k in range(len(index))
+        ]
+    finally:
+        os.close(descriptor)
+    return [(recordio.parse_label(u.label, "a"), u.image) for u in unpacked]
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_recordio(source: Path, tmp_path: Path) -> None:
+    output = tmp_path / "deep" / "output"
+    convert(source, output, SPLITS)
+    assert sorted(content(output)) == [
+        "classes.txt",
+        "train/train.idx",
+        "train/train.rec",
+        "validation/validation.idx",
+        "validation/validation.rec",
+    ]
+    assert (output / "classes.txt").read_text() == "cat\ndog\n"
+    (first, image), (second, _) = records(output / "train" / "train.rec")
+    assert image == (source / "JPEGImages" / "b.jpg").read_bytes()
+    assert first.class_ids.tolist() == [1, 0]
+    expected = np.array([[10, 20.3, 30.1, 40], [0, 0, 50, 40]]) / [100, 80, 100, 80]
+    np.testing.assert_allclose(first.boxes, expected, rtol=1e-6)
+    np.testing.assert_allclose(second.boxes, [[0.04, 0.05, 0.04, 0.1]], rtol=1e-6)
+
+
+def test_recordio_has_labels_of_one_width(tmp_path: Path) -> None:
+    """One difficult object anywhere gives all objects the sixth number."""
+    source = write_voc(tmp_path / "voc", {"train": {"a": [CAT]}, "val": {"b": [HARD_DOG]}})
+    convert(source, tmp_path / "out", SPLITS)
+    ((label, _),) = records(tmp_path / "out" / "validation" / "validation.rec")
+    assert label.difficult.tolist() == [True]
+    payload = (tmp_path / "out" / "train" / "train.rec").read_bytes()[8:]
+    assert recordio.unpack(payload, "a").label[:2].tolist() == [2, 6]
+
+
+def test_sagemaker_json(source: Path, tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    convert(source, output, SPLITS, writer="sagemaker-json")
+    assert sorted(content(output)) == [
+        "classes.txt",
+        "train/a.jpg",
+        "train/b.jpg",
+        "train_annotation/a.json",
+        "train_annotation/b.json",
+        "validation/c.jpg",
+        "validation/s/d.jpg",
+        "validation_annotation/c.json",
+        "validation_annotation/s/d.json",
+    ]
+    picture = output / "validation" / "s" / "d.jpg"
+    assert picture.read_bytes() == (source / "JPEGImages" / "s" / "d.jpg").read_bytes()
+    text = (output / "validation_annotation" / "s" / "d.json").read_text()
+    assert json.loads(text) == {
+        "file": "s/d.jpg",
+        "image_size": [{"width": 100, "height": 80, "depth": 3}],
+        "annotations": [{"class_id": 1, "left": 10, "top": 20.3, "width": 20.1, "height": 19.7}],
+        "categories": [{"class_id": 0, "name": "cat"}, {"class_id": 1, "name": "dog"}],
+    }
+    flat = annotations.parse((output / "train_annotation" / "a.json").read_bytes(), "a")
+    np.testing.assert_array_equal(flat.boxes_px, [[4, 4, 4, 8]])
+
+
+@pytest.mark.parametrize("writer", ["recordio", "sagemaker-json"])
+def test_same_bytes_every_time(source: Path, tmp_path: Path, writer: str) -> None:
+    for name in ("first", "second"):
+        convert(source, tmp_path / name, SPLITS, writer=writer)
+    assert content(tmp_path / "first") == content(tmp_path / "second")
+
+
+def test_several_splits_into_one_channel(source: Path, tmp_path: Path) -> None:
+    data = convert(source, tmp_path / "out", [("train", "train"), ("val", "train")])
+    assert [image.name for image in data.channels["train"]] == [
+        "b.jpg",
+        "a.jpg",
+        "c.jpg",
+        "s/d.jpg",
+    ]
+
+
+def test_one_split_at_a_time_with_the_same_classes(source: Path, tmp_path: Path) -> None:
+    for split in SPLITS:
+        convert(source, tmp_path, [split], class_names=["dog", "cat"])
+    assert (tmp_path / "classes.txt").read_text() == "dog\ncat\n"
+
+
+def test_classes_that_differ_from_those_there(source: Path, tmp_path: Path) -> None:
+    """The validation split has no cat, so that dog would be 0 there and 1 in training."""
+    convert(source, tmp_path, SPLITS[:1])
+    with pytest.raises(ClientError, match=r"lists the classes cat, dog, this conversion has dog\."):
+        convert(source, tmp_path, SPLITS[1:])
+    assert not (tmp_path / "validation").exists()
+
+
+@pytest.mark.parametrize("there", ["train", "train_annotation"])
+def test_channels_are_not_overwritten(source: Path, tmp_path: Path, there: str) -> None:
+    (tmp_path / there).mkdir()
+    with pytest.raises(ClientError, match=f"{there} is there already. Remove it"):
+        convert(source, tmp_path, SPLITS)
+
+
+@pytest.mark.parametrize("channel", ["", "..", "a/b", "classes.txt", "a b", "x" * 65])
+def test_names_that_no_channel_can_have(source: Path, tmp_path: Path, channel: str) -> None:
+    with pytest.raises(ClientError, match="cannot be the name of a channel"):
+        convert(source, tmp_path / "out", [("train", channel)])
+
+
+def test_nothing_is_left_of_a_conversion_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two pictures that share an annotation: seen only while the second is written."""
+    source = write_voc(tmp_path / "voc", {"train": {"a": [CAT]}, "val": {"a": [CAT]}})
+    splits = [("train", "train"), ("val", "train")]
+    images = iter((".jpg", ".png"))
+    read = READERS["voc"]
+
+    def read_with_suffix(folder: Path, split: str) -> list[LabelledImage]:
+        return [replace(image, name=f"a{next(images)}") for image in read(folder, split)]
+
+    monkeypatch.setitem(READERS, "voc", read_with_suffix)
+    with pytest.raises(ClientError, match=r"both would be annotated by a\.json. Rename one"):
+        convert(source, tmp_path / "output", splits, writer="sagemaker-json")
+    assert list((tmp_path / "output").iterdir()) == []
+
+
+def test_summary(source: Path, tmp_path: Path) -> None:
+    text = summary(convert(source, tmp_path / "out", SPLITS), tmp_path / "out")
+    assert "train            2      3  cat 2, dog 1" in text
+    assert "validation       2      1  cat 0, dog 1" in text
+    assert "1 boxes have no area; they were kept" in text
+    assert "classes.txt): 0 cat, 1 dog" in text
+    assert "num_classes=2 num_training_samples=2" in text
+
+
+@pytest.mark.skipif(not BCCD.is_dir(), reason="the BCCD data set is not beside the checkout")
+def test_real_photographs(tmp_path: Path) -> None:
+    """364 pictures of blood cells, 4888 boxes, two of them without area."""
+    splits = [(name, name) for name in ("train", "val", "test")]
+    data = convert(BCCD, tmp_path, splits)
+    assert data.class_names == ("Platelets", "RBC", "WBC")
+    packed = [record for name, _ in splits for record in records(tmp_path / name / f"{name}.rec")]
+    assert len(packed) == 364
+    boxes = np.concatenate([label.boxes for label, _ in packed])
+    class_ids = np.concatenate([label.class_ids for label, _ in packed])
+    assert np.bincount(class_ids).tolist() == [361, 4155, 372]
+    flat = (boxes[:, 2] <= boxes[:, 0]) | (boxes[:, 3] <= boxes[:, 1])
+    assert flat.sum() == 2
+    assert boxes.min() >= -1 / 480
+    assert boxes.max() <= 1
