@@ -129,7 +129,7 @@ def test_json_lines(make: Make) -> None:
         pytest.param(
             {"data": bytes(2**20 + 1)},
             413,
-            "larger than this endpoint takes",
+            "the body is larger than 1 MB",
             "SAGEMAKER_MAX_PAYLOAD_IN_MB",
             id="too large",
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import IO
 
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
@@ -15,6 +16,9 @@ from sagemaker_object_detection.serving.batching import Overloaded, TooSlow
 from sagemaker_object_detection.serving.settings import Settings
 
 log = logging.getLogger(__name__)
+
+_READ_AT_ONCE = 2**18
+_MOST_THROWN_AWAY = 2**28
 
 CONTENT_TYPES = frozenset(
     {
@@ -36,6 +40,10 @@ class UnsupportedContentType(ValueError):
     """A body that is declared to be something else than a picture."""
 
 
+class BodyTooLarge(ValueError):
+    """A body of more bytes than the settings allow."""
+
+
 class NotReady(RuntimeError):
     """No prediction has succeeded, or the last one failed."""
 
@@ -47,6 +55,10 @@ ANSWERS: dict[type[Exception], tuple[int, str]] = {
     ImageError: (400, _SEND_IMAGE),
     EmptyBody: (400, _SEND_IMAGE),
     formats.NotAcceptable: (406, f"Leave Accept out, or use one of: {formats.offered()}."),
+    BodyTooLarge: (
+        413,
+        "Send a smaller image, or set SAGEMAKER_MAX_PAYLOAD_IN_MB on the endpoint (default 25).",
+    ),
     UnsupportedContentType: (
         415,
         "Use one of image/jpeg, image/png, application/x-image, application/octet-stream, or leave "
@@ -62,10 +74,6 @@ _ROUTES = "The endpoint has GET /ping and POST /invocations."
 _HTTP_ANSWERS: dict[int, tuple[str, str]] = {
     404: ("there is nothing at this path", _ROUTES),
     405: ("the path is there, but not for this method", _ROUTES),
-    413: (
-        "the body is larger than this endpoint takes",
-        "Send a smaller image, or set SAGEMAKER_MAX_PAYLOAD_IN_MB (default 25).",
-    ),
 }
 
 
@@ -75,7 +83,6 @@ def create_app(predictor: Predictor, is_healthy: Callable[[], bool], settings: S
     is_healthy: whether predictions succeed; /ping says so.
     """
     app = Flask(__name__, static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
 
     @app.get("/ping")
     def ping() -> Response:
@@ -86,7 +93,7 @@ def create_app(predictor: Predictor, is_healthy: Callable[[], bool], settings: S
     @app.post("/invocations")
     def invocations() -> Response:
         answer = formats.choose(request.headers.get("Accept"), settings.response)
-        detections = predictor.predict(_body(), "the body")
+        detections = predictor.predict(_body(settings.max_body_bytes), "the body")
         body = answer.render(detections, predictor.class_names, settings.threshold)
         return Response(body, mimetype=answer.content_type)
 
@@ -97,15 +104,36 @@ def create_app(predictor: Predictor, is_healthy: Callable[[], bool], settings: S
     return app
 
 
-def _body() -> bytes:
+def _body(most: int | None) -> bytes:
     """The body of a request whose Content-Type we take; case and parameters do not matter."""
     declared = request.headers.get("Content-Type", "")
     if declared.partition(";")[0].strip().lower() not in CONTENT_TYPES:
         raise UnsupportedContentType(f"the Content-Type {declared!r} is not supported")
-    data = request.get_data(cache=False, parse_form_data=False)
+    data = _read(request.stream, most)
     if not data:
         raise EmptyBody("the body of the request is empty")
     return data
+
+
+def _read(stream: IO[bytes], most: int | None) -> bytes:
+    """The whole stream, of known length or chunked.
+
+    Too long a body is read and thrown away first, within reason: a client that is still sending
+    when the connection closes sees a broken pipe and not our answer.
+    Raises BodyTooLarge beyond `most` bytes. (Werkzeug's own limit cuts a chunked body off there
+    and does not tell.)
+    """
+    parts: list[bytes] = []
+    length = 0
+    while part := stream.read(_READ_AT_ONCE):
+        length += len(part)
+        if most is None or length <= most:
+            parts.append(part)
+        elif length > most + _MOST_THROWN_AWAY:
+            break
+    if most is not None and length > most:
+        raise BodyTooLarge(f"the body is larger than {most / 2**20:g} MB")
+    return b"".join(parts)
 
 
 def _known(error: Exception) -> Response:

@@ -1,0 +1,286 @@
+"""./serve as a process: a real gunicorn on a free port, under a temporary SAGEMAKER_BASE_DIR."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sagemaker_object_detection.model import artifact
+from tests import tiny_model
+
+SERVE = Path(__file__).parents[2] / "serve"
+Body = bytes | Iterable[bytes] | None
+
+PICTURE = tiny_model.encoded(tiny_model.picture({(0, 0): "red", (3, 2): "blue"}), ".jpg")
+RED = {"class_id": 0, "class_name": "red", "bbox": [0.0, 0.0, 160.0, 120.0]}
+BLUE = {"class_id": 1, "class_name": "blue", "bbox": [480.0, 240.0, 640.0, 360.0]}
+
+
+class Endpoint:
+    """A running ./serve; its output goes to a file."""
+
+    def __init__(self, base: Path, **environ: str) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self.log_file = base / "log.txt"
+        own = {"SAGEMAKER_BASE_DIR": str(base), "SAGEMAKER_BIND_TO_PORT": str(self.port)}
+        own["OMP_NUM_THREADS"] = "1"
+        with self.log_file.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, str(SERVE)],
+                cwd=base,
+                env={**os.environ, **own, **environ},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Poll; a process that has ended fails the test, one that hangs runs into its timeout."""
+        pause = threading.Event()
+        while not condition():
+            assert self.process.poll() is None, self.log
+            pause.wait(0.05)
+
+    def wait_ready(self) -> None:
+        self.wait_until(lambda: self._pings())
+
+    def _pings(self) -> bool:
+        try:
+            return self.request("GET", "/ping")[0] == 200
+        except ConnectionRefusedError:
+            return False
+
+    def request(
+        self, method: str, path: str, body: Body = None, **headers: str
+    ) -> tuple[int, str, bytes]:
+        """Status, content type and body; header names are given with _ for -."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        with contextlib.closing(connection):
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request(method, path, body, named)
+            answer = connection.getresponse()
+            return answer.status, answer.headers.get("Content-Type", ""), answer.read()
+
+    def post(self, body: Body, **headers: str) -> tuple[int, Any]:
+        status, _, answer = self.request("POST", "/invocations", body, **headers)
+        return status, json.loads(answer)
+
+    def stop(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@contextlib.contextmanager
+def running(base: Path, **environ: str) -> Iterator[Endpoint]:
+    endpoint = Endpoint(base, **environ)
+    try:
+        yield endpoint
+    finally:
+        endpoint.stop()
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    base = tmp_path_factory.mktemp("ml")
+    tiny_model.write(base / "model")
+    with running(base) as endpoint:
+        endpoint.wait_ready()
+        yield endpoint
+
+
+def _without_scores(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    found = sorted(answer["predictions"], key=lambda one: one["class_id"])
+    return [{key: value for key, value in one.items() if key != "score"} for one in found]
+
+
+def test_ping(endpoint: Endpoint) -> None:
+    assert endpoint.request("GET", "/ping")[0] == 200
+
+
+def test_objects(endpoint: Endpoint) -> None:
+    status, answer = endpoint.post(PICTURE, Content_Type="image/jpeg")
+    assert status == 200
+    assert _without_scores(answer) == [RED, BLUE]
+
+
+def test_builtin(endpoint: Endpoint) -> None:
+    accept = "application/json; format=builtin"
+    status, answer = endpoint.post(PICTURE, Content_Type="application/x-image", Accept=accept)
+    assert status == 200
+    rows = {row[0]: row[2:] for row in answer["prediction"]}
+    assert rows == {0.0: [0.0, 0.0, 0.25, 0.25], 1.0: [0.75, 0.5, 1.0, 0.75]}
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "what"),
+    [
+        pytest.param(b"", {}, 400, "empty", id="empty body"),
+        pytest.param(b"text", {}, 400, "not an image", id="no image"),
+        pytest.param(PICTURE, {"Content_Type": "text/csv"}, 415, "text/csv", id="wrong type"),
+        pytest.param(PICTURE, {"Accept": "text/csv"}, 406, "text/csv", id="unacceptable"),
+        pytest.param(bytes(26 * 2**20), {}, 413, "larger than", id="too large"),
+        pytest.param([bytes(2**20)] * 26, {}, 413, "larger than", id="chunked"),
+    ],
+)
+def test_faults(
+    endpoint: Endpoint, body: Body, headers: dict[str, str], status: int, what: str
+) -> None:
+    got, answer = endpoint.post(body, **headers)
+    assert got == status
+    assert what in answer["error"]
+    assert answer["hint"]
+    assert endpoint.post(PICTURE)[0] == 200  # and it goes on
+
+
+def test_chunked_picture(endpoint: Endpoint) -> None:
+    parts = (PICTURE[at : at + 1000] for at in range(0, len(PICTURE), 1000))
+    status, answer = endpoint.post(parts)
+    assert (status, _without_scores(answer)) == (200, [RED, BLUE])
+
+
+def test_many_at_once_get_their_own_answers(endpoint: Endpoint) -> None:
+    cells = [(column, row) for row in range(4) for column in range(4)] * 3
+
+    def ask(cell: tuple[int, int]) -> list[float]:
+        picture = tiny_model.encoded(tiny_model.picture({cell: "red"}))
+        status, answer = endpoint.post(picture, Content_Type="image/png")
+        assert status == 200
+        (found,) = answer["predictions"]
+        bbox: list[float] = found["bbox"]
+        return bbox
+
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(ask, cells))
+    assert answers == [
+        [column * 160.0, row * 120.0, (column + 1) * 160.0, (row + 1) * 120.0]
+        for column, row in cells
+    ]
+
+
+def test_environment(tmp_path: Path) -> None:
+    tiny_model.write(tmp_path / "model")
+    environ = {
+        "SAGEMAKER_MODEL_SERVER_WORKERS": "2",
+        "OBJECT_DETECTION_RESPONSE": "builtin",
+        "OBJECT_DETECTION_THRESHOLD": "0.9",
+    }
+    with running(tmp_path, **environ) as endpoint:
+        endpoint.wait_until(lambda: endpoint.log.count("The model is loaded.") == 2)
+        dim = tiny_model.encoded(tiny_model.picture({(0, 0): "dim red", (1, 1): "blue"}))
+        status, answer = endpoint.post(dim, Content_Type="image/png")
+        assert status == 200
+        (row,) = answer["prediction"]
+        assert row[0] == 1.0
+
+
+def test_sigterm_finishes_what_is_in_flight(tmp_path: Path) -> None:
+    tiny_model.write(tmp_path / "model")
+    with running(tmp_path) as endpoint:
+        endpoint.wait_ready()
+        with socket.create_connection(("127.0.0.1", endpoint.port), timeout=60) as client:
+            head = (
+                "POST /invocations HTTP/1.1\r\nHost: here\r\nExpect: 100-continue\r\n"
+                f"Content-Type: image/jpeg\r\nContent-Length: {len(PICTURE)}\r\n\r\n"
+            )
+            client.sendall(head.encode())
+            assert client.recv(1000).startswith(b"HTTP/1.1 100")  # the request is being read
+            endpoint.process.send_signal(signal.SIGTERM)
+            endpoint.wait_until(lambda: "Handling signal: term" in endpoint.log)
+            client.sendall(PICTURE)
+            answer = http.client.HTTPResponse(client)
+            answer.begin()
+            assert answer.status == 200
+            assert _without_scores(json.load(answer)) == [RED, BLUE]
+        assert endpoint.process.wait(25) == 0, endpoint.log
+
+
+def _no_folder(base: Path) -> None:
+    for path in (base / "model").iterdir():
+        path.unlink()
+    (base / "model").rmdir()
+
+
+def _no_params(base: Path) -> None:
+    (base / "model" / artifact.PARAMS_FILE).unlink()
+
+
+def _bad_config(base: Path) -> None:
+    (base / "model" / artifact.MODEL_FILE).write_text('{"format_version": 1,')
+
+
+def _cut_params(base: Path) -> None:
+    path = base / "model" / artifact.PARAMS_FILE
+    path.write_bytes(path.read_bytes()[:-8])
+
+
+def _other_graph(base: Path) -> None:
+    path = base / "model" / artifact.SYMBOL_FILE
+    path.write_text(path.read_text().replace("anchors", "enchors"))
+
+
+@pytest.mark.parametrize(
+    ("damage", "environ", "code", "what"),
+    [
+        pytest.param(_no_folder, {}, 2, r"model folder .* does not exist", id="no model folder"),
+        pytest.param(_no_params, {}, 2, r"lacks model_algo_1-0000\.params", id="no parameters"),
+        pytest.param(_bad_config, {}, 2, r"model\.json is not JSON .* line 1", id="model.json"),
+        pytest.param(_cut_params, {}, 2, r"0000\.params is not .* damaged", id="cut parameters"),
+        pytest.param(_other_graph, {}, 2, "no values: enchors", id="graph without its values"),
+        pytest.param(
+            lambda base: None,
+            {"SAGEMAKER_MODEL_SERVER_WORKERS": "many", "OBJECT_DETECTION_THRESHOLD": "2"},
+            2,
+            r"\[1/2\] .*WORKERS is 'many'.*\n\[2/2\] .*THRESHOLD is '2', which is too large",
+            id="both faults of the environment",
+        ),
+    ],
+)
+def test_cannot_start(
+    tmp_path: Path, damage: Callable[[Path], None], environ: dict[str, str], code: int, what: str
+) -> None:
+    tiny_model.write(tmp_path / "model")
+    damage(tmp_path)
+    with running(tmp_path, **environ) as endpoint:
+        assert endpoint.process.wait(60) == code, endpoint.log
+        assert re.search(f"^ClientError: .*{what}", endpoint.log, re.MULTILINE), endpoint.log
+        assert "Traceback" not in endpoint.log
+
+
+def test_a_worker_that_dies_while_loading_halts_the_server(tmp_path: Path) -> None:
+    tiny_model.write(tmp_path / "model")
+    with running(tmp_path) as endpoint:
+        endpoint.wait_until(lambda: "Booting worker with pid" in endpoint.log)
+        match = re.search(r"Booting worker with pid: (\d+)", endpoint.log)
+        assert match
+        os.kill(int(match[1]), signal.SIGKILL)  # as the kernel does when memory is short
+        assert endpoint.process.wait(60) == 3, endpoint.log
+        assert "PlatformError: A worker died while it loaded the model." in endpoint.log
+
+
+def test_the_port_is_taken(endpoint: Endpoint, tmp_path: Path) -> None:
+    tiny_model.write(tmp_path / "model")
+    with running(tmp_path, SAGEMAKER_BIND_TO_PORT=str(endpoint.port)) as second:
+        assert second.process.wait(60) != 0
+        assert "Connection in use" in second.log
+    assert endpoint.request("GET", "/ping")[0] == 200
