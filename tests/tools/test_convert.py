@@ -56,12 +56,15 @@ def test_recordio(source: Path, tmp_path: Path) -> None:
     convert(source, output, SPLITS)
     assert sorted(content(output)) == [
         "classes.txt",
+        "train/classes.txt",
         "train/train.idx",
         "train/train.rec",
+        "validation/classes.txt",
         "validation/validation.idx",
         "validation/validation.rec",
     ]
-    assert (output / "classes.txt").read_text() == "cat\ndog\n"
+    for folder in (output, output / "train", output / "validation"):
+        assert (folder / "classes.txt").read_text() == "cat\ndog\n"
     (first, image), (second, _) = records(output / "train" / "train.rec")
     assert image == (source / "JPEGImages" / "b.jpg").read_bytes()
     assert first.class_ids.tolist() == [1, 0]

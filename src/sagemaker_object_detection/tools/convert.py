@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
+from sagemaker_object_detection.data.class_names import CLASSES_FILE
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.tools.formats import READERS, WRITERS
 from sagemaker_object_detection.tools.formats.record import (
@@ -18,7 +19,6 @@ from sagemaker_object_detection.tools.formats.record import (
     count_degenerate,
 )
 
-CLASSES_FILE = "classes.txt"
 _CHANNEL = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -46,13 +46,13 @@ def convert(
     for split, channel in splits:
         channels.setdefault(channel, []).extend(read(source, split))
     data = DataSet.build(channels, class_names)
-    _check_classes(output, data.class_names)
+    _check_classes(output, data)
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output, prefix=".converting-") as name:
         aside = Path(name)
         for channel, images in channels.items():
             WRITERS[writer](aside, channel, data, _with_progress(images, channel))
-        (aside / CLASSES_FILE).write_text(_lines(data.class_names), encoding="utf-8", newline="\n")
+        (aside / CLASSES_FILE).write_text(data.classes_text(), encoding="utf-8", newline="\n")
         for path in sorted(aside.iterdir()):
             path.replace(output / path.name)
     return data
@@ -70,18 +70,15 @@ def _check_channel(output: Path, channel: str) -> None:
             )
 
 
-def _check_classes(output: Path, class_names: Sequence[str]) -> None:
+def _check_classes(output: Path, data: DataSet) -> None:
     """Channels that are used together must number their classes alike."""
     path = output / CLASSES_FILE
-    if path.exists() and (there := path.read_text(encoding="utf-8")) != _lines(class_names):
+    if path.exists() and (there := path.read_text(encoding="utf-8")) != data.classes_text():
         raise ClientError(
             f"{path} lists the classes {', '.join(there.splitlines())}, this conversion has "
-            f"{', '.join(class_names)}. Give --classes with all of them, or another output folder."
+            f"{', '.join(data.class_names)}. Give --classes with all of them, or another output "
+            "folder."
         )
-
-
-def _lines(class_names: Sequence[str]) -> str:
-    return "".join(f"{name}\n" for name in class_names)
 
 
 def _with_progress(images: Sequence[LabelledImage], channel: str) -> Iterable[LabelledImage]:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sagemaker_object_detection.boxes import from_px
+from sagemaker_object_detection.data.class_names import CLASSES_FILE
 from sagemaker_object_detection.data.recordio import RecordIOWriter, pack, pack_label
 from sagemaker_object_detection.tools import textures
 
@@ -87,12 +88,13 @@ def scene(seed: int, number: int) -> Scene:
 def write_channels(data_dir: Path, images: Mapping[str, int], seed: int) -> None:
     """Pack scenes into ``<channel>/<channel>.rec`` for each channel and its number of images.
 
-    Channels share no picture.
+    Channels share no picture. The class names go to ``classes.txt`` beside the records.
     """
     first = 0
     for channel, count in images.items():
         folder = data_dir / channel
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / CLASSES_FILE).write_text("".join(f"{name}\n" for name in CLASS_NAMES))
         numbers = range(first, first + count)
         with RecordIOWriter(folder / f"{channel}.rec") as writer, ThreadPoolExecutor() as pool:
             for payload in pool.map(lambda number: _payload(seed, number), numbers):

@@ -87,6 +87,10 @@ class DataSet:
             raise ClientError(*faults)
         return cls(tuple(sorted(counts) if class_names is None else class_names), channels)
 
+    def classes_text(self) -> str:
+        """The class names as training reads them from a file: one a line, class id 0 first."""
+        return "".join(f"{name}\n" for name in self.class_names)
+
     @property
     def has_difficult(self) -> bool:
         """Whether any object is marked as difficult."""

@@ -1,9 +1,13 @@
-"""Write a channel as one RecordIO file, ``<channel>/<channel>.rec``, with its ``.idx``."""
+"""Write a channel as one RecordIO file, ``<channel>/<channel>.rec``, with its ``.idx``.
+
+Records have no place for class names; a ``classes.txt`` beside them has.
+"""
 
 from collections.abc import Iterable
 from pathlib import Path
 
 from sagemaker_object_detection.boxes import from_px
+from sagemaker_object_detection.data.class_names import CLASSES_FILE
 from sagemaker_object_detection.data.recordio import RecordIOWriter, pack, pack_label
 from sagemaker_object_detection.tools.formats.record import DataSet, LabelledImage
 
@@ -16,6 +20,8 @@ def write(folder: Path, channel: str, data: DataSet, images: Iterable[LabelledIm
     """
     target = folder / channel
     target.mkdir(parents=True)
+    classes = target / CLASSES_FILE
+    classes.write_text(data.classes_text(), encoding="utf-8", newline="\n")
     with RecordIOWriter(target / f"{channel}.rec") as writer:
         for number, image in enumerate(images):
             boxes = from_px(image.boxes_px, *image.size)
