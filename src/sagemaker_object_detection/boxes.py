@@ -42,7 +42,7 @@ def area(boxes: Array) -> Array:
 
 
 def is_degenerate(boxes: Array) -> npt.NDArray[np.bool_]:
-    """(n, 4) -> (n,): True where a box has no area, that is where right <= left or bottom <= top."""
+    """(n, 4) -> (n,): True where a box has no area: right <= left or bottom <= top."""
     return (boxes[:, 2] <= boxes[:, 0]) | (boxes[:, 3] <= boxes[:, 1])
 
 

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from gunicorn.errors import HaltServer
+
+from sagemaker_object_detection.model.artifact import ArtifactError, ModelConfig
+from sagemaker_object_detection.serving import main
+from sagemaker_object_detection.serving.main import Server, gunicorn_settings
+from sagemaker_object_detection.serving.settings import Settings
+
+RUNNING = SimpleNamespace(LISTENERS=["a socket"])
+STOPPING = SimpleNamespace(LISTENERS=[])
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Server:
+    return Server(Settings(), tmp_path, ModelConfig(("cat",), 300, "resnet-50"))
+
+
+class _Worker:
+    """What a gunicorn worker is to the server while the model loads."""
+
+    def __init__(self) -> None:
+        self.alive = True
+        self.beats = 0
+
+    def notify(self) -> None:
+        self.beats += 1
+
+
+def _load_with(server: Server, monkeypatch: pytest.MonkeyPatch, load: Any) -> None:  # noqa: ANN401
+    monkeypatch.setattr(server, "_load_engine", load)
+    server.load()
+
+
+def test_gunicorn_accepts_its_settings(server: Server) -> None:
+    assert server.cfg.address == [("0.0.0.0", 8080)]
+    assert server.cfg.worker_class_str == "gthread"
+    assert server.cfg.threads > main.MAX_WAITING
+
+
+@pytest.mark.parametrize(
+    ("timeout", "expected"),
+    [
+        pytest.param(1, 60, id="a short limit of requests is none of the heartbeat"),
+        pytest.param(300, 300, id="a long one is"),
+    ],
+)
+def test_heartbeat(timeout: int, expected: int) -> None:
+    assert gunicorn_settings(Settings(timeout=timeout))["timeout"] == expected
+
+
+def test_no_shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(main, "_SHARED_MEMORY", tmp_path)
+    assert gunicorn_settings(Settings())["worker_tmp_dir"] == str(tmp_path)
+    monkeypatch.setattr(main, "_SHARED_MEMORY", tmp_path / "nowhere")
+    assert gunicorn_settings(Settings())["worker_tmp_dir"] is None
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        pytest.param(
+            ArtifactError("model.json is missing"), 2, "ClientError: The model cannot", id="user's"
+        ),
+        pytest.param(RuntimeError("odd"), 1, "AlgorithmError: RuntimeError: odd", id="ours"),
+        pytest.param(PermissionError(13, "", "x.params"), 3, "PlatformError: Permi", id="platform"),
+        pytest.param(MemoryError(), 2, "ClientError: Out of memory", id="memory"),
+    ],
+)
+def test_a_model_that_cannot_load_halts_the_server(
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    code: int,
+    text: str,
+) -> None:
+    def load() -> None:
+        raise error
+
+    _load_with(server, monkeypatch, load)
+    with pytest.raises(SystemExit) as caught:
+        server._wait_for_model(_Worker())
+    assert caught.value.code == 3  # what gunicorn halts at
+    assert server._start.exit_code == code  # what the server ends with
+    assert text in capsys.readouterr().err
+
+
+def test_a_stop_while_the_model_loads(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    go = threading.Event()
+    _load_with(server, monkeypatch, lambda: go.wait(30))
+    worker = _Worker()
+    worker.alive = False
+    with pytest.raises(SystemExit) as caught:
+        server._wait_for_model(worker)
+    go.set()
+    assert caught.value.code == 0
+    assert worker.beats == 1
+
+
+def test_a_worker_that_dies_before_any_has_started(server: Server) -> None:
+    with pytest.raises(HaltServer):
+        server._check_worker(RUNNING, None)
+    assert server._start.exit_code == 3
+
+
+def test_a_worker_that_ends_while_the_server_stops(server: Server) -> None:
+    server._check_worker(STOPPING, None)
+
+
+def test_a_worker_that_dies_later_is_replaced(server: Server) -> None:
+    server._start.succeeded = True
+    server._check_worker(RUNNING, None)
