@@ -89,7 +89,9 @@ def test_from_data_to_picture(
     assert output.splitlines()[-1] == str(picture) == str(folder / "annotated.png")
     assert "validation mAP 0.750 (at least 0.5 expected)" in output
     assert re.search(r"\d+ seconds in all", output)
-    answer = json.loads(output[output.index("\n{") : output.rindex("}") + 1])
+    shown = json.loads(output[output.index("\n{") : output.rindex("}") + 1])
+    assert [p["score"] for p in shown["predictions"]] == [0.9]
+    answer = json.loads((folder / "answer.json").read_text())
     assert [p["score"] for p in answer["predictions"]] == [0.9, 0.1]
     annotated = decode(picture.read_bytes())
     unseen = decode((folder / "unseen.jpg").read_bytes())
@@ -157,7 +159,7 @@ def test_settings_agree_with_each_other() -> None:
     hyperparameters = demo.SETTINGS["hyperparameters"]
     assert hyperparameters["num_training_samples"] == demo.SETTINGS["images"]["train"]
     assert hyperparameters["num_classes"] >= 3
-    assert demo.SETTINGS["unseen_seed"] != demo.SETTINGS["seed"]
+    assert demo.SETTINGS["unseen"][0] != demo.SETTINGS["seed"]
 
 
 def test_the_programs_are_those_of_the_checkout() -> None:

@@ -82,6 +82,13 @@ def test_bytes_that_are_not_text(tmp_path: Path) -> None:
         assert list(child.lines()) == ["\ufffd\n"]
 
 
+def test_the_log_is_written_as_it_comes(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with Child(python(SLEEPER), dict(os.environ), log, echo=True) as child:
+        next(child.lines())
+        assert log.read_text() == "up\n"
+
+
 def test_leaving_the_block_stops_the_child(tmp_path: Path) -> None:
     with Child(python(SLEEPER), dict(os.environ), tmp_path / "log", echo=True) as child:
         next(child.lines())

@@ -13,7 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from sagemaker_object_detection.tools.processes import Child, stop_on_terminate
 SETTINGS: dict[str, Any] = {
     "images": {"train": 480, "validation": 80},
     "seed": 1,
-    "unseen_seed": 20_000,
+    "unseen": (20_000, 5),
     "least_map": 0.5,
     "shown_score": 0.4,
     "start_timeout": 120,
@@ -66,18 +66,24 @@ def run(folder: Path, settings: Mapping[str, Any] = SETTINGS) -> Path:
     write_config(paths, settings["hyperparameters"], settings["images"])
     _step("Training: ./train")
     score = _train(folder, paths)
-    drawn = demo_data.scene(settings["unseen_seed"], 0)
+    drawn = demo_data.scene(*settings["unseen"])
     unseen = folder / "unseen.jpg"
     unseen.write_bytes(drawn.jpeg())
     _step(f"Serving: ./serve, and asking it about {unseen}")
     answer = _ask(folder, paths, unseen.read_bytes(), settings["start_timeout"])
+    (folder / "answer.json").write_text(json.dumps(answer) + "\n")
+    found = [p for p in answer["predictions"] if p["score"] >= settings["shown_score"]]
     picture = folder / "annotated.png"
-    _annotate(unseen, answer, settings["shown_score"], picture)
+    _annotate(unseen, found, picture)
     _step(
         f"validation mAP {score:.3f} (at least {settings['least_map']} expected), "
-        f"{time.monotonic() - start:.0f} seconds in all. The endpoint's answer:"
+        f"{time.monotonic() - start:.0f} seconds in all"
     )
-    print(json.dumps(answer, indent=2))
+    print(
+        f"The endpoint found {len(found)} objects with a score of at least "
+        f"{settings['shown_score']} (all it answered: {folder / 'answer.json'}):"
+    )
+    print(_show(found))
     if score < settings["least_map"]:
         raise AlgorithmError(
             f"The validation's mAP is {score:.3f}, below {settings['least_map']}. See "
@@ -194,8 +200,13 @@ def _is_healthy(address: str) -> bool:
     return healthy
 
 
-def _annotate(unseen: Path, answer: Mapping[str, Any], least: float, picture: Path) -> None:
-    found = [p for p in answer["predictions"] if p["score"] >= least]
+def _show(found: Sequence[Mapping[str, Any]]) -> str:
+    """The answer as JSON with one prediction a line."""
+    lines = ",\n".join(f"  {json.dumps(prediction)}" for prediction in found)
+    return f'{{"predictions": [\n{lines}\n]}}'
+
+
+def _annotate(unseen: Path, found: Sequence[Mapping[str, Any]], picture: Path) -> None:
     drawn = draw_detections(
         decode(unseen.read_bytes()),
         [p["bbox"] for p in found],

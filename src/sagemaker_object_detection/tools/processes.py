@@ -23,7 +23,7 @@ class Child:
     def __init__(
         self, command: Sequence[str], environment: Mapping[str, str], log: Path, echo: bool = False
     ) -> None:
-        self._log = log.open("w", encoding="utf-8")
+        self._log = log.open("w", buffering=1, encoding="utf-8")
         try:
             self._process = subprocess.Popen(
                 command,
