@@ -28,7 +28,8 @@ $(STAMP): container/requirements-dev.txt pyproject.toml
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
 	    echo "make: needs Python 3.11 (MXNet 1.9.1 runs on nothing newer), but '$(PYTHON)' is" \
 	         "$$("$(PYTHON)" -V 2>&1). Name another: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
-	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	@$(BIN)/python -c 'import pip, sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null \
+	    || "$(PYTHON)" -m venv --clear $(VENV)
 	$(PIP) install --quiet --no-deps --require-hashes --only-binary :all: -r container/requirements-dev.txt
 	$(PIP) install --quiet --no-deps --no-build-isolation --no-index --editable .
 	@$(BIN)/python -W ignore -c 'import cv2, mxnet, gluoncv' || { \
