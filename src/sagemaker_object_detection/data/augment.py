@@ -1,7 +1,7 @@
 """Augmentation of SSD's training (Liu et al. 2016, arXiv:1512.02325, section 2.2).
 
-Expansion and crop only choose a region of the image; the region is then cut, resized and filled in one
-step, so that no pixel is touched twice. Colour is one affine map of RGB. Boxes are xyxy in 0..1.
+Expansion and crop only choose a region of the image; the region is then cut, resized and filled in
+one step, so that no pixel is touched twice. Colour is one affine map of RGB. Boxes are xyxy.
 """
 
 from __future__ import annotations

@@ -68,6 +68,10 @@ class _Verdict:
     image_dropped: bool = False
     fault: str | None = None
 
+    @property
+    def boxes_kept(self) -> int:
+        return 0 if self.boxes is None else len(self.boxes)
+
 
 def pass_gate(
     channel: str,
@@ -103,11 +107,10 @@ def pass_gate(
     for verdict in verdicts:
         report.dropped += verdict.dropped
     dropped_images = len(unannotated) + sum(v.image_dropped for v in verdicts)
-    dropped_boxes = sum(v.declared_boxes for v in verdicts) - sum(
-        len(v.boxes) for v in verdicts if v.boxes is not None
-    )
+    declared = sum(v.declared_boxes for v in verdicts if not v.image_dropped)
+    kept = sum(v.boxes_kept for v in verdicts)
     _check_share(channel, "images", dropped_images, len(source) + len(unannotated), report)
-    _check_share(channel, "boxes", dropped_boxes, sum(v.declared_boxes for v in verdicts), report)
+    _check_share(channel, "boxes", declared - kept, declared, report)
     dataset = _assemble(source, verdicts)
     if not len(dataset):
         raise ClientError(
@@ -192,12 +195,14 @@ def _check_share(channel: str, what: str, dropped: int, total: int, report: Chan
 
 
 def _assemble(source: Source, verdicts: Sequence[_Verdict]) -> Dataset:
-    passed = [(i, v) for i, v in enumerate(verdicts) if v.boxes is not None]
-    counts = [len(v.boxes) for _, v in passed]
+    passed = [(i, v) for i, v in enumerate(verdicts) if not v.image_dropped]
+    counts = [v.boxes_kept for _, v in passed]
 
     def join(name: str, dtype: type, width: tuple[int, ...] = ()) -> NDArray[Any]:
         empty = np.zeros((0, *width))
-        return np.concatenate([empty, *(getattr(v, name) for _, v in passed)]).astype(dtype)
+        parts = [getattr(v, name) for _, v in passed]
+        joined: NDArray[Any] = np.concatenate([empty, *parts]).astype(dtype)
+        return joined
 
     return Dataset(
         source=source,

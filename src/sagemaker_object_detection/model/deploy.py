@@ -29,7 +29,8 @@ SCORE_THRESHOLD = 0.01
 class DeployGraph:
     """The symbol and the arrays it needs.
 
-    The arrays are the network's own and not copies: an engine bound to them follows the training.
+    The arrays are the network's own and not copies; an engine bound to them has to be refreshed
+    after they have changed.
     """
 
     symbol: mx.sym.Symbol

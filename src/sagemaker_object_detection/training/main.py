@@ -44,6 +44,7 @@ def main() -> int:
     """Run the job of the tree that SAGEMAKER_BASE_DIR names; returns the exit code."""
     logs.setup()
     paths = Paths.from_environment(os.environ)
+    paths.failure_file.unlink(missing_ok=True)
     return run_guarded(lambda: train(os.environ), paths.failure_file)
 
 
@@ -52,7 +53,6 @@ def train(environ: MutableMapping[str, str]) -> None:
     stop = StopRequest()
     stop.install()
     job = load_job(environ)
-    log.info("Final configuration: %s", job.hyperparameters.as_strings())
     for folder in (job.paths.model_dir, job.paths.output_data_dir):
         ensure_writable(folder)
     threads = set_threads(environ)

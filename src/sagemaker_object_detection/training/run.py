@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -84,6 +84,7 @@ def run_job(job: Job, stop: Stop, threads: int, environ: Mapping[str, str]) -> N
     precision = choose_precision(hyperparameters.precision, ctx.device_type == "gpu", cpu_flags())
     spec = get_spec(hyperparameters.base_network, hyperparameters.image_shape)
     weights = _weights(job, spec, environ)
+    job = _with_pretrained(job, weights is not None)
     log.info("Training on %s with %d threads, computing in %s.", ctx, threads, precision)
     data = _read_channels(job, threads)
     network = build_network(spec, hyperparameters.num_classes, precision)
@@ -128,6 +129,11 @@ def _weights(job: Job, spec: Spec, environ: Mapping[str, str]) -> Path | None:
             spec.base_network,
         )
     return path
+
+
+def _with_pretrained(job: Job, used: bool) -> Job:
+    """The job with use_pretrained_model as it turned out."""
+    return replace(job, hyperparameters=replace(job.hyperparameters, use_pretrained_model=used))
 
 
 def _read_channels(job: Job, threads: int) -> Data:
@@ -195,6 +201,7 @@ def _train(
     validation_loader = Loader(data.validation, side, threads)
 
     def validate() -> AveragePrecision | None:
+        engine.refresh()
         return evaluate(
             engine,
             data.validation,
