@@ -1,0 +1,42 @@
+"""The real data of the benchmarks, and the machine they ran on."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+from pathlib import Path
+
+from sagemaker_object_detection.tools.convert import convert
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build" / "benchmarks"
+NUM_CLASSES = 3
+
+
+def bccd(writer: str = "recordio") -> Path:
+    """The BCCD channels in one input form; BCCD_DIR names the data set's folder.
+
+    Raises:
+        SystemExit: the data set is not there.
+    """
+    source = Path(os.environ.get("BCCD_DIR", ROOT.parent / "shared" / "data" / "bccd" / "BCCD"))
+    if not source.is_dir():
+        raise SystemExit(f"BCCD is not at {source}: set BCCD_DIR to its folder (with Annotations).")
+    folder = BUILD / f"bccd-{writer}"
+    if not folder.is_dir():
+        convert(source, folder, [("train", "train"), ("val", "validation")], writer=writer)
+    return folder
+
+
+def machine() -> str:
+    """The date and the processor, for a figure's caption."""
+    model = platform.processor() or "unknown processor"
+    cpu_info = Path("/proc/cpuinfo")
+    if cpu_info.exists():
+        for line in cpu_info.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                model = line.partition(":")[2].strip()
+                break
+    cores = len(os.sched_getaffinity(0))
+    return f"{datetime.datetime.now(datetime.UTC).date()}, {model}, {cores} cores"

@@ -1,0 +1,137 @@
+"""Images a second of the whole training loop, loader included: GluonCV's loop against ours.
+
+python benchmarks/training_speed.py [--batches 10] [--rounds 2]
+Sides take turns in one run, each in a process of its own, and each round's ratio is shown:
+machines are noisy. GluonCV runs as a user runs it: MXNet's default number of threads, float32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import data
+
+WARM_UP = 2
+BATCH = 8
+SIDES = {
+    "gluoncv": ("gluoncv", "float32"),
+    "gluoncv, all cores": ("gluoncv-threads", "float32"),
+    "ours float32": ("ours", "float32"),
+    "ours bfloat16": ("ours", "bfloat16"),
+}
+
+
+def measure_gluoncv(base_network: str, batches: int) -> float:
+    """Images a second of GluonCV's loop (Adam) after its first batches."""
+    import gluoncv_loop
+
+    from sagemaker_object_detection.model.specs import get_spec
+
+    net = gluoncv_loop.build(get_spec(base_network, 300), data.NUM_CLASSES, 0)
+    path = data.bccd() / "train" / "train.rec"
+    loader = gluoncv_loop.training_batches(net, path, 300, BATCH)
+    trainer = gluoncv_loop.make_trainer(net, "adam", {})
+    steps = gluoncv_loop.train(net, trainer, loader, lambda update: 1e-4)
+    for _ in itertools.islice(steps, WARM_UP):
+        pass
+    started = time.perf_counter()
+    images = sum(count for _, _, count in itertools.islice(steps, batches))
+    return images / (time.perf_counter() - started)
+
+
+def measure_ours(base_network: str, batches: int, precision: str) -> float:
+    """Images a second of our loop (Adam) after its first batches."""
+    from sagemaker_object_detection.platform.hyperparameters import parse
+    from sagemaker_object_detection.platform.threads import set_threads
+
+    threads = set_threads(os.environ)
+    import mxnet as mx
+
+    from sagemaker_object_detection.data.augment import Augmentation
+    from sagemaker_object_detection.data.gate import pass_gate
+    from sagemaker_object_detection.data.loader import Loader
+    from sagemaker_object_detection.data.sources import RecordIOSource
+    from sagemaker_object_detection.model.network import build_network, initialize
+    from sagemaker_object_detection.model.specs import get_spec
+    from sagemaker_object_detection.training.loop import Interrupted, Recipe, TrainingLoop
+    from sagemaker_object_detection.training.optimizer import make_trainer
+    from sagemaker_object_detection.training.schedule import LearningRate
+
+    source = RecordIOSource([data.bccd() / "train" / "train.rec"])
+    dataset, _ = pass_gate("train", source, data.NUM_CLASSES, threads)
+    network = build_network(get_spec(base_network, 300), data.NUM_CLASSES, precision)
+    initialize(network, [mx.cpu()], 0)
+    settings = parse({"num_classes": "3", "num_training_samples": "205", "optimizer": "adam"})
+    trainable = {n: p for n, p in network.parameters.items() if p.grad_req != "null"}
+    recipe = Recipe(1, BATCH, 0, Augmentation(), LearningRate(1e-4), "algo-1")
+    seen: list[float] = []
+
+    def should_stop() -> bool:
+        # Asked when a batch is ready and the steps before it have been queued.
+        if len(seen) == WARM_UP or len(seen) == WARM_UP + batches:
+            mx.nd.waitall()
+        seen.append(time.perf_counter())
+        return len(seen) > WARM_UP + batches
+
+    loop = TrainingLoop(
+        network,
+        make_trainer(trainable, settings),
+        mx.cpu(),
+        Loader(dataset, 300, threads),
+        recipe,
+        lambda: None,
+        should_stop,
+    )
+    try:
+        next(loop.epochs())
+    except Interrupted:
+        pass
+    return BATCH * batches / (seen[WARM_UP + batches] - seen[WARM_UP])
+
+
+def main() -> None:
+    """Run all sides in turns, or one of them in this process."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--batches", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--base-network", default="resnet-50")
+    parser.add_argument("--side", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.side:
+        kind, precision = SIDES[options.side]
+        if kind == "ours":
+            rate = measure_ours(options.base_network, options.batches, precision)
+        else:
+            rate = measure_gluoncv(options.base_network, options.batches)
+        print(rate)
+        return
+    data.bccd()
+    print(data.machine(), options.base_network, "300 px, batch", BATCH)
+    for number in range(options.rounds):
+        rates: dict[str, float] = {}
+        for side, (kind, _) in SIDES.items():
+            environment = dict(os.environ)
+            environment.pop("OMP_NUM_THREADS", None)
+            if kind == "gluoncv-threads":
+                environment["OMP_NUM_THREADS"] = str(len(os.sched_getaffinity(0)))
+            command = [sys.executable, "-W", "ignore", __file__, "--side", side]
+            command += ["--batches", str(options.batches), "--base-network", options.base_network]
+            done = subprocess.run(
+                command, env=environment, check=True, capture_output=True, text=True
+            )
+            rates[side] = float(done.stdout.split()[-1])
+            ratio = rates[side] / rates["gluoncv"]
+            print(
+                f"round {number}: {side:20s} {rates[side]:6.2f} images/s  {ratio:.2f}x", flush=True
+            )
+
+
+if __name__ == "__main__":
+    main()
