@@ -13,11 +13,13 @@ from sagemaker_object_detection.platform.errors import ClientError
 
 _PREFIX = re.compile(r"^ssd_(resnetv1\d+|mobilenet\d+|vggatrousextractor\d+)_")
 _VGG_BLOCKS = (2, 2, 3, 3, 3)
-_VGG_NAMES = (
-    *(f"conv{b}_{i}" for b, n in enumerate(_VGG_BLOCKS, 1) for i in range(1, n + 1)),
-    "fc6",
-    "fc7",
-)
+_VGG_NAMES = {
+    f"conv{number}": name
+    for number, name in enumerate(
+        f"conv{block}_{i}" for block, n in enumerate(_VGG_BLOCKS, 1) for i in range(1, n + 1)
+    )
+} | {"dilated_conv0": "fc6", "dilated_conv1": "fc7", "normalize0_normalize": "relu4_3"}
+_VGG_NUMBERED = re.compile(r"conv\d+_(weight|bias)$")
 _KINDS = {"conv": "conv", "batchnorm": "bn"}
 
 
@@ -42,8 +44,8 @@ def service_name(name: str, base_network: str) -> str | None:
         size = "1x1" if expand[1] else "3x3"
         return f"multi_feat_{int(expand[2]) + 2}_conv_{size}_conv_{expand[3]}"
     if base_network == "vgg-16":
-        conv = re.fullmatch(r"conv(\d+)_(\w+)", plain)
-        return f"{_VGG_NAMES[int(conv[1])]}_{conv[2]}" if conv else None
+        layer, _, what = plain.rpartition("_")
+        return f"{_VGG_NAMES[layer]}_{what}" if layer in _VGG_NAMES else None
     if base_network.startswith("resnet"):
         return _resnet_name(plain, base_network)
     return None
@@ -73,8 +75,22 @@ def _resnet_name(plain: str, base_network: str) -> str | None:
     return f"stage{stage}_unit{number // convs + 1}_{_KINDS[kind]}{number % convs + 1}_{what}"
 
 
+def is_last_of_residual(name: str, base_network: str) -> bool:
+    """Whether this is the gamma of the BatchNorm that ends a residual branch."""
+    if not base_network.startswith("resnet"):
+        return False
+    last = 2 if base_network == "resnet-18" else 3
+    return (
+        re.fullmatch(rf"stage\d_unit\d+_bn{last}_gamma", service_name(name, base_network) or "")
+        is not None
+    )
+
+
 def frozen_names(pattern: str, names: Iterable[str], base_network: str) -> set[str]:
     """Parameters whose full, plain or service's name begins with a match of the pattern.
+
+    The plain names of VGG's layers, conv0 to conv12, do not count: in the service's names conv3 is
+    a block of layers, and not the fourth layer.
 
     Raises:
         ClientError: the pattern matches nothing.
@@ -83,8 +99,10 @@ def frozen_names(pattern: str, names: Iterable[str], base_network: str) -> set[s
     compiled = re.compile(pattern)
     frozen = set()
     for name in names:
-        aliases = (name, plain_name(name), service_name(name, base_network))
-        if any(alias and compiled.match(alias) for alias in aliases):
+        aliases = {name, plain_name(name), service_name(name, base_network) or name}
+        if base_network == "vgg-16":
+            aliases = {alias for alias in aliases if not _VGG_NUMBERED.match(alias)}
+        if any(compiled.match(alias) for alias in aliases):
             frozen.add(name)
     if not frozen:
         examples = ", ".join(service_name(n, base_network) or plain_name(n) for n in names[:200:40])

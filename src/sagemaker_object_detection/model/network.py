@@ -7,6 +7,9 @@ input `data`, RGB 0-255, and begins with the normalisation, so that nobody can f
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +22,7 @@ from mxnet.contrib import amp
 from numpy.typing import NDArray
 
 from sagemaker_object_detection.model.anchors import make_anchors
+from sagemaker_object_detection.model.names import is_last_of_residual
 from sagemaker_object_detection.model.specs import Spec
 
 PREFIX = "ssd_"
@@ -61,21 +65,22 @@ def trace_heads(spec: Spec, num_classes: int) -> mx.sym.Symbol:
         filters = None
     else:
         name, features, filters = spec.backbone, list(spec.features), list(spec.extra_filters)
-    net = get_ssd(
-        name,
-        spec.image_shape,
-        features=features,
-        filters=filters,
-        sizes=[s * spec.image_shape for s in spec.sizes],
-        ratios=[list(r) for r in spec.ratios],
-        steps=[spec.image_shape / side for side in spec.map_sides],
-        classes=[str(i) for i in range(num_classes)],
-        dataset="",
-        pretrained=False,
-        pretrained_base=False,
-        prefix=PREFIX,
-    )
-    pixels = mx.sym.var("data")
+    with _without_noise():
+        net = get_ssd(
+            name,
+            spec.image_shape,
+            features=features,
+            filters=filters,
+            sizes=[s * spec.image_shape for s in spec.sizes],
+            ratios=[list(r) for r in spec.ratios],
+            steps=[spec.image_shape / side for side in spec.map_sides],
+            classes=[str(i) for i in range(num_classes)],
+            dataset="",
+            pretrained=False,
+            pretrained_base=False,
+            prefix=PREFIX,
+        )
+    pixels = mx.sym.var("data", dtype="float32")
     mean = mx.sym.var("pixel_mean", shape=(1, 3, 1, 1))
     scale = mx.sym.var("pixel_scale", shape=(1, 3, 1, 1))
     normalised = mx.sym.broadcast_mul(mx.sym.broadcast_sub(pixels, mean), scale)
@@ -89,6 +94,19 @@ def trace_heads(spec: Spec, num_classes: int) -> mx.sym.Symbol:
     )
 
 
+@contextmanager
+def _without_noise() -> Iterator[None]:
+    """Without two warnings of Gluon that mean nothing.
+
+    That a block's input has no type before the first batch; and that an initializer of a constant
+    has a name that one of an earlier network, long gone, had: names hold a memory address.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Cannot decide type for the following arguments")
+        warnings.filterwarnings("ignore", ".*New initializer .*Init registered with name constant_")
+        yield
+
+
 def build_network(spec: Spec, num_classes: int, precision: str = "float32") -> Network:
     """Build and trace; parameters have shapes but no values yet.
 
@@ -98,7 +116,8 @@ def build_network(spec: Spec, num_classes: int, precision: str = "float32") -> N
     """
     heads = trace_heads(spec, num_classes)
     graph = heads if precision == "float32" else lower_precision(heads, precision)
-    block = gluon.SymbolBlock(graph, mx.sym.var("data"))
+    with _without_noise():
+        block = gluon.SymbolBlock(graph, mx.sym.var("data", dtype="float32"))
     shape = (1, 3, spec.image_shape, spec.image_shape)
     arg_shapes, _, aux_shapes = heads.infer_shape(data=shape)
     shapes = dict(zip(heads.list_arguments(), arg_shapes, strict=True))
@@ -123,17 +142,20 @@ def initialize(network: Network, ctx: list[mx.Context], seed: int) -> None:
 
     Convolutions by He et al. 2015 (normal, fan out), heads so small that the first scores are
     near 0, BatchNorm at gamma 1, beta 0, mean 0, variance 1: GluonCV's default fills even
-    the variance of the extra layers at random, which gives NaN before the first step.
+    the variance of the extra layers at random, which gives NaN before the first step. The last
+    BatchNorm of a residual branch starts at gamma 0, so that every block is the identity at first
+    (Goyal et al. 2017, arXiv:1706.02677, section 5.1): without it ResNet-50 hardly learns in the
+    first epochs.
     """
     generator = np.random.Generator(np.random.Philox(seed))
     for name, parameter in sorted(network.parameters.items()):
-        value = _initial_value(name, parameter.shape, generator)
+        value = _initial_value(name, parameter.shape, network.spec.base_network, generator)
         parameter.initialize(init=mx.init.Zero(), ctx=ctx, force_reinit=True)
         parameter.set_data(mx.nd.array(value))
 
 
 def _initial_value(
-    name: str, shape: tuple[int, ...], generator: np.random.Generator
+    name: str, shape: tuple[int, ...], base_network: str, generator: np.random.Generator
 ) -> NDArray[Any]:
     if name == "pixel_mean":
         return 255 * np.reshape(IMAGENET_MEAN, shape)
@@ -141,6 +163,8 @@ def _initial_value(
         return 1 / (255 * np.reshape(IMAGENET_STD, shape))
     if name.endswith("init_scale"):  # GluonCV's VGG was trained on Caffe's pixels
         return 255 * np.reshape(IMAGENET_STD, shape)
+    if is_last_of_residual(name, base_network):
+        return np.zeros(shape)
     if name.endswith(("gamma", "_var")):
         return np.ones(shape)
     if name.endswith(("beta", "_mean", "bias")):

@@ -9,7 +9,9 @@ import mxnet as mx
 from gluoncv.model_zoo import get_model
 from gluoncv.model_zoo.ssd.vgg_atrous import vgg16_atrous_300, vgg16_atrous_512
 
+from sagemaker_object_detection.model.names import plain_name
 from sagemaker_object_detection.model.network import PREFIX, Network
+from sagemaker_object_detection.model.specs import Spec
 from sagemaker_object_detection.platform.errors import ClientError
 
 DEFAULT_FOLDER = "/opt/object-detection/weights"
@@ -50,29 +52,49 @@ def load_backbone(network: Network, path: Path) -> int:
     Raises:
         ClientError: the file is damaged or belongs to another network.
     """
-    spec = network.spec
+    values = _read(network.spec, path)
+    shared = [name for name in network.parameters if name in values]
+    for name in shared:
+        network.parameters[name].set_data(values[name])
+    return len(shared)
+
+
+def _read(spec: Spec, path: Path) -> dict[str, mx.nd.NDArray]:
+    """The file's values by their names in our graph."""
+    is_vgg = spec.backbone is None
     if spec.backbone is None:
         build = vgg16_atrous_512 if len(spec.map_sides) == 7 else vgg16_atrous_300
         donor = build(prefix=f"{PREFIX}vggatrousextractor0_")
-        donor.initialize()
     else:
         family = "mobilenet0_" if spec.backbone.startswith("mobilenet") else "resnetv10_"
         donor = get_model(spec.backbone, pretrained=False, prefix=PREFIX + family)
     try:
-        donor.load_parameters(
-            str(path), allow_missing=spec.backbone is None, ignore_extra=spec.backbone is None
-        )
+        if not isinstance(mx.nd.load(str(path)), dict):
+            raise _refusal(spec, path, "it holds no named arrays")
+        # GluonCV's extractor has layers that the file of VGG-16 need not know: those of the SSD.
+        donor.load_parameters(str(path), allow_missing=is_vgg, ignore_extra=is_vgg)
     except (AssertionError, ValueError, KeyError, mx.MXNetError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise ClientError(
-            f"{path} does not hold weights of GluonCV's {spec.backbone or _VGG_FILE}, which "
-            f"base_network {spec.base_network} needs ({reason:.200}). Give the .params file of "
-            "GluonCV's model zoo for it."
-        ) from error
-    values = {name: parameter.data() for name, parameter in donor.collect_params().items()}
-    shared = [name for name in network.parameters if name in values]
-    if not shared:
-        raise ClientError(f"{path} has no parameter in common with {spec.base_network}.")
-    for name in shared:
-        network.parameters[name].set_data(values[name])
-    return len(shared)
+        raise _refusal(spec, path, _told(error)) from error
+    values = {}
+    for name, parameter in donor.collect_params().items():
+        try:
+            values[name] = parameter.data()
+        except RuntimeError:  # not in the file
+            if "conv" in name and "_extra" not in name:
+                raise _refusal(spec, path, f"it lacks {plain_name(name)}") from None
+    return values
+
+
+def _refusal(spec: Spec, path: Path, reason: str) -> ClientError:
+    return ClientError(
+        f"{path} does not hold weights of GluonCV's {spec.backbone or _VGG_FILE}, which "
+        f"base_network {spec.base_network} needs ({reason:.200}). Give the .params file of "
+        "GluonCV's model zoo for it."
+    )
+
+
+def _told(error: Exception) -> str:
+    """What MXNet means: its texts may begin with lines of a C++ traceback."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith(("Traceback", "File "))]
+    return (told or lines or [repr(error)])[0]

@@ -44,7 +44,6 @@ def main() -> int:
     """Run the job of the tree that SAGEMAKER_BASE_DIR names; returns the exit code."""
     logs.setup()
     paths = Paths.from_environment(os.environ)
-    paths.failure_file.unlink(missing_ok=True)
     return run_guarded(lambda: train(os.environ), paths.failure_file)
 
 
@@ -52,6 +51,7 @@ def train(environ: MutableMapping[str, str]) -> None:
     """Check the job, then train. Raises JobError and OSError, which run_guarded explains."""
     stop = StopRequest()
     stop.install()
+    Paths.from_environment(environ).failure_file.unlink(missing_ok=True)  # of an earlier run
     job = load_job(environ)
     for folder in (job.paths.model_dir, job.paths.output_data_dir):
         ensure_writable(folder)
