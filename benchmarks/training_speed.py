@@ -8,6 +8,7 @@ machines are noisy. GluonCV runs as a user runs it: MXNet's default number of th
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import os
 import subprocess
@@ -89,10 +90,8 @@ def measure_ours(base_network: str, batches: int, precision: str) -> float:
         lambda: None,
         should_stop,
     )
-    try:
+    with contextlib.suppress(Interrupted):
         next(loop.epochs())
-    except Interrupted:
-        pass
     return BATCH * batches / (seen[WARM_UP + batches] - seen[WARM_UP])
 
 

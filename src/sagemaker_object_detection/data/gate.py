@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 MAX_DROPPED_SHARE = 0.1
 _SHOWN_DROPS = 10
 _OVERHANG = 1e-6
+_BOX_REASONS = frozenset({"zero_area", "outside"})
 
 
 @dataclass(frozen=True)
@@ -166,6 +167,7 @@ def _check_boxes(raw: RawRecord, name: str, size: tuple[int, int], verdict: _Ver
     boxes = raw.boxes
     if raw.declared_size is not None:
         boxes = from_px(boxes, *raw.declared_size)
+    boxes = boxes.astype(np.float32)  # first, so that no kept box loses its area by rounding
     clipped = clip(boxes)
     flat = is_degenerate(boxes)
     outside = ~flat & is_degenerate(clipped)
@@ -176,7 +178,7 @@ def _check_boxes(raw: RawRecord, name: str, size: tuple[int, int], verdict: _Ver
             verdict.dropped.append(Dropped(name, kind, detail))
     good = ~flat & ~outside
     verdict.clipped = int((np.abs(clipped - boxes).max(axis=1, initial=0) > _OVERHANG)[good].sum())
-    verdict.boxes = clipped[good].astype(np.float32)
+    verdict.boxes = clipped[good]
     verdict.class_ids = raw.class_ids[good]
     verdict.difficult = raw.difficult[good]
 
@@ -184,9 +186,10 @@ def _check_boxes(raw: RawRecord, name: str, size: tuple[int, int], verdict: _Ver
 def _check_share(channel: str, what: str, dropped: int, total: int, report: ChannelReport) -> None:
     if dropped <= MAX_DROPPED_SHARE * total:
         return
-    reasons = Counter(drop.reason for drop in report.dropped)
+    drops = [d for d in report.dropped if (d.reason in _BOX_REASONS) == (what == "boxes")]
+    reasons = Counter(drop.reason for drop in drops)
     counts = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
-    examples = [f"{d.record}: {d.reason}, {d.detail}" for d in report.dropped]
+    examples = [f"{d.record}: {d.reason}, {d.detail}" for d in drops]
     raise refusal(
         f"{dropped} of {total} {what} of the channel '{channel}' cannot be used, more than "
         f"{MAX_DROPPED_SHARE:.0%} ({counts}). Mend or remove them. They are",

@@ -37,13 +37,22 @@ class Batch:
     records: NDArray[Any]
 
 
+def draws(seed: int, epoch: int, stream: int) -> np.random.Generator:
+    """Random numbers of one stream of an epoch: 0 is the order's, record i has i + 1.
+
+    The stream counts in the counter's second word. The generator counts its steps in the first, so
+    that neighbours there would draw the same numbers a few steps apart.
+    """
+    return np.random.Generator(np.random.Philox(key=[seed, epoch], counter=[0, stream, 0, 0]))
+
+
 def plan_epoch(num_records: int, batch_size: int, seed: int, epoch: int) -> list[NDArray[Any]]:
     """Which records make which batch: each exactly once, in a new order each epoch.
 
     Batches differ by one record at most, so that no epoch ends on a batch too small for
     BatchNorm; none is larger than batch_size.
     """
-    order = np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(num_records)
+    order = draws(seed, epoch, 0).permutation(num_records)
     return np.array_split(order, -(-num_records // batch_size))
 
 
@@ -88,7 +97,7 @@ class Loader:
             if augmentation is None:
                 view = resize_square(image, self._side)
             else:
-                random = np.random.Generator(np.random.Philox(key=[seed, epoch], counter=record))
+                random = draws(seed, epoch, record + 1)
                 view, boxes, kept = augmentation(image, boxes, self._side, random)
                 class_ids = class_ids[kept]
             _put(batch, row, view, boxes, class_ids)

@@ -127,7 +127,8 @@ def open_source(
 def pair_files(images: Path, notes: Path) -> tuple[list[Pair], tuple[str, ...]]:
     """Find the annotation of every image by its name without suffix.
 
-    `a/b.jpg` is annotated by `a/b.json`, or by a flat `b.json` when no other image is called b.
+    `a/b.jpg` is annotated by `a/b.json`; or by a `b.json` of another folder, as long as no other
+    image is called b.
 
     Returns:
         the pairs, ordered by image name; and the images that have no annotation.
@@ -143,9 +144,8 @@ def pair_files(images: Path, notes: Path) -> tuple[list[Pair], tuple[str, ...]]:
     pairs: list[Pair] = []
     faults: list[str] = []
     paired: set[Path] = set()
-    for note in sorted(files.walk(notes)):
-        if note.suffix.lower() != ".json":
-            continue
+    annotations = [path for path in files.walk(notes) if path.suffix.lower() == ".json"]
+    for note in sorted(annotations, key=lambda path: (_stem(path, notes) not in by_path, path)):
         found = by_path.get(_stem(note, notes)) or by_base.get(note.stem, [])
         if len(found) == 1 and found[0] not in paired:
             paired.add(found[0])
