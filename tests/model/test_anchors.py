@@ -14,9 +14,7 @@ from sagemaker_object_detection.model.anchors import make_anchors
 from sagemaker_object_detection.model.specs import BASE_NETWORKS, Spec, get_spec
 
 # Names of initializers hold a memory address, which may have been another's.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*New initializer .* with name constant_"
-)
+pytestmark = pytest.mark.filterwarnings("ignore:.*New initializer .* with name constant_")
 
 
 def _gluoncv(spec: Spec, sizes: list[float], steps: list[float]) -> NDArray[Any]:

@@ -83,7 +83,8 @@ def trace_heads(spec: Spec, num_classes: int) -> mx.sym.Symbol:
     pixels = mx.sym.var("data", dtype="float32")
     mean = mx.sym.var("pixel_mean", shape=(1, 3, 1, 1))
     scale = mx.sym.var("pixel_scale", shape=(1, 3, 1, 1))
-    normalised = mx.sym.broadcast_mul(mx.sym.broadcast_sub(pixels, mean), scale)
+    centred = mx.sym.broadcast_sub(pixels, mean, name="centred")
+    normalised = mx.sym.broadcast_mul(centred, scale, name="normalised")
     with autograd.train_mode(), mx.name.NameManager():
         class_scores, box_offsets, _ = net(normalised)
     return mx.sym.Group(
@@ -173,5 +174,6 @@ def _initial_value(
         return np.full(shape, 20.0)
     if "predictor" in name:
         return generator.normal(0.0, 0.1 / np.sqrt(np.prod(shape[1:])), shape)
-    fan_out = shape[0] * int(np.prod(shape[2:]))
+    filters = 1 if shape[1] == 1 else shape[0]  # one for each channel: depthwise, in MobileNet
+    fan_out = filters * int(np.prod(shape[2:]))
     return generator.normal(0.0, np.sqrt(2.0 / fan_out), shape)
