@@ -1,0 +1,131 @@
+"""Small labelled pictures, as the files of both input forms and as a source in memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from sagemaker_object_detection.data import recordio
+from sagemaker_object_detection.data.dataset import Dataset, RawRecord
+
+WIDTH, HEIGHT = 64, 48
+BOX = (0.25, 0.25, 0.75, 0.5)
+
+
+def plain(colour: Sequence[int], width: int = WIDTH, height: int = HEIGHT) -> bytes:
+    """A PNG of one RGB colour."""
+    return encode(np.full((height, width, 3), colour, np.uint8))
+
+
+def encode(rgb: npt.NDArray[np.uint8], extension: str = ".png") -> bytes:
+    ok, data = cv2.imencode(extension, rgb[..., ::-1])
+    assert ok
+    return data.tobytes()
+
+
+NOISE = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+PNG = encode(NOISE)
+JPEG = encode(NOISE, ".jpg")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One labelled picture; `boxes` are in 0..1 of the width and height that are declared."""
+
+    image: bytes = PNG
+    boxes: Sequence[Sequence[float]] = (BOX,)
+    class_ids: Sequence[Any] = (0,)
+    suffix: str = ".png"
+    declared_size: tuple[int, int] = (WIDTH, HEIGHT)
+
+    def annotation(self) -> dict[str, Any]:
+        width, height = self.declared_size
+        return {
+            "image_size": [{"width": width, "height": height, "depth": 3}],
+            "annotations": [
+                {
+                    "class_id": class_id,
+                    "left": x0 * width,
+                    "top": y0 * height,
+                    "width": (x1 - x0) * width,
+                    "height": (y1 - y0) * height,
+                }
+                for class_id, (x0, y0, x1, y1) in zip(self.class_ids, self.boxes, strict=True)
+            ],
+        }
+
+
+def write_records(path: Path, samples: Sequence[Sample]) -> Path:
+    """A .rec file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with recordio.RecordIOWriter(path) as writer:
+        for number, sample in enumerate(samples):
+            label = recordio.pack_label(np.reshape(sample.boxes, (-1, 4)), sample.class_ids)
+            writer.write(recordio.pack(label, number, sample.image))
+    return path
+
+
+def write_images(images: Path, notes: Path, samples: Sequence[Sample]) -> None:
+    """Pictures 0000.png and so on, and one annotation each."""
+    images.mkdir(parents=True, exist_ok=True)
+    notes.mkdir(parents=True, exist_ok=True)
+    for number, sample in enumerate(samples):
+        (images / f"{number:04}{sample.suffix}").write_bytes(sample.image)
+        (notes / f"{number:04}.json").write_text(json.dumps(sample.annotation()))
+
+
+class MemorySource:
+    """Records that lie in memory, called `record 0` and so on."""
+
+    def __init__(self, records: Sequence[RawRecord]) -> None:
+        self.records = list(records)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def name(self, index: int) -> str:
+        return f"record {index}"
+
+    def read(self, index: int) -> RawRecord:
+        return self.records[index]
+
+    def read_image(self, index: int) -> bytes:
+        return self.records[index].image
+
+
+def raw(
+    image: bytes = PNG,
+    boxes: npt.ArrayLike = (BOX,),
+    class_ids: Sequence[int] | None = None,
+    difficult: Sequence[bool] | None = None,
+    declared_size: tuple[int, int] | None = None,
+) -> RawRecord:
+    """A record whose boxes are of class 0 and not difficult unless told otherwise."""
+    corners = np.asarray(boxes, np.float64).reshape(-1, 4)
+    count = len(corners)
+    return RawRecord(
+        image,
+        corners,
+        np.array([0] * count if class_ids is None else class_ids, np.int64),
+        np.array([False] * count if difficult is None else difficult, bool),
+        declared_size,
+    )
+
+
+def dataset(records: Sequence[RawRecord]) -> Dataset:
+    """A data set of all these records, without a gate."""
+    return Dataset(
+        source=MemorySource(records),
+        indices=np.arange(len(records)),
+        offsets=np.cumsum([0, *(len(record.boxes) for record in records)]),
+        boxes=np.concatenate([np.zeros((0, 4)), *(r.boxes for r in records)]).astype(np.float32),
+        class_ids=np.concatenate([np.zeros(0), *(r.class_ids for r in records)]).astype(np.int32),
+        difficult=np.concatenate([np.zeros(0), *(r.difficult for r in records)]).astype(bool),
+    )

@@ -1,0 +1,59 @@
+"""Names of the classes: which of the places counts, and what is not believed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Set
+from pathlib import Path
+
+import pytest
+
+from sagemaker_object_detection.data.class_names import CLASSES_FILE, class_names
+from sagemaker_object_detection.platform.errors import ClientError
+
+FOUND = {0: {"dog"}, 1: {"cat"}}
+NUMBERED = ("class_0", "class_1")
+
+
+@pytest.mark.parametrize(
+    ("file", "found", "expected", "warning", "reason"),
+    [
+        (b"red\nblue\n", FOUND, ("red", "blue"), "", "the file counts before the annotations"),
+        (b"\xef\xbb\xbfred\r\n\r\n  blue  ", {}, ("red", "blue"), "", "as editors on Windows save"),
+        (b"sea lion\nred\n", {}, ("sea lion", "red"), "", "a name may have spaces"),
+        ("röt\n青\n".encode(), {}, ("röt", "青"), "", "UTF-8"),
+        (b"red\n", FOUND, ("dog", "cat"), "1 different names, num_classes is 2", "too few"),
+        (b"a\nb\nc\n", {}, NUMBERED, "3 different names, num_classes is 2", "too many"),
+        (b"red\nred\n", {}, NUMBERED, "1 different names", "a name for two classes"),
+        (b"", FOUND, ("dog", "cat"), "0 different names", "an empty file"),
+        (None, FOUND, ("dog", "cat"), "", "no file"),
+        (None, {}, NUMBERED, "", "nothing names them"),
+        (None, {1: {"cat"}}, ("class_0", "cat"), "", "some named"),
+        (None, {0: {"dog", "hound"}, 1: {"cat"}}, ("class_0", "cat"), "", "no agreement on 0"),
+        (None, {0: {"dog"}, 1: {"dog"}}, NUMBERED, "one name to several", "would be ambiguous"),
+        (None, {0: {"dog"}, 7: {"dog"}}, ("dog", "class_1"), "", "class 7 does not exist"),
+        (None, {0: {"class_1"}}, NUMBERED, "one name to several", "clashes with a made-up name"),
+        (None, {0: {""}, 1: {"cat"}}, ("class_0", "cat"), "", "an empty name is none"),
+    ],
+)
+def test_class_names(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    file: bytes | None,
+    found: dict[int, Set[str]],
+    expected: tuple[str, ...],
+    warning: str,
+    reason: str,
+) -> None:
+    if file is not None:
+        (tmp_path / CLASSES_FILE).write_bytes(file)
+    with caplog.at_level(logging.WARNING):
+        assert class_names(tmp_path, found, 2) == expected, reason
+    assert warning in caplog.text, reason
+    assert bool(caplog.records) == bool(warning), reason
+
+
+def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / CLASSES_FILE).write_bytes("röt\nblau\n".encode("latin-1"))
+    with pytest.raises(ClientError, match=r"classes\.txt: byte 1 is not UTF-8 text\. Save the"):
+        class_names(tmp_path, {}, 2)

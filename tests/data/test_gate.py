@@ -1,0 +1,497 @@
+"""The gate: what is refused, what is dropped, what is mended, and that it is all reported."""
+
+from __future__ import annotations
+
+import json
+import logging
+import struct
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sagemaker_object_detection.data import gate, recordio
+from sagemaker_object_detection.data.dataset import RawRecord, Source
+from sagemaker_object_detection.data.gate import Dropped, pass_gate
+from sagemaker_object_detection.data.sources import ImageSource, RecordIOSource, pair_files
+from sagemaker_object_detection.platform.errors import ClientError
+from tests.data.samples import (
+    BOX,
+    HEIGHT,
+    JPEG,
+    PNG,
+    WIDTH,
+    MemorySource,
+    Sample,
+    plain,
+    raw,
+    write_images,
+    write_records,
+)
+
+NUM_CLASSES = 3
+GOOD = Sample()
+MakeSource = Callable[[Sequence[Sample]], Source]
+
+
+@pytest.fixture(params=["recordio", "image"])
+def make_source(request: pytest.FixtureRequest, tmp_path: Path) -> MakeSource:
+    """Writes samples as one form's files and opens them."""
+    train, notes = tmp_path / "train", tmp_path / "train_annotation"
+
+    def make(samples: Sequence[Sample]) -> Source:
+        if request.param == "recordio":
+            return RecordIOSource([write_records(train / "a.rec", samples)])
+        write_images(train, notes, samples)
+        return ImageSource(pair_files(train, notes)[0])
+
+    return make
+
+
+def turned_tag(jpeg: bytes) -> bytes:
+    """The JPEG with an orientation tag that says to turn it by 90 degrees."""
+    exif = b"Exif\0\0MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, 6, 0, 0)
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
+
+
+def refused(source: Source, unannotated: Sequence[str] = ()) -> list[str]:
+    """Lines of the error."""
+    with pytest.raises(ClientError) as caught:
+        pass_gate("train", source, NUM_CLASSES, 2, unannotated)
+    return str(caught.value).splitlines()
+
+
+def test_what_passes_is_kept(make_source: MakeSource) -> None:
+    boxes = [(0.0, 0.0, 1.0, 1.0), BOX]
+    source = make_source([Sample(boxes=boxes, class_ids=[2, 0]), GOOD])
+    dataset, report = pass_gate("train", source, NUM_CLASSES, 2)
+    assert len(dataset) == 2
+    np.testing.assert_allclose(dataset.labels(0)[0], boxes)
+    assert dataset.labels(0)[1].tolist() == [2, 0]
+    assert dataset.labels(1)[1].tolist() == [0]
+    assert dataset.image(0) == PNG
+    assert dataset.boxes.dtype == np.float32
+    assert dataset.class_ids.dtype == np.int32
+    assert dataset.difficult.dtype == np.bool_
+    assert dataset.max_boxes == 2
+    assert report.as_dict() == {
+        "images": 2,
+        "boxes": 3,
+        "boxes_per_class": {"0": 2, "1": 0, "2": 1},
+        "images_without_boxes": 0,
+        "boxes_clipped": 0,
+        "label_width": 12,
+        "dropped": [],
+    }
+    json.dumps(report.as_dict())
+
+
+def test_an_image_without_boxes_is_a_valid_negative(make_source: MakeSource) -> None:
+    source = make_source([GOOD, Sample(boxes=[], class_ids=[])])
+    dataset, report = pass_gate("train", source, NUM_CLASSES, 1)
+    assert dataset.labels(1)[0].shape == (0, 4)
+    assert (report.images, report.images_without_boxes, report.dropped) == (2, 1, [])
+
+
+def test_a_channel_may_hold_no_box_at_all(make_source: MakeSource) -> None:
+    dataset, report = pass_gate("train", make_source([Sample(boxes=[], class_ids=[])]), 1, 1)
+    assert dataset.boxes.shape == (0, 4)
+    assert (report.boxes, report.label_width) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("class_id", "fault", "reason"),
+    [
+        (3, "class_id 3 is not in 0..2. Correct the label, or set num_classes (now 3)", "too high"),
+        (-2, "class_id -2 is not in 0..2.", "negative"),
+        (-1, "class_id -1 is not in 0..2.", "padding has no area, this box has one"),
+        (10**9, "class_id 1000000000 is not in 0..2.", "an id of a data base"),
+    ],
+)
+def test_class_id_out_of_range_is_refused(
+    make_source: MakeSource, class_id: int, fault: str, reason: str
+) -> None:
+    source = make_source([GOOD, Sample(boxes=[BOX, BOX], class_ids=[0, class_id])])
+    heading, line = refused(source)
+    assert heading == "The channel 'train' has records that cannot be used (1 in all):"
+    assert line.startswith(f"{source.name(1)}: {fault}"), reason
+
+
+def test_class_id_that_is_not_whole_is_refused(make_source: MakeSource, tmp_path: Path) -> None:
+    source = make_source([GOOD, Sample(class_ids=[0.5])])
+    _, line = refused(source)
+    blamed = source.name(1) if isinstance(source, RecordIOSource) else "train_annotation/0001.json"
+    assert f"{blamed}: " in line
+    assert "0.5" in line
+
+
+def test_every_known_class_passes(make_source: MakeSource) -> None:
+    source = make_source([Sample(boxes=[BOX] * 3, class_ids=[0, 1, 2])])
+    assert pass_gate("train", source, NUM_CLASSES, 1)[1].boxes == 3
+
+
+def test_unreadable_json_is_refused(tmp_path: Path) -> None:
+    images, notes = tmp_path / "train", tmp_path / "train_annotation"
+    write_images(images, notes, [GOOD] * 3)
+    (notes / "0000.json").write_text('{"image_size": ')
+    (notes / "0002.json").write_text('{"image_size": [{"width": 64, "height": 48}]}')
+    heading, *lines = refused(ImageSource(pair_files(images, notes)[0]))
+    assert "(2 in all)" in heading
+    assert lines[0].startswith(f"{notes / '0000.json'}, line 1, column 16: not valid JSON")
+    assert lines[1].startswith(f"{notes / '0002.json'}: annotations is missing")
+
+
+@pytest.mark.parametrize(
+    ("payload", "fault"),
+    [
+        pytest.param(
+            struct.pack("<IfQQ", 0, 7, 0, 0) + PNG,
+            "one number (7) as label: this is classification data",
+            id="no detection label",
+        ),
+        pytest.param(recordio.pack([2, 4, 0, 0, 1, 1], 0, PNG), "object_width is 4", id="too few"),
+        pytest.param(
+            recordio.pack([2, 5, 0, 0, 0, 1], 0, PNG),
+            "cannot be a header of 2",
+            id="half an object",
+        ),
+        pytest.param(
+            recordio.pack([2, 5, 0, 0, np.nan, 1, 1], 0, PNG), "[0, 0, nan", id="not a number"
+        ),
+        pytest.param(recordio.pack([2, 5], 0, b""), "no image bytes", id="no image"),
+    ],
+)
+def test_record_that_is_no_detection_record_is_refused(
+    tmp_path: Path, payload: bytes, fault: str
+) -> None:
+    with recordio.RecordIOWriter(tmp_path / "a.rec") as writer:
+        writer.write(recordio.pack([2, 5, 0, *BOX], 0, PNG))
+        writer.write(payload)
+    source = RecordIOSource([tmp_path / "a.rec"])
+    _, line = refused(source)
+    assert line.startswith(f"{source.name(1)}: ")
+    assert fault in line
+
+
+def test_up_to_ten_offenders_are_listed(make_source: MakeSource) -> None:
+    samples = [Sample(class_ids=[0 if number % 2 else 5]) for number in range(26)]
+    source = make_source(samples)
+    heading, *lines = refused(source)
+    assert heading.endswith("(13 in all):")
+    names = [source.name(number) for number in range(0, 20, 2)]
+    assert [line.split(": class_id 5")[0] for line in lines[:10]] == names
+    assert lines[10:] == ["... and 3 more."]
+
+
+def test_faults_of_labels_count_before_drops(make_source: MakeSource) -> None:
+    heading, line = refused(make_source([Sample(b"no image"), Sample(class_ids=[7])]))
+    assert "records that cannot be used (1 in all)" in heading
+    assert "class_id 7" in line
+
+
+PARTS = [
+    pytest.param(
+        Sample(JPEG[: len(JPEG) // 2], suffix=".jpg"),
+        "truncated",
+        "is a JPEG that was cut short: its end marker is missing",
+        id="half a JPEG decodes silently",
+    ),
+    pytest.param(
+        Sample(PNG[: len(PNG) // 2]), "undecodable", "damaged or was cut", id="half a PNG"
+    ),
+    pytest.param(Sample(b"GIF89a or not"), "undecodable", "begins as a GIF", id="no GIF after all"),
+    pytest.param(Sample(b"hello world"), "undecodable", "is not an image: it begins", id="text"),
+]
+
+
+@pytest.mark.parametrize(("bad", "reason", "detail"), PARTS)
+def test_unusable_images_are_dropped(
+    make_source: MakeSource, bad: Sample, reason: str, detail: str
+) -> None:
+    good = [replace(GOOD, class_ids=[i % 3]) for i in range(10)]
+    source = make_source([*good[:4], bad, *good[4:]])
+    dataset, report = pass_gate("train", source, NUM_CLASSES, 4)
+    assert len(dataset) == report.images == report.boxes == 10
+    assert dataset.indices.tolist() == [0, 1, 2, 3, 5, 6, 7, 8, 9, 10]
+    assert dataset.class_ids.tolist() == [i % 3 for i in range(10)]
+    (drop,) = report.dropped
+    assert (drop.record, drop.reason) == (source.name(4), reason)
+    assert detail in drop.detail
+
+
+def test_an_empty_image_file_is_dropped(tmp_path: Path) -> None:
+    """A record without image bytes is refused with its label, a file is no more than empty."""
+    images, notes = tmp_path / "train", tmp_path / "train_annotation"
+    write_images(images, notes, [GOOD] * 10 + [Sample(b"")])
+    _, report = pass_gate("train", ImageSource(pair_files(images, notes)[0]), 1, 2)
+    assert [drop.reason for drop in report.dropped] == ["undecodable"]
+    assert "0010.png is empty (0 bytes)" in report.dropped[0].detail
+
+
+def test_rotated_size_is_dropped(tmp_path: Path) -> None:
+    """Labelled as its orientation tag shows it: the boxes do not fit the stored pixels."""
+    images, notes = tmp_path / "train", tmp_path / "train_annotation"
+    turned = Sample(turned_tag(JPEG), suffix=".jpg", declared_size=(HEIGHT, WIDTH))
+    tagged = Sample(turned_tag(JPEG), suffix=".jpg")
+    write_images(images, notes, [GOOD] * 9 + [turned, tagged])
+    dataset, report = pass_gate("train", ImageSource(pair_files(images, notes)[0]), 1, 2)
+    assert dataset.indices.tolist() == [*range(9), 10]  # a tag alone does no harm
+    (drop,) = report.dropped
+    assert drop.reason == "rotated_size"
+    assert "the annotation says 48 x 64, the stored picture is 64 x 48" in drop.detail
+
+
+def test_a_square_image_has_no_rotated_size(tmp_path: Path) -> None:
+    images, notes = tmp_path / "train", tmp_path / "train_annotation"
+    square = Sample(plain((1, 2, 3), 50, 50), declared_size=(50, 50))
+    write_images(images, notes, [square] * 3)
+    _, report = pass_gate("train", ImageSource(pair_files(images, notes)[0]), 1, 2)
+    assert (report.images, report.dropped) == (3, [])
+
+
+def test_other_declared_sizes_scale_the_boxes(tmp_path: Path) -> None:
+    """Resized after labelling: corners are relative to what the annotation declares."""
+    images, notes = tmp_path / "train", tmp_path / "train_annotation"
+    write_images(images, notes, [Sample(declared_size=(10 * WIDTH, 10 * HEIGHT))])
+    dataset, report = pass_gate("train", ImageSource(pair_files(images, notes)[0]), 1, 1)
+    np.testing.assert_allclose(dataset.boxes, [BOX])
+    assert report.dropped == []
+
+
+def test_unannotated_images_are_dropped() -> None:
+    records = [raw()] * 9
+    _, report = pass_gate("train", MemorySource(records), 1, 1, unannotated=["train/x.jpg"])
+    assert report.dropped == [
+        Dropped("train/x.jpg", "no_annotation", "no annotation file has this image's name")
+    ]
+    assert report.images == 9
+
+
+BOXES = [
+    pytest.param((0.2, 0.2, 0.2, 0.6), "zero_area", id="no width"),
+    pytest.param((0.2, 0.6, 0.4, 0.6), "zero_area", id="no height"),
+    pytest.param((0.5, 0.5, 0.5, 0.5), "zero_area", id="a point"),
+    pytest.param((0.8, 0.2, 0.4, 0.6), "zero_area", id="inverted, left and right"),
+    pytest.param((0.2, 0.6, 0.4, 0.2), "zero_area", id="inverted, top and bottom"),
+    pytest.param((0.8, 0.8, 0.2, 0.2), "zero_area", id="inverted both ways: a positive product"),
+    pytest.param((1.25, 0.2, 1.5, 0.6), "outside", id="right of the image"),
+    pytest.param((-0.5, 0.2, -0.25, 0.6), "outside", id="left of it"),
+    pytest.param((0.2, -0.5, 0.6, -0.25), "outside", id="above"),
+    pytest.param((0.2, 1.0, 0.6, 1.5), "outside", id="below, touching"),
+    pytest.param((-0.5, -0.5, 0.0, 0.0), "outside", id="touching a corner"),
+]
+
+
+@pytest.mark.parametrize(("box", "reason"), BOXES)
+def test_bad_boxes_are_dropped(
+    make_source: MakeSource, box: tuple[float, ...], reason: str
+) -> None:
+    """The others of the image stay, with their classes."""
+    boxes = [BOX] * 5 + [box] + [BOX] * 5
+    source = make_source([Sample(boxes=boxes, class_ids=[0] * 5 + [1] + [2] * 5), GOOD])
+    dataset, report = pass_gate("train", source, NUM_CLASSES, 1)
+    assert dataset.labels(0)[1].tolist() == [0] * 5 + [2] * 5
+    np.testing.assert_allclose(dataset.boxes, [BOX] * 11)
+    (drop,) = report.dropped
+    px = [round(value * side, 1) for value, side in zip(box, (WIDTH, HEIGHT) * 2, strict=True)]
+    assert drop == Dropped(source.name(0), reason, f"box 5, class 1, {px} px")
+    assert report.label_width == 2 + 5 * 11  # as declared: the service counts them too
+    assert (report.boxes_clipped, report.images_without_boxes) == (0, 0)
+
+
+def test_a_box_that_rounding_flattens_is_dropped() -> None:
+    """The data set is float32: this box has an area before, and none after."""
+    sliver = (0.5, 0.2, 0.5 + 1e-9, 0.6)
+    _, report = pass_gate("train", MemorySource([raw(boxes=[BOX] * 9 + [sliver])]), 1, 1)
+    assert report.boxes == 9
+    assert [drop.reason for drop in report.dropped] == ["zero_area"]
+
+
+CLIPPED = [
+    pytest.param((-0.25, 0.2, 0.5, 0.6), (0, 0.2, 0.5, 0.6), id="left"),
+    pytest.param((0.5, 0.2, 3.0, 0.6), (0.5, 0.2, 1, 0.6), id="right"),
+    pytest.param((0.2, -0.1, 0.5, 0.6), (0.2, 0, 0.5, 0.6), id="above"),
+    pytest.param((0.2, 0.2, 0.5, 1.1), (0.2, 0.2, 0.5, 1), id="below"),
+    pytest.param((-1.0, -1.0, 2.0, 2.0), (0, 0, 1, 1), id="all around"),
+]
+
+
+@pytest.mark.parametrize(("box", "expected"), CLIPPED)
+def test_overhanging_boxes_are_clipped(
+    make_source: MakeSource, box: tuple[float, ...], expected: tuple[float, ...]
+) -> None:
+    source = make_source([Sample(boxes=[box, BOX], class_ids=[1, 0])])
+    dataset, report = pass_gate("train", source, NUM_CLASSES, 1)
+    np.testing.assert_allclose(dataset.boxes, [expected, BOX], atol=1e-7)
+    assert (report.boxes_clipped, report.dropped) == (1, [])
+
+
+def test_rounding_at_the_edge_is_no_overhang() -> None:
+    _, report = pass_gate("train", MemorySource([raw(boxes=[(0, 0, 1 + 1e-7, 1 + 1e-7)])]), 1, 1)
+    assert report.boxes_clipped == 0
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "passes", "reason"),
+    [
+        (9, 1, True, "exactly a tenth"),
+        (19, 2, True, "less than a tenth"),
+        (8, 1, False, "more than a tenth"),
+        (0, 1, False, "all of them"),
+    ],
+)
+def test_a_tenth_of_the_images_may_be_dropped(
+    make_source: MakeSource, good: int, bad: int, passes: bool, reason: str
+) -> None:
+    source = make_source([GOOD] * good + [Sample(b"no image at all")] * bad)
+    if passes:
+        assert pass_gate("train", source, 1, 2)[1].images == good, reason
+        return
+    heading, line = refused(source)
+    assert heading == (
+        f"{bad} of {good + bad} images of the channel 'train' cannot be used, more than 10% "
+        f"(undecodable {bad}). Mend or remove them. They are ({bad} in all):"
+    )
+    assert line.startswith(f"{source.name(good)}: undecodable, {source.name(good)} is not an image")
+
+
+@pytest.mark.parametrize(("good", "bad", "passes"), [(9, 1, True), (8, 1, False), (0, 1, False)])
+def test_a_tenth_of_the_boxes_may_be_dropped(
+    make_source: MakeSource, good: int, bad: int, passes: bool
+) -> None:
+    flat = (0.2, 0.2, 0.2, 0.4)
+    source = make_source([GOOD] * good + [Sample(boxes=[flat])] * bad)
+    if passes:
+        report = pass_gate("train", source, 1, 2)[1]
+        # The image stays: what is left of it is a picture without objects.
+        assert (report.images, report.boxes, report.images_without_boxes) == (10, 9, 1)
+        return
+    heading, line = refused(source)
+    assert heading.startswith(f"{bad} of {good + bad} boxes of the channel 'train' cannot be used")
+    assert "(zero_area 1)" in heading
+    assert line.startswith(f"{source.name(good)}: zero_area, box 0, class 0")
+
+
+def test_unannotated_images_count_for_the_limit() -> None:
+    heading, *lines = refused(MemorySource([raw()] * 9), unannotated=["a.jpg", "b.jpg"])
+    assert heading.startswith("2 of 11 images of the channel 'train' cannot be used")
+    assert "(no_annotation 2)" in heading
+    assert [line.split(":")[0] for line in lines] == ["a.jpg", "b.jpg"]
+
+
+def test_boxes_of_dropped_images_do_not_count_as_dropped_boxes() -> None:
+    crowded = raw(b"no image", boxes=[BOX] * 50)
+    _, report = pass_gate("train", MemorySource([raw()] * 9 + [crowded]), 1, 2)
+    assert report.boxes == 9
+
+
+def test_a_refusal_lists_only_what_it_counts() -> None:
+    """Boxes that were dropped as well do not push the images out of the list."""
+    flat = raw(boxes=[(0.5, 0.5, 0.5, 0.6)] * 5 + [BOX] * 50)
+    records = [flat] * 4 + [raw(b"no image")] * 3
+    heading, *lines = refused(MemorySource(records))
+    assert heading.startswith("3 of 7 images")
+    assert "(undecodable 3)" in heading
+    assert [line.split(":")[0] for line in lines] == ["record 4", "record 5", "record 6"]
+
+
+def test_a_refusal_lists_ten_of_what_it_counts() -> None:
+    heading, *lines = refused(MemorySource([raw(b"no image")] * 12))
+    assert "(12 in all)" in heading
+    assert len(lines) == 11
+    assert lines[-1] == "... and 2 more."
+
+
+def test_no_usable_image_is_refused() -> None:
+    (line,) = refused(MemorySource([]))
+    assert line.startswith("The channel 'train' holds no usable image: 0 records were read.")
+
+
+def test_difficult_flags_go_with_their_boxes() -> None:
+    flat = (0.5, 0.5, 0.5, 0.6)
+    boxes = [BOX, flat, (0, 0, 0.5, 0.5), *[BOX] * 8]
+    record = raw(boxes=boxes, difficult=[False, False, True, *[False] * 8])
+    dataset, _ = pass_gate("train", MemorySource([record]), 1, 1)
+    assert dataset.labels(0)[2].tolist() == [False, True, *[False] * 8]
+
+
+def test_threads_change_nothing() -> None:
+    generator = np.random.default_rng(0)
+    records = []
+    for i in range(60):
+        corners = generator.uniform(-0.05, 1.0, (i % 5, 2))
+        boxes = np.concatenate([corners, corners + 0.1], axis=1)
+        records.append(raw(b"no image" if i == 7 else PNG, boxes, [i % 4] * len(boxes)))
+    (one, report_one), (four, report_four) = (
+        pass_gate("train", MemorySource(records), 4, threads) for threads in (1, 4)
+    )
+    assert report_one == report_four
+    for name in ("indices", "offsets", "boxes", "class_ids", "difficult"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(four, name))
+
+
+def test_an_error_that_is_not_the_user_s_stops_the_gate() -> None:
+    """And the records that wait are not read any more."""
+    read: list[int] = []
+
+    class Vanishing(MemorySource):
+        def read(self, index: int) -> RawRecord:
+            read.append(index)
+            if index == 0:
+                raise FileNotFoundError("gone")
+            return super().read(index)
+
+    before = set(threading.enumerate())
+    with pytest.raises(FileNotFoundError, match="gone"):
+        pass_gate("train", Vanishing([raw()] * 5000), 1, 1)
+    assert len(read) < 5000
+    assert set(threading.enumerate()) <= before
+
+
+def test_log_tells_what_passed_and_what_did_not(caplog: pytest.LogCaptureFixture) -> None:
+    flat = (0.5, 0.5, 0.5, 0.6)
+    records = [raw(boxes=[BOX] * 12 + [flat])] * 12 + [raw(boxes=[])]
+    with caplog.at_level(logging.INFO):
+        pass_gate("validation", MemorySource(records), 2, 1)
+    first, *others = [record.getMessage() for record in caplog.records]
+    assert first == (
+        "Channel 'validation': 13 images with 144 boxes passed the gate ({'0': 144, '1': 0} by "
+        "class_id), 1 of them without boxes, 0 boxes clipped to the image."
+    )
+    assert others[0] == "Dropped record 0: zero_area, box 12, class 0, [32.0, 24.0, 32.0, 28.8] px"
+    assert len(others) == 12
+    assert others[10:] == ["2 more were dropped.", "Channel 'validation' has no box of class_id 1."]
+    assert all(record.levelno == logging.WARNING for record in caplog.records[1:])
+
+
+COORDINATE = st.one_of(
+    st.floats(-0.5, 1.5, width=32), st.sampled_from([0.0, 1.0, 0.5, float(np.nextafter(0.5, 1))])
+)
+BOX_LISTS = st.lists(st.tuples(COORDINATE, COORDINATE, COORDINATE, COORDINATE), max_size=6)
+
+
+@settings(max_examples=150, deadline=None)
+@given(lists=st.lists(BOX_LISTS, min_size=1, max_size=4), in_px=st.booleans())
+def test_what_passes_is_always_valid(
+    lists: list[list[tuple[float, float, float, float]]], in_px: bool
+) -> None:
+    """Every box of the data set has an area inside the image, every other is in the report."""
+    scale = (3000, 2000, 3000, 2000) if in_px else (1, 1, 1, 1)
+    declared = (3000, 2000) if in_px else None
+    records = [
+        raw(boxes=np.reshape(boxes, (-1, 4)) * scale, declared_size=declared) for boxes in lists
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gate, "MAX_DROPPED_SHARE", 1.0)
+        dataset, report = pass_gate("train", MemorySource(records), 1, 1)
+    assert len(dataset) == len(lists)
+    assert ((dataset.boxes >= 0) & (dataset.boxes <= 1)).all()
+    assert (dataset.boxes[:, :2] < dataset.boxes[:, 2:]).all()
+    assert len(dataset.class_ids) == len(dataset.difficult) == len(dataset.boxes)
+    assert dataset.offsets[-1] == len(dataset.boxes) == report.boxes
+    assert report.boxes + len(report.dropped) == sum(map(len, lists))
