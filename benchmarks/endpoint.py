@@ -1,4 +1,4 @@
-"""The endpoint's latency against the model's own time: one client, 640x480 JPEG, ResNet-50 at 512 px.
+"""The endpoint's latency against the model's own time: one client, ResNet-50 at 512 px.
 
 python benchmarks/endpoint.py [--requests 30] [--rounds 3]
 The model alone (MXNetEngine.detect on the prepared image, in a process of its own) and the endpoint

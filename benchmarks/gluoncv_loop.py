@@ -1,4 +1,4 @@
-"""GluonCV's own training, as its scripts/detection/ssd/train_ssd.py does it: the side we compare to.
+"""GluonCV's own training, as its scripts/detection/ssd/train_ssd.py does it.
 
 Its loader (DataLoader, SSDDefaultTrainTransform), its network, its SSDMultiBoxLoss and a
 gluon.Trainer, on a .rec file read by its RecordFileDetection. What differs from a user's run:
