@@ -1,0 +1,308 @@
+"""The training loop, on a network of a few weights and batches made by hand."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import mxnet as mx
+import numpy as np
+import pytest
+from mxnet import gluon
+
+from sagemaker_object_detection.data.augment import Augmentation
+from sagemaker_object_detection.data.loader import Batch
+from sagemaker_object_detection.evaluation.average_precision import AveragePrecision
+from sagemaker_object_detection.model.network import Network
+from sagemaker_object_detection.model.specs import get_spec
+from sagemaker_object_detection.platform import logs
+from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection.training.history import EpochResult
+from sagemaker_object_detection.training.loop import Interrupted, Recipe, TrainingLoop
+from sagemaker_object_detection.training.schedule import LearningRate
+
+SIDE = 8
+GRID = 2
+CLASSES = 2
+
+pytestmark = pytest.mark.filterwarnings("ignore:Cannot decide type for the following arguments")
+
+
+def _network() -> Network:
+    """An anchor for each quarter of the picture, scored by its mean colour; weights of zero."""
+    data = mx.sym.var("data")
+    cell = SIDE // GRID
+    pooled = mx.sym.Pooling(data, kernel=(cell, cell), stride=(cell, cell), pool_type="avg")
+    heads = []
+    for name, width in (("scores", CLASSES + 1), ("offsets", 4)):
+        conv = mx.sym.Convolution(pooled / 255, kernel=(1, 1), num_filter=width, name=name)
+        rows = mx.sym.transpose(conv, axes=(0, 2, 3, 1))
+        heads.append(mx.sym.reshape(rows, shape=(0, -1, width)))
+    symbol = mx.sym.Group(heads)
+    block = gluon.SymbolBlock(symbol, data)
+    shapes, _, _ = symbol.infer_shape(data=(1, 3, SIDE, SIDE))
+    for name, shape in zip(symbol.list_arguments(), shapes, strict=True):
+        if name != "data":
+            block.collect_params()[name].shape = shape
+    block.initialize(mx.init.Zero())
+    edges = np.arange(GRID) / GRID
+    anchors = [[x, y, x + 1 / GRID, y + 1 / GRID] for y in edges for x in edges]
+    return Network(
+        get_spec("resnet-18", 300), CLASSES, symbol, np.array([anchors], np.float32), block
+    )
+
+
+def _batch(images: int = 2, first: int = 0) -> Batch:
+    """White pictures with an object of class 1 in the top left quarter."""
+    labels = np.full((images, 2, 5), -1, np.float32)
+    labels[:, 0] = [1, 0.02, 0.03, 0.5, 0.45]
+    records = np.arange(first, first + images)
+    return Batch(np.full((images, 3, SIDE, SIDE), 255, np.uint8), labels, records)
+
+
+class Script:
+    """Stands for a loader, gives these batches each epoch; and for the validation."""
+
+    def __init__(self, *batches: Batch, scores: tuple[float, ...] = (0.5,) * 9) -> None:
+        self.batches = batches
+        self.asked: list[tuple[Any, ...]] = []
+        self.events: list[str] = []
+        self._scores = iter(scores)
+
+    def training_epoch(self, *asked: Any) -> Iterator[Batch]:
+        self.asked.append(asked)
+        for number, batch in enumerate(self.batches):
+            self.events.append(f"batch {number}")
+            yield batch
+
+    def validate(self) -> AveragePrecision | None:
+        self.events.append("validation")
+        score = next(self._scores)
+        return None if np.isnan(score) else AveragePrecision(score, (score, score))
+
+
+def _loop(
+    script: Script,
+    epochs: int = 1,
+    network: Network | None = None,
+    rate: LearningRate | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> TrainingLoop:
+    network = network or _network()
+    recipe = Recipe(
+        epochs=epochs,
+        batch_size=2,
+        seed=11,
+        augmentation=None,
+        learning_rate=rate or LearningRate(0.1),
+        host="algo-1",
+    )
+    trainer = gluon.Trainer(
+        dict(network.parameters.items()), "sgd", {"learning_rate": 1.0}, kvstore=None
+    )
+    loader: Any = script
+    return TrainingLoop(network, trainer, mx.cpu(), loader, recipe, script.validate, should_stop)
+
+
+def _logged(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records]
+
+
+@pytest.fixture(autouse=True)
+def _info(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+
+
+def test_an_epoch(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -> None:
+    script = Script(_batch(2), _batch(1, 2), scores=(0.75,))
+    (result,) = _loop(script).epochs()
+    assert isinstance(result, EpochResult)
+    assert script.asked == [(2, 11, 0, None)]
+    assert script.events == ["batch 0", "batch 1", "validation"]
+    assert (result.epoch, result.records, result.learning_rate) == (0, 3, 0.1)
+    assert result.score.mean == 0.75
+    assert set(result.losses) == {"cross_entropy", "smooth_l1"}
+    assert result.training_seconds > 0
+    assert 0 <= result.loader_seconds <= result.training_seconds
+    lines = _logged(caplog)
+    wanted = [
+        logs.loss_line("algo-1", 0, 2, "cross_entropy", result.losses["cross_entropy"]),
+        logs.loss_line("algo-1", 0, 2, "smooth_l1", result.losses["smooth_l1"]),
+        logs.map_line("algo-1", 0, 0.75),
+    ]
+    assert [line for line in lines if line in wanted] == wanted
+    throughput = next(m.regex for m in logs.METRICS if m.name == "train:throughput")
+    assert sum(bool(re.search(throughput, line)) for line in lines) == 1
+    printed = [line for line in capsys.readouterr().out.splitlines() if line]
+    assert len(printed) == 1
+    metrics = json.loads(printed[0].removeprefix("#metrics "))
+    assert metrics["Dimensions"] == {
+        "Algorithm": "AWS/Object Detection",
+        "Host": "algo-1",
+        "Operation": "training",
+        "epoch": 0,
+        "Meta": "training_data_iter",
+    }
+    assert metrics["Metrics"]["Total Records Seen"]["sum"] == 3
+    assert metrics["Metrics"]["Total Batches Seen"]["sum"] == 2
+
+
+def test_the_first_loss_by_hand() -> None:
+    """Weights of zero: each anchor is ln 3 off, of the positive and its three negatives."""
+    script = Script(_batch(2))
+    (result,) = _loop(script).epochs()
+    assert result.losses["cross_entropy"] == pytest.approx(4 * np.log(3), rel=1e-5)
+    assert result.losses["smooth_l1"] > 0
+
+
+def test_it_learns() -> None:
+    results = list(_loop(Script(_batch(2), _batch(2)), epochs=8).epochs())
+    totals = [sum(result.losses.values()) for result in results]
+    assert totals == sorted(totals, reverse=True)
+    assert totals[-1] < 0.7 * totals[0]
+
+
+def test_every_epoch_asks_for_its_own_order() -> None:
+    script = Script(_batch(2))
+    assert [result.epoch for result in _loop(script, epochs=3).epochs()] == [0, 1, 2]
+    assert [asked[2] for asked in script.asked] == [0, 1, 2]
+    assert script.events == ["batch 0", "validation"] * 3
+
+
+def test_the_augmentation_reaches_the_loader() -> None:
+    script = Script(_batch(2))
+    loop = _loop(script)
+    augmentation = Augmentation()
+    object.__setattr__(loop._recipe, "augmentation", augmentation)
+    list(loop.epochs())
+    assert script.asked[0][3] is augmentation
+
+
+@pytest.mark.parametrize(
+    ("rate", "weights"),
+    [
+        pytest.param(LearningRate(0.0), 0.0, id="a rate of zero moves nothing"),
+        pytest.param(LearningRate(0.1), None, id="otherwise the weights move"),
+    ],
+)
+def test_the_schedule_sets_the_rate(rate: LearningRate, weights: float | None) -> None:
+    network = _network()
+    list(_loop(Script(_batch(2)), network=network, rate=rate).epochs())
+    moved = np.abs(network.parameters["scores_weight"].data().asnumpy()).max()
+    assert (moved == 0) if weights == 0 else (moved > 0)
+
+
+def test_drops_of_the_rate_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """As the service logs them: updates counted from 1."""
+    rate = LearningRate(0.1, drops=(3, 5), factor=0.1)
+    results = list(_loop(Script(_batch(2), _batch(2)), epochs=4, rate=rate).epochs())
+    changes = [line for line in _logged(caplog) if line.startswith("Update[")]
+    assert changes == [
+        "Update[4]: Change learning rate to 1.00000e-02",
+        "Update[6]: Change learning rate to 1.00000e-03",
+    ]
+    assert [r.learning_rate for r in results] == pytest.approx([0.1, 0.01, 0.001, 0.001])
+
+
+def test_a_cosine_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    rate = LearningRate(0.1, kind="cosine", total_steps=4, warmup_steps=2)
+    list(_loop(Script(_batch(2), _batch(2)), epochs=2, rate=rate).epochs())
+    assert not [line for line in _logged(caplog) if line.startswith("Update[")]
+
+
+def test_progress_inside_a_long_epoch(caplog: pytest.LogCaptureFixture) -> None:
+    list(_loop(Script(*[_batch(1)] * 205)).epochs())
+    told = [line for line in _logged(caplog) if line.startswith("Epoch:")]
+    assert len(told) == 2
+    assert re.match(r"Epoch:    0, batches:    100, num_examples:    100, \S+ samples/sec", told[0])
+
+
+def _weights(network: Network, name: str, value: float) -> Network:
+    parameter = network.parameters[name]
+    parameter.set_data(mx.nd.full(parameter.shape, value))
+    return network
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "part"),
+    [
+        pytest.param("scores_bias", np.nan, "cross_entropy", id="scores that are no number"),
+        pytest.param("offsets_bias", np.inf, "smooth_l1", id="infinite offsets"),
+    ],
+)
+@pytest.mark.parametrize("batches", [1, 3])
+def test_a_loss_that_is_not_finite(name: str, value: float, part: str, batches: int) -> None:
+    script = Script(*[_batch(2)] * batches)
+    loop = _loop(script, network=_weights(_network(), name, value))
+    with pytest.raises(
+        ClientError, match=rf"The loss {part} became (nan|inf) in epoch 0, batch 0: .*learning_rate"
+    ):
+        list(loop.epochs())
+    assert "validation" not in script.events
+
+
+@pytest.mark.parametrize(
+    ("bad", "epoch", "batch"),
+    [
+        pytest.param(1, 0, 1, id="the second batch"),
+        pytest.param(2, 0, 2, id="the last batch of the epoch"),
+        pytest.param(3, 1, 0, id="the first of the next epoch"),
+        pytest.param(7, 2, 1, id="later"),
+    ],
+)
+def test_the_batch_is_the_one_that_failed(bad: int, epoch: int, batch: int) -> None:
+    """The update before it has thrown the weights out; the losses until then were fine."""
+    script = Script(*[_batch(2)] * 3)
+
+    class Rate(LearningRate):
+        def __call__(self, update: int) -> float:
+            return 1e38 if update == bad - 1 else 1e-3
+
+    results = []
+    with pytest.raises(ClientError, match=rf"in epoch {epoch}, batch {batch}:"):  # noqa: PT012
+        for result in _loop(script, epochs=5, rate=Rate(0.1)).epochs():
+            results.append(result)
+    assert len(results) == epoch
+
+
+@pytest.mark.parametrize(
+    ("stop_at", "events"),
+    [
+        pytest.param(1, ["batch 0"], id="before the first batch is trained on"),
+        pytest.param(2, ["batch 0", "batch 1"], id="in the middle"),
+        pytest.param(
+            4, ["batch 0", "batch 1", "batch 2"], id="after the last batch: no validation"
+        ),
+    ],
+)
+def test_a_request_to_stop(stop_at: int, events: list[str]) -> None:
+    script = Script(*[_batch(2)] * 3)
+    asked: list[None] = []
+
+    def should_stop() -> bool:
+        asked.append(None)
+        return len(asked) >= stop_at
+
+    with pytest.raises(Interrupted):
+        list(_loop(script, should_stop=should_stop).epochs())
+    assert script.events == events
+
+
+def test_a_request_during_the_validation(caplog: pytest.LogCaptureFixture) -> None:
+    """The epoch that was not scored is not given: its model could not be compared."""
+    script = Script(_batch(2), scores=(0.5, np.nan))
+    loop = _loop(script, epochs=3).epochs()
+    assert next(loop).score.mean == 0.5
+    with pytest.raises(Interrupted):
+        next(loop)
+    assert sum("validation mAP" in line for line in _logged(caplog)) == 1
+
+
+def test_no_progress_bar_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    list(_loop(Script(_batch(2))).epochs())
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert "images" not in captured.out

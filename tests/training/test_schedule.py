@@ -1,0 +1,75 @@
+"""The learning rate, by tables."""
+
+from __future__ import annotations
+
+import pytest
+
+from sagemaker_object_detection.training.schedule import LearningRate, step_updates
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rates"),
+    [
+        pytest.param(LearningRate(0.1), {0: 0.1, 10**6: 0.1}, id="constant without steps"),
+        pytest.param(
+            LearningRate(0.1, drops=(10, 20)),
+            {0: 0.1, 9: 0.1, 10: 0.01, 19: 0.01, 20: 0.001, 10**6: 0.001},
+            id="falls at each step",
+        ),
+        pytest.param(
+            LearningRate(0.1, drops=(10, 10)), {9: 0.1, 10: 0.001}, id="a step named twice"
+        ),
+        pytest.param(
+            LearningRate(0.1, drops=(10,), factor=0.5), {10: 0.05}, id="by the factor given"
+        ),
+        pytest.param(
+            LearningRate(0.1, warmup_steps=4),
+            {0: 0.025, 1: 0.05, 2: 0.075, 3: 0.1, 4: 0.1},
+            id="rises, never from zero",
+        ),
+        pytest.param(
+            LearningRate(0.1, warmup_steps=4, drops=(2,)),
+            {1: 0.05, 2: 0.075, 3: 0.1, 4: 0.01},
+            id="a step inside the warm-up counts after it",
+        ),
+        pytest.param(
+            LearningRate(0.1, kind="cosine", total_steps=100),
+            {0: 0.1, 50: 0.0505, 100: 0.001, 200: 0.001},
+            id="half a cosine down to a hundredth, and it stays there",
+        ),
+        pytest.param(
+            LearningRate(0.1, kind="cosine", total_steps=110, warmup_steps=10),
+            {0: 0.01, 9: 0.1, 10: 0.1, 60: 0.0505, 110: 0.001},
+            id="the cosine begins after the warm-up",
+        ),
+        pytest.param(
+            LearningRate(0.1, kind="cosine", total_steps=5, warmup_steps=10),
+            {4: 0.05, 9: 0.1, 11: 0.001},
+            id="a warm-up longer than the training",
+        ),
+    ],
+)
+def test_rates(schedule: LearningRate, rates: dict[int, float]) -> None:
+    assert {update: schedule(update) for update in rates} == pytest.approx(rates)
+
+
+def test_a_cosine_never_rises() -> None:
+    schedule = LearningRate(0.1, kind="cosine", total_steps=57)
+    rates = [schedule(update) for update in range(60)]
+    assert rates == sorted(rates, reverse=True)
+    assert min(rates) > 0
+
+
+@pytest.mark.parametrize(
+    ("epochs", "samples", "batch", "updates"),
+    [
+        pytest.param((3,), 16551, 16, (3 * 1034,), id="the service's log: Update[3103], from 1"),
+        pytest.param((10, 20), 100, 10, (100, 200), id="two steps"),
+        pytest.param((), 100, 10, (), id="none"),
+        pytest.param((2,), 5, 32, (2,), id="less than a batch of samples: one update an epoch"),
+    ],
+)
+def test_step_updates(
+    epochs: tuple[int, ...], samples: int, batch: int, updates: tuple[int, ...]
+) -> None:
+    assert step_updates(epochs, samples, batch) == updates
