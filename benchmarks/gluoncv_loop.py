@@ -109,6 +109,9 @@ def train(
     """One epoch; yields cross entropy, smooth L1 and the images of every batch."""
     multi_box_loss = SSDMultiBoxLoss()
     for images, class_targets, box_targets in batches:
+        images, class_targets, box_targets = (
+            part.as_in_context(mx.cpu()) for part in (images, class_targets, box_targets)
+        )
         trainer.set_learning_rate(learning_rate(update))
         update += 1
         with autograd.record():
@@ -138,7 +141,9 @@ def evaluate(
     )
     metric = MeanAveragePrecision(num_classes)
     for images, labels in loader:
-        class_ids, scores, boxes = (part.asnumpy() for part in net(images))
+        class_ids, scores, boxes = (
+            part.asnumpy() for part in net(images.as_in_context(mx.cpu()))
+        )
         rows = np.concatenate([class_ids, scores, np.clip(boxes / side, 0, 1)], axis=2)
         for row, label in zip(rows, labels.asnumpy(), strict=True):
             kept = label[label[:, 4] >= 0]
