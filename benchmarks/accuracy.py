@@ -64,7 +64,7 @@ def run_gluoncv(options: argparse.Namespace, out: Path) -> None:
     import gluoncv_loop
 
     from sagemaker_object_detection.model.specs import get_spec
-    from sagemaker_object_detection.training.run import make_learning_rate
+    from sagemaker_object_detection.training.schedule import make_learning_rate
 
     settings = parse(hyperparameters(options))
     folder = data.bccd()

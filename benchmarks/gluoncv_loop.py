@@ -141,9 +141,7 @@ def evaluate(
     )
     metric = MeanAveragePrecision(num_classes)
     for images, labels in loader:
-        class_ids, scores, boxes = (
-            part.asnumpy() for part in net(images.as_in_context(mx.cpu()))
-        )
+        class_ids, scores, boxes = (part.asnumpy() for part in net(images.as_in_context(mx.cpu())))
         rows = np.concatenate([class_ids, scores, np.clip(boxes / side, 0, 1)], axis=2)
         for row, label in zip(rows, labels.asnumpy(), strict=True):
             kept = label[label[:, 4] >= 0]

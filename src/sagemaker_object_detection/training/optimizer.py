@@ -9,17 +9,9 @@ from typing import Any
 from mxnet import gluon
 
 from sagemaker_object_detection.platform.hyperparameters import Hyperparameters
+from sagemaker_object_detection.training.schedule import base_learning_rate
 
 log = logging.getLogger(__name__)
-
-RMSPROP_DIVISOR = 10  # the service's algorithm does the same
-
-
-def base_learning_rate(hyperparameters: Hyperparameters) -> float:
-    """learning_rate, but a tenth of it for rmsprop, as the service has it."""
-    if hyperparameters.optimizer == "rmsprop":
-        return hyperparameters.learning_rate / RMSPROP_DIVISOR
-    return hyperparameters.learning_rate
 
 
 def make_trainer(

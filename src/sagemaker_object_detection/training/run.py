@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import json
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 import mxnet as mx
 
 from sagemaker_object_detection.data.augment import Augmentation
-from sagemaker_object_detection.data.class_names import class_names
-from sagemaker_object_detection.data.dataset import Dataset
-from sagemaker_object_detection.data.gate import ChannelReport, pass_gate
 from sagemaker_object_detection.data.loader import Loader
-from sagemaker_object_detection.data.sources import open_source
 from sagemaker_object_detection.evaluation.average_precision import AveragePrecision
 from sagemaker_object_detection.evaluation.evaluate import evaluate
 from sagemaker_object_detection.inference.engine_mxnet import MXNetEngine, default_context
-from sagemaker_object_detection.model import artifact
-from sagemaker_object_detection.model.artifact import ModelConfig
 from sagemaker_object_detection.model.deploy import DeployGraph, deploy_graph
 from sagemaker_object_detection.model.names import frozen_names
 from sagemaker_object_detection.model.network import Network, build_network, initialize
@@ -33,21 +25,18 @@ from sagemaker_object_detection.platform import logs
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.hyperparameters import Hyperparameters
 from sagemaker_object_detection.platform.job import Job
+from sagemaker_object_detection.training.data import Data, read_channels
 from sagemaker_object_detection.training.early_stopping import EarlyStopping
 from sagemaker_object_detection.training.history import EpochResult, write_history
 from sagemaker_object_detection.training.loop import Interrupted, Recipe, TrainingLoop
-from sagemaker_object_detection.training.optimizer import base_learning_rate, make_trainer
+from sagemaker_object_detection.training.optimizer import make_trainer
 from sagemaker_object_detection.training.precision import choose_precision, cpu_flags
-from sagemaker_object_detection.training.schedule import LearningRate, step_updates
+from sagemaker_object_detection.training.saving import save_model
+from sagemaker_object_detection.training.schedule import make_learning_rate
 
 log = logging.getLogger(__name__)
 
-DATA_REPORT_FILE = "data_report.json"
 VALIDATION_BATCH = 8
-MAP_DEFINITION = (
-    "all-point interpolated AP, mean over the classes that occur, every image once, detections "
-    "above 0.01 after per-class NMS"
-)
 
 
 class Stop(Protocol):
@@ -58,15 +47,6 @@ class Stop(Protocol):
     def requested(self) -> bool:
         """Whether the process was asked to end."""
         ...
-
-
-@dataclass(frozen=True)
-class Data:
-    """The channels after the gate."""
-
-    train: Dataset
-    validation: Dataset
-    class_names: tuple[str, ...]
 
 
 def run_job(job: Job, stop: Stop, threads: int, environ: Mapping[str, str]) -> None:
@@ -86,7 +66,7 @@ def run_job(job: Job, stop: Stop, threads: int, environ: Mapping[str, str]) -> N
     weights = _weights(job, spec, environ)
     job = _with_pretrained(job, weights is not None)
     log.info("Training on %s with %d threads, computing in %s.", ctx, threads, precision)
-    data = _read_channels(job, threads)
+    data = read_channels(job, threads)
     network = build_network(spec, hyperparameters.num_classes, precision)
     initialize(network, [ctx], hyperparameters.seed)
     if weights is not None:
@@ -134,56 +114,6 @@ def _weights(job: Job, spec: Spec, environ: Mapping[str, str]) -> Path | None:
 def _with_pretrained(job: Job, used: bool) -> Job:
     """The job with use_pretrained_model as it turned out."""
     return replace(job, hyperparameters=replace(job.hyperparameters, use_pretrained_model=used))
-
-
-def _read_channels(job: Job, threads: int) -> Data:
-    hyperparameters = job.hyperparameters
-    datasets: dict[str, Dataset] = {}
-    reports: dict[str, ChannelReport] = {}
-    found_names: dict[int, set[str]] = {}
-    for name in ("train", "validation"):
-        source, unannotated = open_source(job.channels, name, job.form)
-        begun = time.perf_counter()
-        datasets[name], reports[name] = pass_gate(
-            name, source, hyperparameters.num_classes, threads, unannotated
-        )
-        log.info("Channel '%s' checked in %.1f s.", name, time.perf_counter() - begun)
-        for class_id, names in getattr(source, "class_names", {}).items():
-            found_names.setdefault(class_id, set()).update(names)
-    job.paths.output_data_dir.mkdir(parents=True, exist_ok=True)
-    report = {"channels": {name: report.as_dict() for name, report in reports.items()}}
-    artifact.write_text_whole(
-        job.paths.output_data_dir / DATA_REPORT_FILE, json.dumps(report, indent=1) + "\n"
-    )
-    widest = max(report.label_width for report in reports.values())
-    if widest > hyperparameters.label_width:
-        log.warning(
-            "label_width is %d, the fullest image needs %d. Nothing is lost: the data is counted "
-            "here, but the service's own algorithm would fail.",
-            hyperparameters.label_width,
-            widest,
-        )
-    names = class_names(job.channels["train"].path, found_names, hyperparameters.num_classes)
-    log.info("Class names: %s", ", ".join(names))
-    return Data(datasets["train"], datasets["validation"], names)
-
-
-def make_learning_rate(hyperparameters: Hyperparameters, num_images: int) -> LearningRate:
-    """The schedule of the hyperparameters for a train channel of so many images."""
-    batches = -(-num_images // hyperparameters.mini_batch_size)
-    kind = "step" if hyperparameters.lr_schedule == "auto" else hyperparameters.lr_schedule
-    return LearningRate(
-        base=base_learning_rate(hyperparameters),
-        warmup_steps=hyperparameters.warmup_steps,
-        kind=kind,
-        total_steps=batches * hyperparameters.epochs,
-        drops=step_updates(
-            hyperparameters.lr_scheduler_step,
-            hyperparameters.num_training_samples,
-            hyperparameters.mini_batch_size,
-        ),
-        factor=hyperparameters.lr_scheduler_factor,
-    )
 
 
 def _train(
@@ -277,36 +207,6 @@ def _follow(
     assert best is not None
     log.info("The best model is of epoch %d, validation mAP %.4f.", best.epoch, best.score.mean)
     return history
-
-
-def save_model(job: Job, graph: DeployGraph, names: tuple[str, ...], result: EpochResult) -> Path:
-    """Write the whole artefact into the model folder; returns the path of the parameters."""
-    hyperparameters = job.hyperparameters
-    folder = job.paths.model_dir
-    path = graph.save(folder)
-    artifact.write_text_whole(
-        folder / artifact.HYPERPARAMETERS_FILE, json.dumps(hyperparameters.as_strings())
-    )
-    per_class = {
-        name: None if value != value else value
-        for name, value in zip(names, result.score.per_class, strict=True)
-    }
-    config = ModelConfig(
-        class_names=names,
-        image_shape=hyperparameters.image_shape,
-        base_network=hyperparameters.base_network,
-        nms_threshold=hyperparameters.nms_threshold,
-        validation={
-            "mAP": result.score.mean,
-            "AP": per_class,
-            "epoch": result.epoch,
-            "overlap_threshold": hyperparameters.overlap_threshold,
-            "definition": MAP_DEFINITION,
-        },
-        versions={name: importlib.metadata.version(name) for name in ("mxnet", "gluoncv", "numpy")},
-    )
-    artifact.write_config(folder, config)
-    return path
 
 
 def _trainable(network: Network, hyperparameters: Hyperparameters) -> dict[str, mx.gluon.Parameter]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from sagemaker_object_detection.platform.hyperparameters import Hyperparameters
+
 FINAL_SHARE = 0.01
+RMSPROP_DIVISOR = 10  # the service's algorithm does the same
 
 
 @dataclass(frozen=True)
@@ -49,3 +52,28 @@ def step_updates(
     """
     per_epoch = max(1, num_training_samples // mini_batch_size)
     return tuple(epoch * per_epoch for epoch in epochs)
+
+
+def base_learning_rate(hyperparameters: Hyperparameters) -> float:
+    """learning_rate, but a tenth of it for rmsprop, as the service has it."""
+    if hyperparameters.optimizer == "rmsprop":
+        return hyperparameters.learning_rate / RMSPROP_DIVISOR
+    return hyperparameters.learning_rate
+
+
+def make_learning_rate(hyperparameters: Hyperparameters, num_images: int) -> LearningRate:
+    """The schedule of the hyperparameters for a train channel of so many images."""
+    batches = -(-num_images // hyperparameters.mini_batch_size)
+    kind = "step" if hyperparameters.lr_schedule == "auto" else hyperparameters.lr_schedule
+    return LearningRate(
+        base=base_learning_rate(hyperparameters),
+        warmup_steps=hyperparameters.warmup_steps,
+        kind=kind,
+        total_steps=batches * hyperparameters.epochs,
+        drops=step_updates(
+            hyperparameters.lr_scheduler_step,
+            hyperparameters.num_training_samples,
+            hyperparameters.mini_batch_size,
+        ),
+        factor=hyperparameters.lr_scheduler_factor,
+    )
