@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from sagemaker_object_detection.training.schedule import LearningRate, step_updates
+from sagemaker_object_detection.platform.hyperparameters import parse
+from sagemaker_object_detection.training.schedule import (
+    LearningRate,
+    make_learning_rate,
+    step_updates,
+)
 
 
 @pytest.mark.parametrize(
@@ -73,3 +78,38 @@ def test_step_updates(
     epochs: tuple[int, ...], samples: int, batch: int, updates: tuple[int, ...]
 ) -> None:
     assert step_updates(epochs, samples, batch) == updates
+
+
+@pytest.mark.parametrize(
+    ("given", "rates"),
+    [
+        pytest.param({}, {0: 0.001, 999: 0.001}, id="the service's default: constant"),
+        pytest.param(
+            {"lr_scheduler_step": "1, 2"},
+            {9: 0.001, 10: 0.0001, 19: 0.0001, 20: 0.00001},
+            id="steps are counted by num_training_samples, 100 in batches of 10",
+        ),
+        pytest.param(
+            {"lr_scheduler_step": "1", "lr_scheduler_factor": "0.5", "learning_rate": "0.1"},
+            {9: 0.1, 10: 0.05},
+            id="by the factor given",
+        ),
+        pytest.param(
+            {"lr_scheduler_step": "1", "optimizer": "rmsprop"},
+            {9: 0.0001, 10: 0.00001},
+            id="a tenth for rmsprop, at every step",
+        ),
+        pytest.param(
+            {"lr_schedule": "cosine", "epochs": "2"},
+            {0: 0.001, 13: 0.000505, 26: 0.00001},
+            id="the cosine is counted by the images there are, 125 in 13 batches an epoch",
+        ),
+        pytest.param(
+            {"warmup_steps": "4"}, {0: 0.00025, 3: 0.001, 4: 0.001}, id="warm-up of so many batches"
+        ),
+    ],
+)
+def test_from_hyperparameters(given: dict[str, str], rates: dict[int, float]) -> None:
+    needed = {"num_classes": "1", "num_training_samples": "100", "mini_batch_size": "10"}
+    schedule = make_learning_rate(parse({**needed, **given}), 125)
+    assert {update: schedule(update) for update in rates} == pytest.approx(rates)
