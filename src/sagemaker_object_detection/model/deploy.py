@@ -9,6 +9,7 @@ service's algorithm does). Any MXNet program can run it.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import tempfile
@@ -44,7 +45,7 @@ class DeployGraph:
         Raises:
             OSError: the folder cannot be written to, or has no room.
         """
-        artifact.write_text_whole(folder / artifact.SYMBOL_FILE, self.symbol.tojson())
+        artifact.write_text_whole(folder / artifact.SYMBOL_FILE, _plain_json(self.symbol))
         arrays = {f"arg:{name}": array for name, array in self.args.items()}
         arrays |= {f"aux:{name}": array for name, array in self.auxs.items()}
         path = folder / artifact.PARAMS_FILE
@@ -59,6 +60,14 @@ class DeployGraph:
             aside.unlink(missing_ok=True)
             raise
         return path
+
+
+def _plain_json(symbol: mx.sym.Symbol) -> str:
+    """The symbol without its initialisers: GluonCV's are written as addresses in memory."""
+    graph = json.loads(symbol.tojson())
+    for node in graph["nodes"]:
+        node.get("attrs", {}).pop("__init__", None)
+    return json.dumps(graph, indent=1)
 
 
 def _save_arrays(path: Path, arrays: Mapping[str, mx.nd.NDArray]) -> None:

@@ -61,6 +61,7 @@ def serve(environ: MutableMapping[str, str]) -> int:
     model_dir = Paths.from_environment(environ).model_dir
     config = _check_artifact(model_dir)
     threads = set_threads(environ, settings.workers)
+    environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")
     log.info(
         "Serving %s (%s, %d px, %d classes) on port %d: %d workers of %d threads.",
         model_dir,

@@ -56,6 +56,7 @@ def train(environ: MutableMapping[str, str]) -> None:
     for folder in (job.paths.model_dir, job.paths.output_data_dir):
         ensure_writable(folder)
     threads = set_threads(environ)
+    environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")  # a line for every validation
     # Only now: OMP_NUM_THREADS counts when MXNet is imported, and a faulty job need not wait.
     from sagemaker_object_detection.training.run import run_job
 

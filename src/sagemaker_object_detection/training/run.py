@@ -66,12 +66,12 @@ def run_job(job: Job, stop: Stop, threads: int, environ: Mapping[str, str]) -> N
     weights = _weights(job, spec, environ)
     job = _with_pretrained(job, weights is not None)
     log.info("Training on %s with %d threads, computing in %s.", ctx, threads, precision)
-    data = read_channels(job, threads)
     network = build_network(spec, hyperparameters.num_classes, precision)
     initialize(network, [ctx], hyperparameters.seed)
     if weights is not None:
         count = load_backbone(network, weights)
         log.info("Loaded pretrained model parameters: %d from %s.", count, weights)
+    data = read_channels(job, threads)
     setup_seconds = time.time() - started
     stop.training = True
     history = _train(job, data, network, ctx, threads, stop)
