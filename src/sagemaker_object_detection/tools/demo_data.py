@@ -22,7 +22,7 @@ CLASS_NAMES = ("ball", "cube", "star")
 
 _SIZES = ((320, 320), (400, 300), (300, 400))
 _FEWEST, _MOST = 2, 6
-_SMALLEST, _LARGEST = 0.1, 0.5
+_SMALLEST, _LARGEST = 0.15, 0.5
 _MOST_HIDDEN = 0.6
 _TRIES = 30
 _OVERSAMPLING = 2
@@ -51,7 +51,7 @@ class Scene:
 
 
 def scene(seed: int, number: int) -> Scene:
-    """Draw one scene of 2 to 6 objects, each 1/10 to 1/2 of the picture's shorter side.
+    """Draw one scene of 2 to 6 objects, each 1/7 to 1/2 of the picture's shorter side.
 
     A box is tight around the pixels of an object that can be seen. An object that would hide more
     than 60 % of another, or lose that much at the picture's edge, is put elsewhere or not drawn, so
