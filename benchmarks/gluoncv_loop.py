@@ -19,7 +19,6 @@ from gluoncv.data import RecordFileDetection
 from gluoncv.data.batchify import Pad, Stack, Tuple
 from gluoncv.data.transforms.presets.ssd import SSDDefaultTrainTransform, SSDDefaultValTransform
 from gluoncv.loss import SSDMultiBoxLoss
-from gluoncv.model_zoo.ssd.ssd import get_ssd
 from mxnet import autograd, gluon
 
 from sagemaker_object_detection.evaluation.average_precision import (
@@ -49,21 +48,7 @@ class WithoutFlatBoxes(gluon.data.Dataset):
 
 def build(spec: Spec, num_classes: int, seed: int) -> gluon.HybridBlock:
     """GluonCV's SSD of the spec's table, starting from our first weights."""
-    assert spec.backbone is not None
-    net = get_ssd(
-        spec.backbone,
-        spec.image_shape,
-        features=list(spec.features),
-        filters=list(spec.extra_filters),
-        sizes=[s * spec.image_shape for s in spec.sizes],
-        ratios=[list(r) for r in spec.ratios],
-        steps=[spec.image_shape / side for side in spec.map_sides],
-        classes=[str(i) for i in range(num_classes)],
-        dataset="",
-        pretrained=False,
-        pretrained_base=False,
-        prefix=ours.PREFIX,
-    )
+    net = ours.make_ssd(spec, num_classes)
     reference = ours.build_network(spec, num_classes)
     ours.initialize(reference, [mx.cpu()], seed)
     values = {name: parameter.data() for name, parameter in reference.parameters.items()}

@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sagemaker_object_detection.boxes import from_px
-from sagemaker_object_detection.data.recordio import RecordIOWriter, pack, pack_label
+from sagemaker_object_detection.data.labels import pack_label
+from sagemaker_object_detection.data.recordio import RecordIOWriter, pack
 from sagemaker_object_detection.platform.paths import Paths
 from sagemaker_object_detection.tools import demo_data
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from sagemaker_object_detection.data import recordio
+from sagemaker_object_detection.data import labels, recordio
 from sagemaker_object_detection.data.dataset import Dataset, RawRecord
 
 WIDTH, HEIGHT = 64, 48
@@ -67,7 +67,7 @@ def write_records(path: Path, samples: Sequence[Sample]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with recordio.RecordIOWriter(path) as writer:
         for number, sample in enumerate(samples):
-            label = recordio.pack_label(np.reshape(sample.boxes, (-1, 4)), sample.class_ids)
+            label = labels.pack_label(np.reshape(sample.boxes, (-1, 4)), sample.class_ids)
             writer.write(recordio.pack(label, number, sample.image))
     return path
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sagemaker_object_detection.data import recordio
+from sagemaker_object_detection.data import labels, recordio
 from sagemaker_object_detection.data.recordio import RecordIOError
 
 MAGIC = struct.pack("<I", recordio.MAGIC)
@@ -255,7 +255,7 @@ LABELS = [
 def test_labels(
     label: list[float], boxes: list[list[float]], class_ids: list[int], difficult: list[bool]
 ) -> None:
-    parsed = recordio.parse_label(np.float32(label), "a")
+    parsed = labels.parse_label(np.float32(label), "a")
     assert (parsed.boxes.dtype, parsed.class_ids.dtype) == (np.float32, np.int64)
     np.testing.assert_array_equal(parsed.boxes, np.float32(boxes).reshape(-1, 4))
     assert parsed.class_ids.tolist() == class_ids
@@ -283,15 +283,15 @@ LABEL_FAULTS = [
 @pytest.mark.parametrize(("label", "what"), LABEL_FAULTS)
 def test_bad_label_is_refused(label: list[float], what: str) -> None:
     with pytest.raises(RecordIOError, match=f"the name: .*{what}.*Pack it as detection data"):
-        recordio.parse_label(np.array(label, np.float32), "the name")
+        labels.parse_label(np.array(label, np.float32), "the name")
 
 
 @pytest.mark.parametrize("difficult", [None, [True, False]], ids=["width 5", "width 6"])
 def test_pack_label(difficult: list[bool] | None) -> None:
     boxes = np.float32([[0.1, 0.2, 0.3, 0.4], [0, 0, 1, 1]])
-    label = recordio.pack_label(boxes, [4, 0], difficult)
+    label = labels.pack_label(boxes, [4, 0], difficult)
     assert label[:2].tolist() == [2, 5 if difficult is None else 6]
-    parsed = recordio.parse_label(label, "a")
+    parsed = labels.parse_label(label, "a")
     np.testing.assert_array_equal(parsed.boxes, boxes)
     assert parsed.class_ids.tolist() == [4, 0]
     assert parsed.difficult.tolist() == (difficult or [False, False])

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sagemaker_object_detection.data import recordio
+from sagemaker_object_detection.data import labels, recordio
 from sagemaker_object_detection.data.annotations import AnnotationError
 from sagemaker_object_detection.data.recordio import RecordIOError
 from sagemaker_object_detection.data.sources import (
@@ -68,7 +68,7 @@ def test_many_threads_read_one_source(tmp_path: Path) -> None:
 
 def test_difficult_flags_are_read(tmp_path: Path) -> None:
     with recordio.RecordIOWriter(tmp_path / "a.rec") as writer:
-        label = recordio.pack_label([BOX, BOX], [0, 1], [True, False])
+        label = labels.pack_label([BOX, BOX], [0, 1], [True, False])
         writer.write(recordio.pack(label, 0, plain((0, 0, 0))))
     assert RecordIOSource([tmp_path / "a.rec"]).read(0).difficult.tolist() == [True, False]
 

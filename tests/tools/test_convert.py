@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sagemaker_object_detection.data import annotations, recordio
+from sagemaker_object_detection.data import annotations, labels, recordio
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.tools.convert import convert, summary
 from sagemaker_object_detection.tools.formats import READERS
@@ -30,7 +30,7 @@ def source(tmp_path: Path) -> Path:
     )
 
 
-def records(path: Path) -> list[tuple[recordio.DetectionLabel, bytes]]:
+def records(path: Path) -> list[tuple[labels.DetectionLabel, bytes]]:
     index = recordio.scan(path)
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -40,7 +40,7 @@ def records(path: Path) -> list[tuple[recordio.DetectionLabel, bytes]]:
         ]
     finally:
         os.close(descriptor)
-    return [(recordio.parse_label(u.label, "a"), u.image) for u in unpacked]
+    return [(labels.parse_label(u.label, "a"), u.image) for u in unpacked]
 
 
 def content(folder: Path) -> dict[str, bytes]:

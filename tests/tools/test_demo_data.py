@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sagemaker_object_detection import boxes
-from sagemaker_object_detection.data import recordio
+from sagemaker_object_detection.data import labels, recordio
 from sagemaker_object_detection.data.class_names import class_names
 from sagemaker_object_detection.images import decode
 from sagemaker_object_detection.tools import demo_data
@@ -92,7 +92,7 @@ def test_channels_are_packed_and_share_no_picture(tmp_path: Path) -> None:
         descriptor = os.open(index.path, os.O_RDONLY)
         for record in range(count):
             unpacked = recordio.unpack(recordio.read(descriptor, index, record), "a")
-            label = recordio.parse_label(unpacked.label, "a")
+            label = labels.parse_label(unpacked.label, "a")
             drawn = demo_data.scene(9, len(pictures))
             height, width = decode(unpacked.image).shape[:2]
             assert (height, width) == drawn.image.shape[:2]

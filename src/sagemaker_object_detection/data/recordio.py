@@ -30,7 +30,7 @@ _LENGTH_MASK = (1 << _LENGTH_BITS) - 1
 _WHOLE, _FIRST, _MIDDLE, _LAST = range(4)
 
 _COPY_AGAIN = "Copy or write the file again: it is damaged or was cut off."
-_PACK_AGAIN = (
+PACK_AGAIN = (
     "Pack it as detection data: im2rec.py --pack-label, with list lines of "
     "'index 2 5 class_id xmin ymin xmax ymax ... path' (corners in 0..1)."
 )
@@ -72,14 +72,6 @@ class PackedImage(NamedTuple):
     label: npt.NDArray[np.float32]
     record_id: int
     image: bytes
-
-
-class DetectionLabel(NamedTuple):
-    """Objects of one image: corners (n, 4) float32 in 0..1, ids (n,) int64, flags (n,) bool."""
-
-    boxes: npt.NDArray[np.float32]
-    class_ids: npt.NDArray[np.int64]
-    difficult: npt.NDArray[np.bool_]
 
 
 def _where(path: Path, record: int, offset: int) -> str:
@@ -176,17 +168,17 @@ def unpack(payload: bytes, name: str) -> PackedImage:
     """
     if len(payload) < _IMAGE_HEADER.size:
         what = f"{len(payload)} bytes are too few for the header of an image record (24)"
-        raise RecordIOError(name, what, _PACK_AGAIN)
+        raise RecordIOError(name, what, PACK_AGAIN)
     count, scalar, record_id, _ = _IMAGE_HEADER.unpack_from(payload)
     if count == 0:
         what = f"one number ({scalar:g}) as label: this is classification data, it has no boxes"
-        raise RecordIOError(name, what, _PACK_AGAIN)
+        raise RecordIOError(name, what, PACK_AGAIN)
     end = _IMAGE_HEADER.size + 4 * count
     if end > len(payload):
         what = f"{count} label numbers are declared, the {len(payload)} bytes cannot hold them"
-        raise RecordIOError(name, what, _PACK_AGAIN)
+        raise RecordIOError(name, what, PACK_AGAIN)
     if end == len(payload):
-        raise RecordIOError(name, "a label, but no image bytes", _PACK_AGAIN)
+        raise RecordIOError(name, "a label, but no image bytes", PACK_AGAIN)
     label = np.frombuffer(payload, "<f4", count, _IMAGE_HEADER.size).astype(np.float32)
     return PackedImage(label, record_id, payload[end:])
 
@@ -196,61 +188,6 @@ def pack(label: npt.ArrayLike, record_id: int, image: bytes) -> bytes:
     vector = np.asarray(label, "<f4").ravel()
     header = _IMAGE_HEADER.pack(vector.size, 0.0, record_id, 0)
     return header + vector.tobytes() + image
-
-
-def parse_label(label: npt.NDArray[np.float32], name: str) -> DetectionLabel:
-    """Read ``[header_width, object_width, extra..., objects...]``.
-
-    An object is ``class_id, xmin, ymin, xmax, ymax``, then ``difficult`` if object_width is 6 or
-    more; further numbers are ignored. Rows of class -1 without area are padding (MXNet's iterators
-    need one for an image without objects) and left out. Raises RecordIOError for widths that make
-    no sense, numbers that are not finite and class ids that are not whole.
-    """
-    if label.size < 2:
-        what = f"the label has {label.size} numbers, a detection label begins with two widths"
-        raise RecordIOError(name, what, _PACK_AGAIN)
-    header_width = _width(label, 0, "header_width", 2, name)
-    object_width = _width(label, 1, "object_width", 5, name)
-    body = label.size - header_width
-    if body < 0 or body % object_width:
-        what = (
-            f"a label of {label.size} numbers cannot be a header of {header_width} "
-            f"and objects of {object_width} each"
-        )
-        raise RecordIOError(name, what, _PACK_AGAIN)
-    rows = label[header_width:].reshape(-1, object_width)
-    difficult = rows[:, 5] != 0 if object_width > 5 else np.zeros(len(rows), np.bool_)
-    bad = ~np.isfinite(rows[:, :5]).all(axis=1) | (rows[:, 0] != np.round(rows[:, 0]))
-    if bad.any():
-        row = int(np.argmax(bad))
-        values = ", ".join(f"{value:g}" for value in rows[row, :5])
-        what = f"object {row} is [{values}], not a whole class_id and four corners"
-        raise RecordIOError(name, what, _PACK_AGAIN)
-    empty = (rows[:, 3] <= rows[:, 1]) | (rows[:, 4] <= rows[:, 2])
-    kept = ~((rows[:, 0] == -1) & empty)
-    return DetectionLabel(
-        np.ascontiguousarray(rows[kept, 1:5]), rows[kept, 0].astype(np.int64), difficult[kept]
-    )
-
-
-def _width(label: npt.NDArray[np.float32], position: int, what: str, least: int, name: str) -> int:
-    value = float(label[position])
-    if not value.is_integer() or not least <= value <= 1000:
-        shown = ", ".join(f"{number:g}" for number in label[:7])
-        text = f"{what} is {value:g}, it must be a whole number from {least}; the label: [{shown}]"
-        raise RecordIOError(name, text, _PACK_AGAIN)
-    return int(value)
-
-
-def pack_label(
-    boxes: npt.ArrayLike, class_ids: npt.ArrayLike, difficult: npt.ArrayLike | None = None
-) -> npt.NDArray[np.float32]:
-    """Label vector of boxes (n, 4) in 0..1; object_width 6 when `difficult` flags are given."""
-    columns = [np.asarray(class_ids).reshape(-1, 1), np.asarray(boxes).reshape(-1, 4)]
-    if difficult is not None:
-        columns.append(np.asarray(difficult).reshape(-1, 1))
-    rows = np.hstack(columns).astype(np.float32)
-    return np.concatenate([np.array([2, rows.shape[1]], np.float32), rows.ravel()])
 
 
 class RecordIOWriter:

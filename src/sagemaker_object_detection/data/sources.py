@@ -14,6 +14,7 @@ import numpy as np
 from sagemaker_object_detection.data import recordio
 from sagemaker_object_detection.data.annotations import parse as parse_annotation
 from sagemaker_object_detection.data.dataset import RawRecord
+from sagemaker_object_detection.data.labels import parse_label
 from sagemaker_object_detection.platform import files
 from sagemaker_object_detection.platform.channels import Channel
 from sagemaker_object_detection.platform.errors import ClientError
@@ -57,7 +58,7 @@ class RecordIOSource:
     def read(self, index: int) -> RawRecord:
         """Image and label, corners in 0..1."""
         packed = self._unpack(index)
-        label = recordio.parse_label(packed.label, self.name(index))
+        label = parse_label(packed.label, self.name(index))
         boxes = label.boxes.astype(np.float64)
         return RawRecord(packed.image, boxes, label.class_ids, label.difficult)
 

@@ -57,29 +57,33 @@ class Network:
         return self.block.collect_params()
 
 
-def trace_heads(spec: Spec, num_classes: int) -> mx.sym.Symbol:
-    """The heads of GluonCV's SSD behind our normalisation, as a symbol of `data`."""
+def make_ssd(spec: Spec, num_classes: int) -> gluon.HybridBlock:
+    """GluonCV's SSD by the spec's table, without values."""
     if spec.backbone is None:
         name = "vgg16_atrous"
         features = vgg16_atrous_512 if len(spec.map_sides) == 7 else vgg16_atrous_300
         filters = None
     else:
         name, features, filters = spec.backbone, list(spec.features), list(spec.extra_filters)
-    with _without_noise():
-        net = get_ssd(
-            name,
-            spec.image_shape,
-            features=features,
-            filters=filters,
-            sizes=[s * spec.image_shape for s in spec.sizes],
-            ratios=[list(r) for r in spec.ratios],
-            steps=[spec.image_shape / side for side in spec.map_sides],
-            classes=[str(i) for i in range(num_classes)],
-            dataset="",
-            pretrained=False,
-            pretrained_base=False,
-            prefix=PREFIX,
-        )
+    return get_ssd(
+        name,
+        spec.image_shape,
+        features=features,
+        filters=filters,
+        sizes=[s * spec.image_shape for s in spec.sizes],
+        ratios=[list(r) for r in spec.ratios],
+        steps=[spec.image_shape / side for side in spec.map_sides],
+        classes=[str(i) for i in range(num_classes)],
+        dataset="",
+        pretrained=False,
+        pretrained_base=False,
+        prefix=PREFIX,
+    )
+
+
+def trace_heads(spec: Spec, num_classes: int) -> mx.sym.Symbol:
+    """The heads of GluonCV's SSD behind our normalisation, as a symbol of `data`."""
+    net = make_ssd(spec, num_classes)
     pixels = mx.sym.var("data", dtype="float32")
     mean = mx.sym.var("pixel_mean", shape=(1, 3, 1, 1))
     scale = mx.sym.var("pixel_scale", shape=(1, 3, 1, 1))

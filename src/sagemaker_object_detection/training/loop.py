@@ -95,6 +95,7 @@ class TrainingLoop:
             Interrupted: should_stop said so.
             ClientError: a loss that is not finite, naming its part and the batch.
         """
+        self._print_metrics(time.time(), "init_train_data_iter", None)
         for epoch in range(self._recipe.epochs):
             yield self._epoch(epoch)
 
@@ -138,11 +139,8 @@ class TrainingLoop:
         score = self._validate()
         if score is None:
             raise Interrupted
-        host = self._recipe.host
-        log.info(logs.map_line(host, epoch, score.mean))
-        dimensions = logs.dimensions(host, "training_data_iter", epoch)
-        line = logs.metrics_json_line(started, time.time(), dimensions, self._counters.metrics())
-        print(line, flush=True)
+        log.info(logs.map_line(self._recipe.host, epoch, score.mean))
+        self._print_metrics(started, "training_data_iter", epoch)
         return EpochResult(
             epoch,
             means,
@@ -187,6 +185,11 @@ class TrainingLoop:
                     "best model so far, if any, stays in the model folder."
                 )
             sums[part] += value
+
+    def _print_metrics(self, started: float, meta: str, epoch: int | None) -> None:
+        dimensions = logs.dimensions(self._recipe.host, meta, epoch)
+        line = logs.metrics_json_line(started, time.time(), dimensions, self._counters.metrics())
+        print(line, flush=True)
 
     def _log_epoch(
         self, epoch: int, batches: int, means: dict[str, float], throughput: float

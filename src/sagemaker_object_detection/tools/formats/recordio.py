@@ -8,7 +8,8 @@ from pathlib import Path
 
 from sagemaker_object_detection.boxes import from_px
 from sagemaker_object_detection.data.class_names import CLASSES_FILE
-from sagemaker_object_detection.data.recordio import RecordIOWriter, pack, pack_label
+from sagemaker_object_detection.data.labels import pack_label
+from sagemaker_object_detection.data.recordio import RecordIOWriter, pack
 from sagemaker_object_detection.tools.formats.record import DataSet, LabelledImage
 
 
