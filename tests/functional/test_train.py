@@ -122,7 +122,9 @@ def test_the_log(done: TrainingJob) -> None:
 
 def test_the_metrics_lines(done: TrainingJob) -> None:
     lines = [line for line in done.log.splitlines() if line.startswith("#metrics ")]
-    *epochs, whole = [json.loads(line.removeprefix("#metrics ")) for line in lines]
+    first, *epochs, whole = [json.loads(line.removeprefix("#metrics ")) for line in lines]
+    assert first["Dimensions"]["Meta"] == "init_train_data_iter"
+    assert first["Metrics"]["Total Records Seen"]["sum"] == 0
     assert [line["Dimensions"]["epoch"] for line in epochs] == list(range(EPOCHS))
     seen = [line["Metrics"]["Total Records Seen"]["sum"] for line in epochs]
     assert seen == [9 * (epoch + 1) for epoch in range(EPOCHS)]

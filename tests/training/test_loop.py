@@ -137,8 +137,14 @@ def test_an_epoch(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixtur
     throughput = next(m.regex for m in logs.METRICS if m.name == "train:throughput")
     assert sum(bool(re.search(throughput, line)) for line in lines) == 1
     printed = [line for line in capsys.readouterr().out.splitlines() if line]
-    assert len(printed) == 1
-    metrics = json.loads(printed[0].removeprefix("#metrics "))
+    first, metrics = (json.loads(line.removeprefix("#metrics ")) for line in printed)
+    assert first["Dimensions"] == {
+        "Algorithm": "AWS/Object Detection",
+        "Host": "algo-1",
+        "Operation": "training",
+        "Meta": "init_train_data_iter",
+    }
+    assert first["Metrics"]["Total Records Seen"]["sum"] == 0
     assert metrics["Dimensions"] == {
         "Algorithm": "AWS/Object Detection",
         "Host": "algo-1",
