@@ -57,6 +57,19 @@ class Network:
         return self.block.collect_params()
 
 
+@contextmanager
+def _without_noise() -> Iterator[None]:
+    """Without two warnings of Gluon that mean nothing.
+
+    That a block's input has no type before the first batch; and that an initializer of a constant
+    has a name that one of an earlier network, long gone, had: names hold a memory address.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Cannot decide type for the following arguments")
+        warnings.filterwarnings("ignore", ".*New initializer .*Init registered with name constant_")
+        yield
+
+
 def make_ssd(spec: Spec, num_classes: int) -> gluon.HybridBlock:
     """GluonCV's SSD by the spec's table, without values."""
     if spec.backbone is None:
@@ -65,20 +78,21 @@ def make_ssd(spec: Spec, num_classes: int) -> gluon.HybridBlock:
         filters = None
     else:
         name, features, filters = spec.backbone, list(spec.features), list(spec.extra_filters)
-    return get_ssd(
-        name,
-        spec.image_shape,
-        features=features,
-        filters=filters,
-        sizes=[s * spec.image_shape for s in spec.sizes],
-        ratios=[list(r) for r in spec.ratios],
-        steps=[spec.image_shape / side for side in spec.map_sides],
-        classes=[str(i) for i in range(num_classes)],
-        dataset="",
-        pretrained=False,
-        pretrained_base=False,
-        prefix=PREFIX,
-    )
+    with _without_noise():
+        return get_ssd(
+            name,
+            spec.image_shape,
+            features=features,
+            filters=filters,
+            sizes=[s * spec.image_shape for s in spec.sizes],
+            ratios=[list(r) for r in spec.ratios],
+            steps=[spec.image_shape / side for side in spec.map_sides],
+            classes=[str(i) for i in range(num_classes)],
+            dataset="",
+            pretrained=False,
+            pretrained_base=False,
+            prefix=PREFIX,
+        )
 
 
 def trace_heads(spec: Spec, num_classes: int) -> mx.sym.Symbol:
@@ -97,19 +111,6 @@ def trace_heads(spec: Spec, num_classes: int) -> mx.sym.Symbol:
             mx.sym.identity(box_offsets, name=HEAD_OUTPUTS[1]),
         ]
     )
-
-
-@contextmanager
-def _without_noise() -> Iterator[None]:
-    """Without two warnings of Gluon that mean nothing.
-
-    That a block's input has no type before the first batch; and that an initializer of a constant
-    has a name that one of an earlier network, long gone, had: names hold a memory address.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Cannot decide type for the following arguments")
-        warnings.filterwarnings("ignore", ".*New initializer .*Init registered with name constant_")
-        yield
 
 
 def build_network(spec: Spec, num_classes: int, precision: str = "float32") -> Network:
