@@ -29,7 +29,7 @@ from sagemaker_object_detection.tools.drawing import draw_detections
 from sagemaker_object_detection.tools.processes import Child, stop_on_terminate
 
 SETTINGS: dict[str, Any] = {
-    "images": {"train": 400, "validation": 60},
+    "images": {"train": 350, "validation": 60},
     "seed": 1,
     "unseen": (20_000, 5),
     "least_map": 0.5,
@@ -39,9 +39,9 @@ SETTINGS: dict[str, Any] = {
         "base_network": "resnet-18",
         "image_shape": 300,
         "num_classes": len(demo_data.CLASS_NAMES),
-        "num_training_samples": 400,
+        "num_training_samples": 350,
         "mini_batch_size": 8,
-        "epochs": 6,
+        "epochs": 5,
         "optimizer": "adam",
         "learning_rate": 0.0005,
         "lr_schedule": "cosine",
