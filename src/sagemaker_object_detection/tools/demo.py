@@ -33,7 +33,7 @@ SETTINGS: dict[str, Any] = {
     "seed": 1,
     "unseen": (20_000, 5),
     "least_map": 0.5,
-    "shown_score": 0.4,
+    "shown_score": 0.3,
     "start_timeout": 120,
     "hyperparameters": {
         "base_network": "resnet-18",
