@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sagemaker_object_detection.boxes import iou
+
 FILL = (124, 116, 104)  # ImageNet's mean colour
 _GREY = np.array([0.299, 0.587, 0.114])
 _TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
@@ -87,8 +89,7 @@ class Augmentation:
         if overlap is None or not len(boxes):
             return canvas
         crops = self._draw_crops(random) * (canvas[2] - canvas[0]) + canvas[[0, 1, 0, 1]]
-        iou = _crop_iou(crops, boxes)
-        good = np.flatnonzero(iou.max(axis=1) >= overlap)
+        good = np.flatnonzero(iou(crops, boxes).max(axis=1) >= overlap)
         for i in good:
             if boxes_in_region(boxes, crops[i])[1].any():
                 crop: NDArray[Any] = crops[i]
@@ -160,15 +161,3 @@ def render_region(
         return cut
     (left, top), (right, bottom) = target_from, side - target_to
     return cv2.copyMakeBorder(cut, top, bottom, left, right, cv2.BORDER_CONSTANT, value=FILL)
-
-
-def _crop_iou(crops: NDArray[Any], boxes: NDArray[Any]) -> NDArray[Any]:
-    """IoU (k, n) of every crop with every box."""
-    low = np.maximum(crops[:, None, :2], boxes[None, :, :2])
-    high = np.minimum(crops[:, None, 2:], boxes[None, :, 2:])
-    both = np.clip(high - low, 0, None).prod(axis=2)
-    area_crops = (crops[:, 2:] - crops[:, :2]).prod(axis=1)
-    area_boxes = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    union = area_crops[:, None] + area_boxes[None] - both
-    ratio: NDArray[Any] = both / np.maximum(union, 1e-12)
-    return ratio

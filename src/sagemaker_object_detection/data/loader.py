@@ -92,8 +92,7 @@ class Loader:
 
         def fill(batch: Batch, row: int) -> None:
             record = int(batch.records[row])
-            image = decode(self._dataset.image(record), self._dataset.name(record))
-            boxes, class_ids, _ = self._dataset.labels(record)
+            image, boxes, class_ids = self._read(record)
             if augmentation is None:
                 view = resize_square(image, self._side)
             else:
@@ -112,14 +111,19 @@ class Loader:
             record = int(batch.records[row])
             if record < 0:
                 return
-            image = decode(self._dataset.image(record), self._dataset.name(record))
-            boxes, class_ids, _ = self._dataset.labels(record)
+            image, boxes, class_ids = self._read(record)
             _put(batch, row, resize_square(image, self._side), boxes, class_ids)
 
         count = len(self._dataset)
         padded = np.full(-(-count // batch_size) * batch_size, -1, dtype=np.int64)
         padded[:count] = np.arange(count)
         return self._run(list(padded.reshape(-1, batch_size)), fill)
+
+    def _read(self, record: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """The decoded picture, boxes and class ids of one record."""
+        image = decode(self._dataset.image(record), self._dataset.name(record))
+        boxes, class_ids, _ = self._dataset.labels(record)
+        return image, boxes, class_ids
 
     def _run(self, plan: list[NDArray[Any]], fill: Callable[[Batch, int], None]) -> Iterator[Batch]:
         waiting: deque[tuple[Batch, list[Future[None]]]] = deque()

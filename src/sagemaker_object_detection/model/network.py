@@ -128,10 +128,11 @@ def build_network(spec: Spec, num_classes: int, precision: str = "float32") -> N
     arg_shapes, _, aux_shapes = heads.infer_shape(data=shape)
     shapes = dict(zip(heads.list_arguments(), arg_shapes, strict=True))
     shapes.update(zip(heads.list_auxiliary_states(), aux_shapes, strict=True))
+    auxiliary = set(heads.list_auxiliary_states())
     for name, parameter in block.collect_params().items():
         parameter.shape = shapes[name]
         parameter.dtype = "float32"
-        if name.endswith(_CONSTANTS) or name in heads.list_auxiliary_states():
+        if name.endswith(_CONSTANTS) or name in auxiliary:
             parameter.grad_req = "null"
     return Network(spec, num_classes, heads, make_anchors(spec), block)
 

@@ -155,9 +155,8 @@ class TrainingLoop:
     def _step(self, batch: Batch) -> list[Any]:
         rate = self._recipe.learning_rate(self._update)
         if rate != self._rate:
-            if self._recipe.learning_rate.kind == "step" and self._update in (
-                *self._recipe.learning_rate.drops,
-            ):
+            schedule = self._recipe.learning_rate
+            if schedule.kind == "step" and self._update in schedule.drops:
                 log.info(logs.learning_rate_line(self._update + 1, rate))
             self._trainer.set_learning_rate(rate)
             self._rate = rate
