@@ -5,13 +5,12 @@ from collections.abc import Mapping
 
 import pytest
 
+from sagemaker_object_detection.platform import files
 from sagemaker_object_detection.platform.channels import (
     Channel,
     discover_channels,
-    image_files,
     input_form,
     parse_channels,
-    recordio_files,
 )
 from sagemaker_object_detection.platform.errors import ClientError
 from tests.platform.conftest import Tree
@@ -324,8 +323,8 @@ def test_files_of_a_channel(tree: Tree) -> None:
         "train"
     ]
     folder = channel.path
-    assert recordio_files(channel) == (folder / "a" / "c.rec", folder / "b.rec")
-    assert image_files(channel) == (folder / "z.jpg",)
+    assert files.of_form(folder, "recordio") == (folder / "a" / "c.rec", folder / "b.rec")
+    assert files.of_form(folder, "image") == (folder / "z.jpg",)
 
 
 def test_channels_without_a_configuration_are_the_sub_folders(tree: Tree) -> None:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from sagemaker_object_detection.inference.predictor import Rows
 from sagemaker_object_detection.model import artifact
 from sagemaker_object_detection.model.artifact import ArtifactError
+from sagemaker_object_detection.platform.errors import first_line
 
 INPUT = "data"
 
@@ -134,7 +135,7 @@ class MXNetEngine:
             )
         except mx.MXNetError as error:
             raise ArtifactError(
-                f"the graph does not fit its parameters: {_first_line(error)}; {artifact.CURE}"
+                f"the graph does not fit its parameters: {first_line(error)}; {artifact.CURE}"
             ) from error
         if len(outputs) != 1 or len(outputs[0]) != 3 or outputs[0][2] != 6:
             raise ArtifactError(
@@ -179,12 +180,5 @@ def _load(load: Any, path: Path, what: str) -> Any:
         return load(str(path))
     except (mx.MXNetError, UnicodeDecodeError) as error:  # the latter: garbage in its message
         raise ArtifactError(
-            f"{path} is not {what} or is damaged ({_first_line(error)}); {artifact.CURE}"
+            f"{path} is not {what} or is damaged ({first_line(error)}); {artifact.CURE}"
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    """What MXNet means: its texts may begin with lines of a C++ traceback."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if not line.startswith(("Traceback", "File "))]
-    return (told or lines or [type(error).__name__])[0]

@@ -8,7 +8,7 @@ input `data`, RGB 0-255, and begins with the normalisation, so that nobody can f
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -70,11 +70,16 @@ def _without_noise() -> Iterator[None]:
         yield
 
 
+def vgg_extractor(spec: Spec) -> Callable[..., gluon.HybridBlock]:
+    """GluonCV's builder of the VGG-16 extractor with as many maps as the spec has."""
+    return vgg16_atrous_512 if len(spec.map_sides) == 7 else vgg16_atrous_300
+
+
 def make_ssd(spec: Spec, num_classes: int) -> gluon.HybridBlock:
     """GluonCV's SSD by the spec's table, without values."""
     if spec.backbone is None:
         name = "vgg16_atrous"
-        features = vgg16_atrous_512 if len(spec.map_sides) == 7 else vgg16_atrous_300
+        features: Any = vgg_extractor(spec)
         filters = None
     else:
         name, features, filters = spec.backbone, list(spec.features), list(spec.extra_filters)

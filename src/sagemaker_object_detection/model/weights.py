@@ -7,12 +7,11 @@ from pathlib import Path
 
 import mxnet as mx
 from gluoncv.model_zoo import get_model
-from gluoncv.model_zoo.ssd.vgg_atrous import vgg16_atrous_300, vgg16_atrous_512
 
 from sagemaker_object_detection.model.names import plain_name
-from sagemaker_object_detection.model.network import PREFIX, Network
+from sagemaker_object_detection.model.network import PREFIX, Network, vgg_extractor
 from sagemaker_object_detection.model.specs import Spec
-from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection.platform.errors import ClientError, first_line
 
 DEFAULT_FOLDER = "/opt/object-detection/weights"
 FOLDER_VARIABLE = "OBJECT_DETECTION_WEIGHTS"
@@ -63,8 +62,7 @@ def _read(spec: Spec, path: Path) -> dict[str, mx.nd.NDArray]:
     """The file's values by their names in our graph."""
     is_vgg = spec.backbone is None
     if spec.backbone is None:
-        build = vgg16_atrous_512 if len(spec.map_sides) == 7 else vgg16_atrous_300
-        donor = build(prefix=f"{PREFIX}vggatrousextractor0_")
+        donor = vgg_extractor(spec)(prefix=f"{PREFIX}vggatrousextractor0_")
     else:
         family = "mobilenet0_" if spec.backbone.startswith("mobilenet") else "resnetv10_"
         donor = get_model(spec.backbone, pretrained=False, prefix=PREFIX + family)
@@ -74,7 +72,7 @@ def _read(spec: Spec, path: Path) -> dict[str, mx.nd.NDArray]:
         # GluonCV's extractor has layers that the file of VGG-16 need not know: those of the SSD.
         donor.load_parameters(str(path), allow_missing=is_vgg, ignore_extra=is_vgg)
     except (AssertionError, ValueError, KeyError, mx.MXNetError) as error:
-        raise _refusal(spec, path, _told(error)) from error
+        raise _refusal(spec, path, first_line(error)) from error
     values = {}
     for name, parameter in donor.collect_params().items():
         try:
@@ -91,10 +89,3 @@ def _refusal(spec: Spec, path: Path, reason: str) -> ClientError:
         f"base_network {spec.base_network} needs ({reason:.200}). Give the .params file of "
         "GluonCV's model zoo for it."
     )
-
-
-def _told(error: Exception) -> str:
-    """What MXNet means: its texts may begin with lines of a C++ traceback."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if not line.startswith(("Traceback", "File "))]
-    return (told or lines or [repr(error)])[0]

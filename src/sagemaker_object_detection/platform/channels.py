@@ -208,13 +208,3 @@ def _compare_type(channel: Channel, form: Form) -> None:
             declared,
             "RecordIO" if form == "recordio" else "single images",
         )
-
-
-def recordio_files(channel: Channel) -> tuple[Path, ...]:
-    """The RecordIO files of a channel, sub-folders included, in the order of their names."""
-    return files.of_form(channel.path, "recordio")
-
-
-def image_files(channel: Channel) -> tuple[Path, ...]:
-    """The images of a channel, sub-folders included, in the order of their names."""
-    return files.of_form(channel.path, "image")

@@ -142,6 +142,13 @@ def naming(path: str | os.PathLike[str]) -> Iterator[None]:
         raise
 
 
+def first_line(error: Exception) -> str:
+    """What an error of MXNet means: its texts may begin with lines of a C++ traceback."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith(("Traceback", "File "))]
+    return (told or lines or [type(error).__name__])[0]
+
+
 def failure_text(error: JobError) -> str:
     """The text of the failure file: label, then the faults, cut to what SageMaker shows."""
     text = f"{error.label}: {error}"
