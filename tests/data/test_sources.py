@@ -19,7 +19,6 @@ from sagemaker_object_detection.data.sources import (
     RecordIOSource,
     open_source,
     pair_files,
-    refusal,
 )
 from sagemaker_object_detection.platform.channels import Channel
 from sagemaker_object_detection.platform.errors import ClientError
@@ -245,21 +244,6 @@ def test_ten_offenders_are_listed(folders: tuple[Path, Path]) -> None:
         str(folders[1] / f"{number:02}.json") for number in range(10)
     ]
     assert lines[10:] == ["... and 3 more."]
-
-
-@pytest.mark.parametrize(
-    ("count", "lines", "last", "reason"),
-    [
-        (1, 2, "0", "one"),
-        (10, 11, "9", "exactly as many as are shown"),
-        (11, 12, "... and 1 more.", "one too many"),
-    ],
-)
-def test_refusal(count: int, lines: int, last: str, reason: str) -> None:
-    text = str(refusal("These are bad", [str(number) for number in range(count)]))
-    assert text.splitlines()[0] == f"These are bad ({count} in all):", reason
-    assert len(text.splitlines()) == lines, reason
-    assert text.splitlines()[-1] == last, reason
 
 
 def test_images_with_annotations(folders: tuple[Path, Path]) -> None:

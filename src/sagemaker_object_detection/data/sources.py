@@ -15,12 +15,10 @@ from sagemaker_object_detection.data import recordio
 from sagemaker_object_detection.data.annotations import parse as parse_annotation
 from sagemaker_object_detection.data.dataset import RawRecord
 from sagemaker_object_detection.data.labels import parse_label
+from sagemaker_object_detection.data.refusal import refusal
 from sagemaker_object_detection.platform import files
 from sagemaker_object_detection.platform.channels import Channel
-from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.files import Form
-
-SHOWN_OFFENDERS = 10
 
 
 class RecordIOSource:
@@ -171,15 +169,6 @@ def pair_files(images: Path, notes: Path) -> tuple[list[Pair], tuple[str, ...]]:
     lonely = [p for group in by_path.values() for p in group if p not in paired]
     pairs.sort(key=lambda pair: pair.image_name)
     return pairs, tuple(sorted(str(path) for path in lonely))
-
-
-def refusal(what: str, offenders: Sequence[str]) -> ClientError:
-    """One error that lists up to ten offenders."""
-    more = len(offenders) - SHOWN_OFFENDERS
-    lines = [f"{what} ({len(offenders)} in all):", *offenders[:SHOWN_OFFENDERS]]
-    if more > 0:
-        lines.append(f"... and {more} more.")
-    return ClientError("\n".join(lines))
 
 
 def _stem(path: Path, root: Path) -> str:
