@@ -22,12 +22,12 @@ import numpy.typing as npt
 from sagemaker_object_detection.platform.errors import ClientError
 
 MAGIC = 0xCED7230A
-_MAGIC_BYTES = struct.pack("<I", MAGIC)
-_FRAME = struct.Struct("<II")
+MAGIC_BYTES = struct.pack("<I", MAGIC)
+FRAME = struct.Struct("<II")
 _IMAGE_HEADER = struct.Struct("<IfQQ")
-_LENGTH_BITS = 29
-_LENGTH_MASK = (1 << _LENGTH_BITS) - 1
-_WHOLE, _FIRST, _MIDDLE, _LAST = range(4)
+LENGTH_BITS = 29
+LENGTH_MASK = (1 << LENGTH_BITS) - 1
+WHOLE, FIRST, MIDDLE, LAST = range(4)
 
 _COPY_AGAIN = "Copy or write the file again: it is damaged or was cut off."
 PACK_AGAIN = (
@@ -63,7 +63,7 @@ class RecordIndex:
 
     def name(self, record: int) -> str:
         """What to call a record in a message."""
-        return _where(self.path, record, int(self.offsets[record]))
+        return where(self.path, record, int(self.offsets[record]))
 
 
 class PackedImage(NamedTuple):
@@ -74,7 +74,8 @@ class PackedImage(NamedTuple):
     image: bytes
 
 
-def _where(path: Path, record: int, offset: int) -> str:
+def where(path: Path, record: int, offset: int) -> str:
+    """What to call a record in a message; `offset` is its first byte."""
     return f"{path}, record {record} (byte {offset})"
 
 
@@ -92,47 +93,49 @@ def scan(path: Path) -> RecordIndex:
             raise RecordIOError(str(path), "the file is empty (0 bytes)", _COPY_AGAIN)
         position = start = 0
         while position < size:
-            if position + _FRAME.size > size:
-                _refuse_end(path, len(offsets), start, position + _FRAME.size, size)
-            magic, word = _FRAME.unpack(os.pread(descriptor, _FRAME.size, position))
+            if position + FRAME.size > size:
+                _refuse_end(path, len(offsets), start, position + FRAME.size, size)
+            magic, word = FRAME.unpack(os.pread(descriptor, FRAME.size, position))
             if magic != MAGIC:
                 _refuse_magic(path, len(offsets), position, magic)
-            flag = word >> _LENGTH_BITS
-            _check_sequence(path, len(offsets), position, flag, inside=position != start)
-            position += _FRAME.size + _padded(word & _LENGTH_MASK)
+            flag = word >> LENGTH_BITS
+            check_sequence(path, len(offsets), position, flag, inside=position != start)
+            position += FRAME.size + padded(word & LENGTH_MASK)
             if position > size:
                 _refuse_end(path, len(offsets), start, position, size)
-            if flag in (_WHOLE, _LAST):
+            if flag in (WHOLE, LAST):
                 offsets.append(start)
                 lengths.append(position - start)
                 start = position
         if start != size:
-            _refuse_end(path, len(offsets), start, size + _FRAME.size, size)
+            _refuse_end(path, len(offsets), start, size + FRAME.size, size)
     finally:
         os.close(descriptor)
     return RecordIndex(path, np.array(offsets, np.int64), np.array(lengths, np.int64))
 
 
-def _padded(length: int) -> int:
+def padded(length: int) -> int:
+    """Bytes that data of this length takes in a frame."""
     return (length + 3) & ~3
 
 
 def _refuse_end(path: Path, record: int, start: int, needed: int, size: int) -> NoReturn:
     what = f"the file ends inside this record, at byte {size} of at least {needed}"
-    raise RecordIOError(_where(path, record, start), what, _COPY_AGAIN)
+    raise RecordIOError(where(path, record, start), what, _COPY_AGAIN)
 
 
 def _refuse_magic(path: Path, record: int, offset: int, magic: int) -> NoReturn:
     what = f"a record must begin with 0x{MAGIC:08x}, here is 0x{magic:08x}"
     cure = _COPY_AGAIN if record else "Is it a RecordIO file (.rec, made by im2rec)?"
-    raise RecordIOError(_where(path, record, offset), what, cure)
+    raise RecordIOError(where(path, record, offset), what, cure)
 
 
-def _check_sequence(path: Path, record: int, offset: int, flag: int, inside: bool) -> None:
-    if flag not in ((_MIDDLE, _LAST) if inside else (_WHOLE, _FIRST)):
+def check_sequence(path: Path, record: int, offset: int, flag: int, inside: bool) -> None:
+    """Raises RecordIOError for a frame that cannot stand here; `inside` a record or not."""
+    if flag not in ((MIDDLE, LAST) if inside else (WHOLE, FIRST)):
         place = "inside a split record" if inside else "at the beginning of a record"
         what = f"a frame of kind {flag} {place}"
-        raise RecordIOError(_where(path, record, offset), what, _COPY_AGAIN)
+        raise RecordIOError(where(path, record, offset), what, _COPY_AGAIN)
 
 
 def read(descriptor: int, index: RecordIndex, record: int) -> bytes:
@@ -149,15 +152,15 @@ def read(descriptor: int, index: RecordIndex, record: int) -> bytes:
     parts: list[bytes] = []
     position = 0
     while position < length:
-        magic, word = _FRAME.unpack_from(data, position)
-        position += _FRAME.size
-        size = word & _LENGTH_MASK
-        if magic != MAGIC or position + _padded(size) > length:
-            what = f"the frame at byte {offset + position - _FRAME.size} is no longer what it was"
+        magic, word = FRAME.unpack_from(data, position)
+        position += FRAME.size
+        size = word & LENGTH_MASK
+        if magic != MAGIC or position + padded(size) > length:
+            what = f"the frame at byte {offset + position - FRAME.size} is no longer what it was"
             raise RecordIOError(index.name(record), what, changed)
         parts.append(data[position : position + size])
-        position += _padded(size)
-    return _MAGIC_BYTES.join(parts)
+        position += padded(size)
+    return MAGIC_BYTES.join(parts)
 
 
 def unpack(payload: bytes, name: str) -> PackedImage:
@@ -219,19 +222,19 @@ class RecordIOWriter:
 
     def write(self, payload: bytes) -> None:
         """Append one record; ValueError when the payload is 2^29 bytes or more."""
-        if len(payload) > _LENGTH_MASK:
-            raise ValueError(f"a record must be under {_LENGTH_MASK + 1} bytes, got {len(payload)}")
+        if len(payload) > LENGTH_MASK:
+            raise ValueError(f"a record must be under {LENGTH_MASK + 1} bytes, got {len(payload)}")
         self._index.write(f"{self._count}\t{self._data.tell()}\n")
         parts = _split_at_magic(payload)
         for number, part in enumerate(parts):
             if len(parts) == 1:
-                flag = _WHOLE
+                flag = WHOLE
             elif number == 0:
-                flag = _FIRST
+                flag = FIRST
             else:
-                flag = _LAST if number == len(parts) - 1 else _MIDDLE
-            self._data.write(_FRAME.pack(MAGIC, flag << _LENGTH_BITS | len(part)) + part)
-            self._data.write(bytes(_padded(len(part)) - len(part)))
+                flag = LAST if number == len(parts) - 1 else MIDDLE
+            self._data.write(FRAME.pack(MAGIC, flag << LENGTH_BITS | len(part)) + part)
+            self._data.write(bytes(padded(len(part)) - len(part)))
         self._count += 1
 
 
@@ -239,13 +242,13 @@ def _split_at_magic(payload: bytes) -> list[bytes]:
     """The parts between magic numbers that stand at multiples of 4."""
     parts: list[bytes] = []
     start = 0
-    found = payload.find(_MAGIC_BYTES)
+    found = payload.find(MAGIC_BYTES)
     while found >= 0:
         if found % 4 == 0:
             parts.append(payload[start:found])
             start = found + 4
-            found = payload.find(_MAGIC_BYTES, start)
+            found = payload.find(MAGIC_BYTES, start)
         else:
-            found = payload.find(_MAGIC_BYTES, found + 1)
+            found = payload.find(MAGIC_BYTES, found + 1)
     parts.append(payload[start:])
     return parts
