@@ -5,8 +5,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from sagemaker_object_detection.data.annotations import AnnotationError, parse
+from sagemaker_object_detection.data.annotations import (
+    AnnotationError,
+    class_map_names,
+    from_object,
+    parse,
+    shown,
+)
+from tests.data.mutation import mutated
 
 OBJECT = {"class_id": 0, "left": 111, "top": 134, "width": 61, "height": 128}
 DOCUMENT = {
@@ -23,6 +32,13 @@ def without(key: str) -> dict[str, Any]:
 
 def with_object(**changes: object) -> dict[str, Any]:
     return {**DOCUMENT, "annotations": [OBJECT, {**OBJECT, **changes}]}
+
+
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
 
 
 def test_documented_form() -> None:
@@ -74,6 +90,15 @@ CATEGORIES = [
         id="entries without sense",
     ),
     pytest.param([{"id": 17, "class_id": 90, "name": "a"}], {90: "a"}, id="ids nobody uses"),
+    pytest.param(
+        [
+            {"class_id": 10**400, "name": "a"},
+            {"class_id": "9" * 10_000, "name": "b"},
+            {"class_id": 0, "name": "\ud800"},
+        ],
+        {},
+        id="numbers that are no id, half a character",
+    ),
 ]
 
 
@@ -81,6 +106,30 @@ CATEGORIES = [
 def test_categories_never_fail(categories: object, names: dict[int, str]) -> None:
     document = json.dumps({**DOCUMENT, "categories": categories})
     assert parse(document, "a.json").categories == names
+
+
+CLASS_MAPS = [
+    pytest.param({"class-map": {"0": "dog", "5": "cow"}}, {0: "dog", 5: "cow"}, id="documented"),
+    pytest.param({"class-map": {}}, {}, id="no object in the image"),
+    pytest.param({"type": "groundtruth/object-detection"}, {}, id="no class map"),
+    pytest.param({"class-map": {"a": "b", "1": 2, "-1": "c", "9" * 5000: "d"}}, {}, id="senseless"),
+    pytest.param({"class-map": ["dog"]}, {}, id="a list"),
+    pytest.param("dog", {}, id="not an object"),
+    pytest.param(None, {}, id="null"),
+]
+
+
+@pytest.mark.parametrize(("metadata", "names"), CLASS_MAPS)
+def test_class_maps_never_fail(metadata: object, names: dict[int, str]) -> None:
+    assert class_map_names(metadata) == names
+
+
+def test_an_object_is_read_as_its_text() -> None:
+    one, other = from_object(DOCUMENT, "a.json"), parse(json.dumps(DOCUMENT), "a.json")
+    np.testing.assert_array_equal(one.boxes_px, other.boxes_px)
+    assert (one.size, one.categories, one.file) == (other.size, other.categories, other.file)
+    with pytest.raises(AnnotationError, match=r"a\.manifest, line 3: annotations is missing"):
+        from_object(without("annotations"), "a.manifest, line 3")
 
 
 def test_byte_order_mark() -> None:
@@ -94,6 +143,11 @@ UNREADABLE = [
     pytest.param(b"[" * 100_000, "a.json: .* nested too deeply", id="nesting bomb"),
     pytest.param(b"[]", "a.json: holds a JSON list, not an object", id="a list"),
     pytest.param(b"null", "a.json: holds a JSON NoneType, not an object", id="null"),
+    pytest.param(
+        b'{"depth": ' + b"9" * 10_000 + b"}",
+        "a.json: holds a whole number of thousands of digits",
+        id="more digits than Python reads",
+    ),
 ]
 
 
@@ -114,7 +168,7 @@ FAULTS = [
     pytest.param({**DOCUMENT, "image_size": []}, ["image_size is []"], id="no size"),
     pytest.param(
         {**DOCUMENT, "image_size": [{"width": 0, "height": 400}]},
-        ["image_size[0].width is 0"],
+        ["image_size[0].width is 0", '"image_size" is a list of one'],
         id="width zero",
     ),
     pytest.param(
@@ -129,6 +183,20 @@ FAULTS = [
     pytest.param(with_object(top=None), ["annotations[1].top is None"], id="null as pixels"),
     pytest.param(with_object(top=float("nan")), ["annotations[1].top is nan"], id="NaN"),
     pytest.param(with_object(width=1e300), ["annotations[1].width is 1e+300"], id="huge"),
+    pytest.param(with_object(width=10**400), ["[1].width is 1000"], id="more than a float holds"),
+    pytest.param(
+        with_object(left="1e400"), ["annotations[1].left is '1e400'"], id="text: infinite"
+    ),
+    pytest.param(
+        with_object(class_id="9" * 10_000), ["annotations[1].class_id is '999"], id="digits as text"
+    ),
+    pytest.param(with_object(top="\ud800"), [r"[1].top is '\ud800'"], id="half a character"),
+    pytest.param(
+        with_object(top=nested(900)), ["[1].top is [[[[[[[...]]]]]]]"], id="deeply nested"
+    ),
+    pytest.param(
+        {**DOCUMENT, "file": 3}, ["file is 3", '"file" is the path'], id="a number as file"
+    ),
     pytest.param(
         {**DOCUMENT, "annotations": [{"bbox": [1, 2, 3, 4]}], "image_size": {}},
         ["image_size is {}", "annotations[0].class_id is missing", "[0].left is missing"],
@@ -148,3 +216,44 @@ def test_faults_are_named(document: dict[str, Any], parts: list[str]) -> None:
     assert message.startswith("dogs/a.json: ")
     assert all(part in message for part in parts), message
     assert "Mend the file: " in message
+    assert len(message) < 600
+
+
+@pytest.mark.parametrize(
+    "value", ["a" * 10**6, [0] * 10**6, nested(10**4), 10**4000, {"a": "b" * 999}]
+)
+def test_values_are_shown_shortly(value: object) -> None:
+    assert 0 < len(shown(value)) < 200
+
+
+WORDS = [
+    "NaN",
+    "1e400",
+    "-1",
+    '"\\ud800"',
+    "[]",
+    "{}",
+    "null",
+    "9" * 5000,
+    "[" * 1200,
+    "\x00",
+    "0.5",
+]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_mutated_text_is_read_or_refused(data: st.DataObject) -> None:
+    """Bits flipped, parts cut out, doubled and replaced: an annotation or one ClientError."""
+    text = mutated(data, json.dumps(DOCUMENT).encode(), WORDS)
+    try:
+        annotation = parse(text, "a.json")
+    except AnnotationError as error:
+        fault = str(error)
+    else:
+        assert annotation.boxes_px.shape == (len(annotation.class_ids), 4)
+        assert np.isfinite(annotation.boxes_px).all()
+        assert min(annotation.size) > 0
+        return
+    assert fault.startswith("a.json")
+    assert len(fault) < 2000

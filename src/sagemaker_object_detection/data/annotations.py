@@ -3,10 +3,14 @@
 ``{"file", "image_size": [{"width", "height", "depth"}], "annotations": [{"class_id", "left", "top",
 "width", "height"}], "categories": [{"class_id", "name"}]}``, in pixels from the top left corner.
 Files in the wild have keys in any order, class ids and numbers as strings, further keys, and
-categories that do not match the annotations: all that is accepted.
+categories that do not match the annotations: all that is accepted. An augmented manifest has the
+same object as one attribute of a line, without file and categories; its class names lie beside it,
+in the attribute's metadata: ``{"class-map": {"0": "dog"}}``.
 """
 
 import json
+import reprlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -18,6 +22,7 @@ from sagemaker_object_detection.platform.errors import ClientError
 
 _SHOWN_FAULTS = 5
 _CURES = {
+    "file": '"file" is the path of the image inside its channel, or left out',
     "annotations": 'an image without objects needs "annotations": []',
     "image_size": '"image_size" is a list of one: [{"width": 500, "height": 400, "depth": 3}]',
     "class_id": "class ids are whole numbers from 0",
@@ -25,6 +30,9 @@ _CURES = {
 _OBJECT_FORM = (
     'an object is {"class_id": 0, "left": 111, "top": 134, "width": 61, "height": 128}, in pixels'
 )
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 60
+_REPR.maxdict = _REPR.maxlist = 5
 
 
 class AnnotationError(ClientError):
@@ -79,15 +87,19 @@ class _Document(BaseModel):
 
 
 def parse(text: bytes | str, name: str) -> Annotation:
-    """Read one annotation; `name` is what errors call the file.
+    """Read the annotation of one image from its JSON text; `name` is what errors call it.
 
-    Raises AnnotationError, which lists the faults of the file together.
+    Raises AnnotationError, which lists the faults of the text together.
     """
-    content = _load(text, name)
+    return from_object(load(text, name), name)
+
+
+def from_object(content: object, name: str) -> Annotation:
+    """Read the annotation of one image from parsed JSON, as `parse` does."""
     if not isinstance(content, dict):
         raise AnnotationError(
             f"{name}: holds a JSON {type(content).__name__}, not an object with the annotations of "
-            "one image. Write one file per image."
+            "one image. Write one object for each image."
         )
     try:
         document = _Document.model_validate(content)
@@ -104,11 +116,22 @@ def parse(text: bytes | str, name: str) -> Annotation:
     )
 
 
-def _load(text: bytes | str, name: str) -> object:
+def class_map_names(metadata: object) -> dict[int, str]:
+    """Class id -> name from an attribute's metadata; what makes no sense in it is left out."""
+    class_map = metadata.get("class-map") if isinstance(metadata, dict) else None
+    return _agreed(class_map.items() if isinstance(class_map, dict) else ())
+
+
+def load(text: bytes | str, name: str) -> object:
+    """The value of a JSON text; `name` is what errors call it.
+
+    Raises AnnotationError with line and column of the fault.
+    """
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8-sig")
-        return json.loads(text)
+        value: object = json.loads(text)
+        return value
     except UnicodeDecodeError as error:
         raise AnnotationError(
             f"{name}: byte {error.start} is not UTF-8 text. Save the file as UTF-8 JSON."
@@ -118,10 +141,19 @@ def _load(text: bytes | str, name: str) -> object:
             f"{name}, line {error.lineno}, column {error.colno}: not valid JSON ({error.msg}). "
             "Mend the file at that place or write it again."
         ) from None
+    except ValueError:  # the one other that json raises: Python's limit of 4,300 digits
+        raise AnnotationError(
+            f"{name}: holds a whole number of thousands of digits. Write the file again."
+        ) from None
     except RecursionError:
         raise AnnotationError(
             f"{name}: lists or objects nested too deeply to be an annotation. Write the file again."
         ) from None
+
+
+def shown(value: object) -> str:
+    """A value of the input as a message shows it: never long, whatever it is."""
+    return _REPR.repr(value)
 
 
 def _names(categories: object) -> dict[int, str]:
@@ -129,16 +161,25 @@ def _names(categories: object) -> dict[int, str]:
 
     The first name of a class id counts.
     """
+    entries = categories if isinstance(categories, list) else ()
+    return _agreed((e.get("class_id"), e.get("name")) for e in entries if isinstance(e, dict))
+
+
+def _agreed(pairs: Iterable[tuple[object, object]]) -> dict[int, str]:
     names: dict[int, str] = {}
-    for entry in categories if isinstance(categories, list) else ():
-        if not isinstance(entry, dict):
-            continue
-        class_id, label = entry.get("class_id"), entry.get("name")
-        if isinstance(class_id, str) and class_id.strip().isdecimal():
+    for class_id, name in pairs:
+        if isinstance(class_id, str) and len(class_id) < 20 and class_id.strip().isdecimal():
             class_id = int(class_id)
-        if isinstance(class_id, int) and not isinstance(class_id, bool) and isinstance(label, str):
-            names.setdefault(class_id, label)
+        if not isinstance(class_id, int) or isinstance(class_id, bool):
+            continue
+        if isinstance(name, str) and _is_text(name) and abs(class_id) < 2**31:
+            names.setdefault(class_id, name)
     return names
+
+
+def _is_text(name: str) -> bool:
+    """Whether it can be written to a file: JSON may hold halves of characters."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _faults(error: ValidationError, name: str) -> str:
@@ -150,13 +191,12 @@ def _faults(error: ValidationError, name: str) -> str:
             f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"]
         )
         given = (
-            "missing" if fault["type"] == "missing" else f"{fault['input']!r:.60} ({fault['msg']})"
+            "missing" if fault["type"] == "missing" else f"{shown(fault['input'])} ({fault['msg']})"
         )
         texts.append(f"{place.lstrip('.')} is {given}")
-        last = next((part for part in reversed(fault["loc"]) if isinstance(part, str)), "")
-        cure = _OBJECT_FORM if "annotations" in fault["loc"][:-1] else ""
-        cures.append(_CURES.get(last, cure))
+        keys = [part for part in fault["loc"] if isinstance(part, str)]
+        inside = _OBJECT_FORM if keys[0] == "annotations" else _CURES[keys[0]]
+        cures.append(_CURES.get(keys[-1], inside))
     if len(faults) > _SHOWN_FAULTS:
         texts.append(f"further faults: {len(faults) - _SHOWN_FAULTS}")
-    cure = "; ".join(dict.fromkeys(cure for cure in cures if cure)) or _OBJECT_FORM
-    return f"{name}: {'; '.join(texts)}. Mend the file: {cure}."
+    return f"{name}: {'; '.join(texts)}. Mend the file: {'; '.join(dict.fromkeys(cures))}."
