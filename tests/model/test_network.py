@@ -78,7 +78,7 @@ def _gluoncv(spec: Spec) -> Any:
 def test_the_graph_is_gluoncvs_behind_the_normalisation(base_network: str) -> None:
     """Normalised by MXNet's own transform, and with our values, GluonCV's block answers alike."""
     network = _livened(_built(base_network))
-    theirs = _gluoncv(network.spec)
+    theirs = _gluoncv(get_spec(base_network, 300))
     theirs.initialize()
     ours = network.parameters
     for name, parameter in theirs.collect_params().items():
@@ -201,8 +201,8 @@ def test_it_answers_before_any_training(base_network: str) -> None:
     network = _built(base_network)
     pictures = mx.nd.concat(_picture(), mx.nd.zeros((1, 3, 300, 300)), dim=0)
     scores, offsets = (head.asnumpy() for head in network.block(pictures))
-    assert scores.shape == (2, network.spec.num_anchors, CLASSES + 1)
-    assert offsets.shape == (2, network.spec.num_anchors, 4)
+    assert scores.shape == (2, get_spec(base_network, 300).num_anchors, CLASSES + 1)
+    assert offsets.shape == (2, get_spec(base_network, 300).num_anchors, 4)
     assert np.isfinite(scores).all()
     assert np.isfinite(offsets).all()
     assert np.abs(scores).mean() < 1

@@ -17,7 +17,6 @@ from sagemaker_object_detection.data.augment import Augmentation
 from sagemaker_object_detection.data.loader import Batch
 from sagemaker_object_detection.evaluation.average_precision import AveragePrecision
 from sagemaker_object_detection.model.network import Network
-from sagemaker_object_detection.model.specs import get_spec
 from sagemaker_object_detection.platform import logs
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.training.history import EpochResult
@@ -50,9 +49,7 @@ def _network() -> Network:
     block.initialize(mx.init.Zero())
     edges = np.arange(GRID) / GRID
     anchors = [[x, y, x + 1 / GRID, y + 1 / GRID] for y in edges for x in edges]
-    return Network(
-        get_spec("resnet-18", 300), CLASSES, symbol, np.array([anchors], np.float32), block
-    )
+    return Network("resnet-18", SIDE, CLASSES, symbol, np.array([anchors], np.float32), block)
 
 
 def _batch(images: int = 2, first: int = 0) -> Batch:

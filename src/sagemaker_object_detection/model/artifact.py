@@ -43,6 +43,7 @@ class ModelConfig:
     class_names: one name for each class_id, in order.
     image_shape: side of the square input in pixels.
     validation: the validation mAP and how it was computed; empty when nothing was validated.
+    test: the same of the test channel, empty without one.
     versions: library name -> version the artefact was written with.
     """
 
@@ -52,6 +53,7 @@ class ModelConfig:
     nms_threshold: float = 0.45
     preprocessing: Mapping[str, Any] = field(default_factory=lambda: dict(PREPROCESSING))
     validation: Mapping[str, Any] = field(default_factory=dict)
+    test: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
@@ -65,6 +67,7 @@ class ModelConfig:
             ("nms_threshold", "in 0..1", _is_number(self.nms_threshold, int, float, high=1)),
             ("preprocessing", "an object", isinstance(self.preprocessing, Mapping)),
             ("validation", "an object", isinstance(self.validation, Mapping)),
+            ("test", "an object", isinstance(self.test, Mapping)),
             ("versions", "an object", isinstance(self.versions, Mapping)),
         )
         for name, expected, fits in checks:

@@ -86,10 +86,11 @@ def _save_arrays(path: Path, arrays: Mapping[str, mx.nd.NDArray]) -> None:
 def deploy_graph(network: Network, nms_threshold: float, nms_topk: int) -> DeployGraph:
     """The deploy graph of a network that has been initialised, in float32."""
     scores, offsets = network.heads
+    shares = mx.sym.softmax(scores, axis=-1, name="class_shares")
     symbol = mx.sym.contrib.MultiBoxDetection(
-        mx.sym.transpose(mx.sym.softmax(scores, axis=-1), axes=(0, 2, 1)),
-        mx.sym.flatten(offsets),
-        mx.sym.var("anchors"),
+        mx.sym.transpose(shares, axes=(0, 2, 1), name="class_shares_by_class"),
+        mx.sym.flatten(offsets, name="flat_offsets"),
+        mx.sym.var("anchors") if network.anchor_graph is None else network.anchor_graph,
         name="detection",
         threshold=SCORE_THRESHOLD,
         nms_threshold=nms_threshold,
@@ -106,5 +107,5 @@ def deploy_graph(network: Network, nms_threshold: float, nms_topk: int) -> Deplo
         symbol,
         {name: values[name] for name in symbol.list_arguments() if name != "data"},
         {name: values[name] for name in symbol.list_auxiliary_states()},
-        network.spec.image_shape,
+        network.image_shape,
     )

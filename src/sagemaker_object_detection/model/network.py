@@ -34,22 +34,27 @@ _CONSTANTS = ("pixel_mean", "pixel_scale", "init_scale")
 
 @dataclass(frozen=True)
 class Network:
-    """A traced SSD.
+    """A traced SSD: GluonCV's, or the one that an artefact of the service holds.
 
     Attributes:
-        spec: what was built.
+        base_network: the hyperparameter's value.
+        image_shape: side of the square input in pixels, S.
         num_classes: foreground classes, C.
         heads: symbol `data` (B, 3, S, S) -> class scores (B, N, C+1), background first, and box
             offsets (B, N, 4), both before softmax and decoding.
         anchors: float32 (1, N, 4), xyxy in 0..1.
         block: the same graph as a Gluon block that owns the parameters; in the precision asked for.
+        anchor_graph: `data` -> anchors (1, N, 4) for a network that lays them out itself, on nodes
+            that the heads share.
     """
 
-    spec: Spec
+    base_network: str
+    image_shape: int
     num_classes: int
     heads: mx.sym.Symbol
     anchors: NDArray[Any]
     block: gluon.SymbolBlock
+    anchor_graph: mx.sym.Symbol | None = None
 
     @property
     def parameters(self) -> gluon.ParameterDict:
@@ -126,20 +131,34 @@ def build_network(spec: Spec, num_classes: int, precision: str = "float32") -> N
             float32 the convolutions compute in the narrower type (MXNet's AMP lists).
     """
     heads = trace_heads(spec, num_classes)
+    return Network(
+        spec.base_network,
+        spec.image_shape,
+        num_classes,
+        heads,
+        make_anchors(spec),
+        make_block(heads, spec.image_shape, precision),
+    )
+
+
+def make_block(heads: mx.sym.Symbol, image_shape: int, precision: str) -> gluon.SymbolBlock:
+    """The heads as a Gluon block in this precision; parameters have shapes but no values.
+
+    Constants and auxiliary states get no gradient.
+    """
     graph = heads if precision == "float32" else lower_precision(heads, precision)
     with _without_noise():
         block = gluon.SymbolBlock(graph, mx.sym.var("data", dtype="float32"))
-    shape = (1, 3, spec.image_shape, spec.image_shape)
-    arg_shapes, _, aux_shapes = heads.infer_shape(data=shape)
+    arg_shapes, _, aux_shapes = heads.infer_shape(data=(1, 3, image_shape, image_shape))
+    auxiliary = heads.list_auxiliary_states()
     shapes = dict(zip(heads.list_arguments(), arg_shapes, strict=True))
-    shapes.update(zip(heads.list_auxiliary_states(), aux_shapes, strict=True))
-    auxiliary = set(heads.list_auxiliary_states())
+    shapes.update(zip(auxiliary, aux_shapes, strict=True))
     for name, parameter in block.collect_params().items():
         parameter.shape = shapes[name]
         parameter.dtype = "float32"
         if name.endswith(_CONSTANTS) or name in auxiliary:
             parameter.grad_req = "null"
-    return Network(spec, num_classes, heads, make_anchors(spec), block)
+    return block
 
 
 def lower_precision(heads: mx.sym.Symbol, precision: str) -> mx.sym.Symbol:
@@ -161,7 +180,7 @@ def initialize(network: Network, ctx: list[mx.Context], seed: int) -> None:
     """
     generator = np.random.Generator(np.random.Philox(seed))
     for name, parameter in sorted(network.parameters.items()):
-        value = _initial_value(name, parameter.shape, network.spec.base_network, generator)
+        value = _initial_value(name, parameter.shape, network.base_network, generator)
         parameter.initialize(init=mx.init.Zero(), ctx=ctx, force_reinit=True)
         parameter.set_data(mx.nd.array(value))
 

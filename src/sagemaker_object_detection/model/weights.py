@@ -10,7 +10,7 @@ from gluoncv.model_zoo import get_model
 
 from sagemaker_object_detection.model.names import plain_name
 from sagemaker_object_detection.model.network import PREFIX, Network, vgg_extractor
-from sagemaker_object_detection.model.specs import Spec
+from sagemaker_object_detection.model.specs import Spec, get_spec
 from sagemaker_object_detection.platform.errors import ClientError, first_line
 
 DEFAULT_FOLDER = "/opt/object-detection/weights"
@@ -51,7 +51,7 @@ def load_backbone(network: Network, path: Path) -> int:
     Raises:
         ClientError: the file is damaged or belongs to another network.
     """
-    values = _read(network.spec, path)
+    values = _read(get_spec(network.base_network, network.image_shape), path)
     shared = [name for name in network.parameters if name in values]
     for name in shared:
         network.parameters[name].set_data(values[name])
