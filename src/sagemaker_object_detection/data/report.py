@@ -1,0 +1,251 @@
+"""What the gate saw, as the content of data_report.json and as lines of the log.
+
+The content is plain JSON values, made once from the tallies of all channels; the log, the HTML page
+and the terminal show the same figures.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sagemaker_object_detection.boxes import area
+from sagemaker_object_detection.data.anchor_overlaps import MATCH_IOU, anchor_sizes, best_overlaps
+from sagemaker_object_detection.data.duplicates import groups_inside, pairs_across
+from sagemaker_object_detection.data.tally import Tally
+from sagemaker_object_detection.model.specs import Spec
+
+log = logging.getLogger(__name__)
+
+FORMAT_VERSION = 1
+QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+_IMAGE_SIZES = 20
+_LEAKED_PAIRS = 1000
+_DUPLICATES_SHOWN = 10
+_SMALLEST_STEP_PX = 4
+_LOGGED_DROPS = 10
+_LOGGED_CLASSES = 20
+_LOGGED_LEAKS = 5
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A channel that was looked through: its tally, and the name of a record by its index."""
+
+    tally: Tally
+    name: Callable[[int], str]
+
+    def passed_name(self, position: int) -> str:
+        """What the picture that passed as number `position` is called."""
+        return self.name(int(self.tally.indices[position]))
+
+
+def make_report(
+    channels: Sequence[Checked],
+    class_names: Sequence[str],
+    spec: Spec,
+    refused: Sequence[str] = (),
+) -> Json:
+    """The content of data_report.json.
+
+    Args:
+        channels: in the order in which they are shown.
+        class_names: a class without one, or with that of another, goes by its id.
+        spec: the network whose anchors the boxes are held against.
+        refused: why the data cannot be trained on; empty when it can.
+    """
+    labels = _class_labels(class_names, max((c.tally.num_classes for c in channels), default=0))
+    leakage, leaked = _leakage(channels)
+    return {
+        "format_version": FORMAT_VERSION,
+        "refused": list(refused),
+        "channels": {c.tally.channel: _channel(c, labels, spec) for c in channels},
+        "leakage": leakage,
+        "leaked_images": leaked,
+    }
+
+
+def _class_labels(names: Sequence[str], num_classes: int) -> list[str]:
+    """One key for every class; no two are alike."""
+    labels: dict[str, None] = {}
+    for class_id in range(num_classes):
+        name = names[class_id] if class_id < len(names) else ""
+        choices = (name, str(class_id), f"class_id {class_id}", f"class_id {class_id} ({name})")
+        labels[next(choice for choice in choices if choice and choice not in labels)] = None
+    return list(labels)
+
+
+def _channel(checked: Checked, labels: Sequence[str], spec: Spec) -> Json:
+    tally = checked.tally
+    counts = tally.boxes_per_class
+    return {
+        "images": tally.images,
+        "boxes": tally.boxes_kept,
+        "boxes_per_class": {
+            labels[class_id]: int(counts[class_id]) for class_id in range(tally.num_classes)
+        },
+        "images_without_boxes": tally.images_without_boxes,
+        "boxes_clipped": tally.clipped,
+        "label_width": tally.label_width,
+        "dropped": [asdict(drop) for drop in tally.dropped],
+        "dropped_counts": dict(tally.dropped_counts.most_common()),
+        "refused_records": tally.fault_count,
+        "duplicates": _duplicates(checked),
+        "image_sizes": _image_sizes(tally.sizes),
+        "box_sizes": _box_sizes(tally.boxes),
+        "anchors": _anchors(tally.boxes, spec),
+    }
+
+
+def _image_sizes(sizes: NDArray[Any]) -> list[Json]:
+    """The most frequent sizes, at most 20; of equally frequent ones the smaller first."""
+    packed = sizes[:, 0].astype(np.int64) << 32 | sizes[:, 1]
+    values, counts = np.unique(packed, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:_IMAGE_SIZES]
+    return [
+        {"width": int(value >> 32), "height": int(value & 0xFFFFFFFF), "images": int(count)}
+        for value, count in zip(values[order], counts[order], strict=True)
+    ]
+
+
+def _box_sizes(boxes: NDArray[Any]) -> Json:
+    """Quantiles of the square root of the area and of width / height, in 0..1 of the sides."""
+    sides = (boxes[:, 2:] - boxes[:, :2]).astype(np.float64)
+    values = {"size": np.sqrt(sides[:, 0] * sides[:, 1]), "ratio": sides[:, 0] / sides[:, 1]}
+    shown = {
+        name: _rounded(np.quantile(value, QUANTILES)) if len(boxes) else []
+        for name, value in values.items()
+    }
+    return {"quantiles": list(QUANTILES), **shown}
+
+
+def _rounded(values: NDArray[Any]) -> list[float]:
+    return [float(f"{value:.5g}") for value in values]
+
+
+def _anchors(boxes: NDArray[Any], spec: Spec) -> Json:
+    """Boxes that no anchor matches, in all and by their size in pixels of the square input."""
+    side = spec.image_shape
+    unmatched = best_overlaps(boxes, spec) <= MATCH_IOU
+    sizes_px = np.sqrt(area(boxes.astype(np.float64))) * side
+    edges = _size_steps(side)
+    inner = edges[1:-1]
+    all_, lost = (
+        np.bincount(np.searchsorted(inner, chosen, side="right"), minlength=len(edges) - 1)
+        for chosen in (sizes_px, sizes_px[unmatched])
+    )
+    return {
+        "base_network": spec.base_network,
+        "image_shape": side,
+        "match_iou": MATCH_IOU,
+        "anchor_sizes_px": _rounded(np.array(anchor_sizes(spec)) * side),
+        "unmatched_boxes": int(unmatched.sum()),
+        "unmatched_share": round(float(unmatched.mean()), 6) if len(boxes) else 0.0,
+        "unmatched_by_size": [
+            {
+                "from_px": edges[i],
+                "to_px": edges[i + 1],
+                "boxes": int(all_[i]),
+                "unmatched_boxes": int(lost[i]),
+            }
+            for i in range(len(edges) - 1)
+        ],
+    }
+
+
+def _size_steps(side: int) -> list[int]:
+    """0 and whole pixels up to `side`, each about 1.4 times the one before."""
+    steps = [side]
+    while (step := side / 2 ** (len(steps) / 2)) >= _SMALLEST_STEP_PX:
+        steps.append(round(step))
+    return [0, *reversed(steps)]
+
+
+def _duplicates(checked: Checked) -> Json:
+    count, groups = groups_inside(checked.tally.digests, _DUPLICATES_SHOWN)
+    examples = [[checked.passed_name(int(member)) for member in group] for group in groups]
+    return {"images": count, "examples": examples}
+
+
+def _leakage(channels: Sequence[Checked]) -> tuple[list[Json], list[Json]]:
+    """Pictures that two channels share by name, and how many of the later one they are."""
+    named: list[Json] = []
+    counts: list[Json] = []
+    for first, second in combinations(channels, 2):
+        pairs = pairs_across(first.tally.digests, second.tally.digests)
+        names = first.tally.channel, second.tally.channel
+        if len(pairs):
+            counts.append({"channels": list(names), "images": len(pairs)})
+        for a, b in pairs[: _LEAKED_PAIRS - len(named)].tolist():
+            named.append({names[0]: first.passed_name(a), names[1]: second.passed_name(b)})
+    return named, counts
+
+
+def log_report(report: Mapping[str, Any]) -> None:
+    """Say in the log what passed the gate, what did not, and what is odd about it."""
+    for name, channel in report["channels"].items():
+        _log_channel(name, channel)
+    for leak in report["leaked_images"]:
+        first, second = leak["channels"]
+        pairs = [p for p in report["leakage"] if set(p) == {first, second}][:_LOGGED_LEAKS]
+        log.warning(
+            "Leakage: %d images of the channel '%s' are in '%s' too, byte for byte, so that scores "
+            "come out too high. Remove them from one of the two: %s%s",
+            leak["images"],
+            second,
+            first,
+            "; ".join(f"{pair[second]} is {pair[first]}" for pair in pairs),
+            "." if leak["images"] <= len(pairs) else f"; and {leak['images'] - len(pairs)} more.",
+        )
+
+
+def _log_channel(name: str, channel: Mapping[str, Any]) -> None:
+    log.info(
+        "Channel '%s': %d images with %d boxes passed the gate (%s), %d of them without boxes, "
+        "%d boxes clipped to the image.",
+        name,
+        channel["images"],
+        channel["boxes"],
+        ", ".join(_shortened([f"{k} {n}" for k, n in channel["boxes_per_class"].items()])),
+        channel["images_without_boxes"],
+        channel["boxes_clipped"],
+    )
+    anchors = channel["anchors"]
+    log.info(
+        "Channel '%s': %.1f %% of the boxes overlap no anchor of %s at image_shape %d by more than "
+        "%.1f; each of them is learnt by its best anchor alone.",
+        name,
+        100 * anchors["unmatched_share"],
+        anchors["base_network"],
+        anchors["image_shape"],
+        anchors["match_iou"],
+    )
+    drops = channel["dropped"][:_LOGGED_DROPS]
+    for drop in drops:
+        log.warning("Dropped %s: %s, %s", drop["record"], drop["reason"], drop["detail"])
+    more = sum(channel["dropped_counts"].values()) - len(drops)
+    if more:
+        log.warning("%d more were dropped.", more)
+    empty = [label for label, count in channel["boxes_per_class"].items() if not count]
+    if empty:
+        log.warning("Channel '%s' has no box of class %s.", name, ", ".join(_shortened(empty)))
+    if channel["duplicates"]["images"]:
+        log.warning(
+            "Channel '%s': %d images are copies of others in it, byte for byte, as %s.",
+            name,
+            channel["duplicates"]["images"],
+            " and ".join(channel["duplicates"]["examples"][0][:2]),
+        )
+
+
+def _shortened(items: Sequence[str]) -> list[str]:
+    more = len(items) - _LOGGED_CLASSES
+    return [*items[:_LOGGED_CLASSES], *([f"and {more} more"] if more > 0 else [])]
