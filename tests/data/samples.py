@@ -81,11 +81,54 @@ def write_images(images: Path, notes: Path, samples: Sequence[Sample]) -> None:
         (notes / f"{number:04}.json").write_text(json.dumps(sample.annotation()))
 
 
+def write_coco(images: Path, notes: Path, samples: Sequence[Sample]) -> None:
+    """Pictures 0000.png and so on, and a COCO file; category ids are 10 x class_id + 7."""
+    images.mkdir(parents=True, exist_ok=True)
+    notes.parent.mkdir(parents=True, exist_ok=True)
+    listed, boxes = [], []
+    for number, sample in enumerate(samples):
+        name = f"{number:04}{sample.suffix}"
+        (images / name).write_bytes(sample.image)
+        width, height = sample.declared_size
+        listed.append({"id": number, "file_name": name, "width": width, "height": height})
+        for one in sample.annotation()["annotations"]:
+            bbox = [one[side] for side in ("left", "top", "width", "height")]
+            category = 10 * one["class_id"] + 7
+            boxes.append(
+                {"id": len(boxes), "image_id": number, "category_id": category, "bbox": bbox}
+            )
+    ids = sorted({class_id for sample in samples for class_id in sample.class_ids})
+    categories = [{"id": 10 * class_id + 7, "name": f"class {class_id}"} for class_id in ids]
+    content = {"images": listed, "annotations": boxes, "categories": categories}
+    notes.write_text(json.dumps(content))
+
+
+def write_manifest(
+    images: Path, manifest: Path, samples: Sequence[Sample], attribute: str = "bounding-box"
+) -> None:
+    """Pictures 0000.png and so on, and an augmented manifest whose names are `class 0` ..."""
+    images.mkdir(parents=True, exist_ok=True)
+    manifest.parent.mkdir(parents=True, exist_ok=True)
+    with manifest.open("w") as file:
+        for number, sample in enumerate(samples):
+            name = f"{number:04}{sample.suffix}"
+            (images / name).write_bytes(sample.image)
+            class_map = {str(class_id): f"class {class_id}" for class_id in sample.class_ids}
+            line = {
+                "source-ref": f"s3://bucket/folder/{name}",
+                attribute: sample.annotation(),
+                f"{attribute}-metadata": {"class-map": class_map},
+            }
+            file.write(json.dumps(line) + "\n")
+
+
 class MemorySource:
     """Records that lie in memory, called `record 0` and so on."""
 
-    def __init__(self, records: Sequence[RawRecord]) -> None:
+    def __init__(self, records: Sequence[RawRecord], unannotated: Sequence[str] = ()) -> None:
         self.records = list(records)
+        self.unannotated = unannotated
+        self.class_names: dict[int, set[str]] = {}
 
     def __len__(self) -> int:
         return len(self.records)

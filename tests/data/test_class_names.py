@@ -29,7 +29,13 @@ NUMBERED = ("class_0", "class_1")
         (None, FOUND, ("dog", "cat"), "", "no file"),
         (None, {}, NUMBERED, "", "nothing names them"),
         (None, {1: {"cat"}}, ("class_0", "cat"), "", "some named"),
-        (None, {0: {"dog", "hound"}, 1: {"cat"}}, ("class_0", "cat"), "", "no agreement on 0"),
+        (
+            None,
+            {0: {"dog", "hound"}, 1: {"cat"}},
+            ("class_0", "cat"),
+            "class_id 0 by different",
+            "torn",
+        ),
         (None, {0: {"dog"}, 1: {"dog"}}, NUMBERED, "one name to several", "would be ambiguous"),
         (None, {0: {"dog"}, 7: {"dog"}}, ("dog", "class_1"), "", "class 7 does not exist"),
         (None, {0: {"class_1"}}, NUMBERED, "one name to several", "clashes with a made-up name"),
@@ -48,7 +54,7 @@ def test_class_names(
     if file is not None:
         (tmp_path / CLASSES_FILE).write_bytes(file)
     with caplog.at_level(logging.WARNING):
-        assert class_names(tmp_path, found, 2) == expected, reason
+        assert class_names((), {}, [tmp_path / "none", tmp_path], found, 2) == expected, reason
     assert warning in caplog.text, reason
     assert bool(caplog.records) == bool(warning), reason
 
@@ -56,4 +62,32 @@ def test_class_names(
 def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / CLASSES_FILE).write_bytes("röt\nblau\n".encode("latin-1"))
     with pytest.raises(ClientError, match=r"classes\.txt: byte 1 is not UTF-8 text\. Save the"):
-        class_names(tmp_path, {}, 2)
+        class_names((), {}, [tmp_path], {}, 2)
+
+
+@pytest.mark.parametrize(
+    ("given", "listed", "expected", "reason"),
+    [
+        (("a", "b"), {"train": ("x", "y")}, ("a", "b"), "the hyperparameter counts before all"),
+        ((), {"train": ("x", "y")}, ("x", "y"), "COCO counts before classes.txt"),
+        ((), {"train": ("x", "y"), "validation": ("x", "y")}, ("x", "y"), "they agree"),
+        ((), {"validation": ("x", "y")}, ("x", "y"), "train may come in another form"),
+        ((), {}, ("red", "blue"), "classes.txt counts before the annotations"),
+    ],
+)
+def test_which_place_counts(
+    tmp_path: Path,
+    given: tuple[str, ...],
+    listed: dict[str, tuple[str, ...]],
+    expected: tuple[str, ...],
+    reason: str,
+) -> None:
+    (tmp_path / CLASSES_FILE).write_text("red\nblue\n")
+    assert class_names(given, listed, [tmp_path], FOUND, 2) == expected, reason
+
+
+def test_channels_must_number_their_classes_alike() -> None:
+    """A class_id is a place in the list: with another list it would mean another class."""
+    listed = {"train": ("cat", "dog"), "validation": ("dog", "cat")}
+    with pytest.raises(ClientError, match=r"train: cat, dog; validation: dog, cat.*same list"):
+        class_names(("a", "b"), listed, [], {}, 2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import struct
 import threading
@@ -17,8 +16,11 @@ from hypothesis import strategies as st
 
 from sagemaker_object_detection.data import gate, recordio
 from sagemaker_object_detection.data.dataset import RawRecord, Source
-from sagemaker_object_detection.data.gate import Dropped, pass_gate
-from sagemaker_object_detection.data.sources import ImageSource, RecordIOSource, pair_files
+from sagemaker_object_detection.data.gate import pass_gate
+from sagemaker_object_detection.data.image_pairs import ImageSource, pair_files
+from sagemaker_object_detection.data.judge import Dropped
+from sagemaker_object_detection.data.sources import RecordIOSource
+from sagemaker_object_detection.data.tally import Limits
 from sagemaker_object_detection.platform.errors import ClientError
 from tests.data.samples import (
     BOX,
@@ -48,7 +50,7 @@ def make_source(request: pytest.FixtureRequest, tmp_path: Path) -> MakeSource:
         if request.param == "recordio":
             return RecordIOSource([write_records(train / "a.rec", samples)])
         write_images(train, notes, samples)
-        return ImageSource(pair_files(train, notes)[0])
+        return ImageSource(pair_files(train, notes))
 
     return make
 
@@ -59,10 +61,10 @@ def turned_tag(jpeg: bytes) -> bytes:
     return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
 
 
-def refused(source: Source, unannotated: Sequence[str] = ()) -> list[str]:
+def refused(source: Source, limits: Limits | None = None) -> list[str]:
     """Lines of the error."""
     with pytest.raises(ClientError) as caught:
-        pass_gate("train", source, NUM_CLASSES, 2, unannotated)
+        pass_gate("train", source, NUM_CLASSES, 2, limits)
     return str(caught.value).splitlines()
 
 
@@ -79,16 +81,12 @@ def test_what_passes_is_kept(make_source: MakeSource) -> None:
     assert dataset.class_ids.dtype == np.int32
     assert dataset.difficult.dtype == np.bool_
     assert dataset.max_boxes == 2
-    assert report.as_dict() == {
-        "images": 2,
-        "boxes": 3,
-        "boxes_per_class": {"0": 2, "1": 0, "2": 1},
-        "images_without_boxes": 0,
-        "boxes_clipped": 0,
-        "label_width": 12,
-        "dropped": [],
-    }
-    json.dumps(report.as_dict())
+    assert (report.images, report.boxes_kept, report.declared_boxes) == (2, 3, 3)
+    assert report.boxes_per_class.tolist() == [2, 0, 1]
+    assert (report.images_without_boxes, report.clipped, report.dropped) == (0, 0, [])
+    assert report.label_width == 12
+    assert report.sizes.tolist() == [[WIDTH, HEIGHT]] * 2
+    assert report.digests[0] == report.digests[1] != 0
 
 
 def test_an_image_without_boxes_is_a_valid_negative(make_source: MakeSource) -> None:
@@ -101,7 +99,7 @@ def test_an_image_without_boxes_is_a_valid_negative(make_source: MakeSource) -> 
 def test_a_channel_may_hold_no_box_at_all(make_source: MakeSource) -> None:
     dataset, report = pass_gate("train", make_source([Sample(boxes=[], class_ids=[])]), 1, 1)
     assert dataset.boxes.shape == (0, 4)
-    assert (report.boxes, report.label_width) == (0, 2)
+    assert (report.boxes_kept, report.label_width) == (0, 2)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +130,7 @@ def test_class_id_that_is_not_whole_is_refused(make_source: MakeSource, tmp_path
 
 def test_every_known_class_passes(make_source: MakeSource) -> None:
     source = make_source([Sample(boxes=[BOX] * 3, class_ids=[0, 1, 2])])
-    assert pass_gate("train", source, NUM_CLASSES, 1)[1].boxes == 3
+    assert pass_gate("train", source, NUM_CLASSES, 1)[1].boxes_kept == 3
 
 
 def test_unreadable_json_is_refused(tmp_path: Path) -> None:
@@ -140,7 +138,7 @@ def test_unreadable_json_is_refused(tmp_path: Path) -> None:
     write_images(images, notes, [GOOD] * 3)
     (notes / "0000.json").write_text('{"image_size": ')
     (notes / "0002.json").write_text('{"image_size": [{"width": 64, "height": 48}]}')
-    heading, *lines = refused(ImageSource(pair_files(images, notes)[0]))
+    heading, *lines = refused(ImageSource(pair_files(images, notes)))
     assert "(2 in all)" in heading
     assert lines[0].startswith(f"{notes / '0000.json'}, line 1, column 16: not valid JSON")
     assert lines[1].startswith(f"{notes / '0002.json'}: annotations is missing")
@@ -216,7 +214,7 @@ def test_unusable_images_are_dropped(
     good = [replace(GOOD, class_ids=[i % 3]) for i in range(10)]
     source = make_source([*good[:4], bad, *good[4:]])
     dataset, report = pass_gate("train", source, NUM_CLASSES, 4)
-    assert len(dataset) == report.images == report.boxes == 10
+    assert len(dataset) == report.images == report.boxes_kept == 10
     assert dataset.indices.tolist() == [0, 1, 2, 3, 5, 6, 7, 8, 9, 10]
     assert dataset.class_ids.tolist() == [i % 3 for i in range(10)]
     (drop,) = report.dropped
@@ -228,7 +226,7 @@ def test_an_empty_image_file_is_dropped(tmp_path: Path) -> None:
     """A record without image bytes is refused with its label, a file is no more than empty."""
     images, notes = tmp_path / "train", tmp_path / "train_annotation"
     write_images(images, notes, [GOOD] * 10 + [Sample(b"")])
-    _, report = pass_gate("train", ImageSource(pair_files(images, notes)[0]), 1, 2)
+    _, report = pass_gate("train", ImageSource(pair_files(images, notes)), 1, 2)
     assert [drop.reason for drop in report.dropped] == ["undecodable"]
     assert "0010.png is empty (0 bytes)" in report.dropped[0].detail
 
@@ -239,7 +237,7 @@ def test_rotated_size_is_dropped(tmp_path: Path) -> None:
     turned = Sample(turned_tag(JPEG), suffix=".jpg", declared_size=(HEIGHT, WIDTH))
     tagged = Sample(turned_tag(JPEG), suffix=".jpg")
     write_images(images, notes, [GOOD] * 9 + [turned, tagged])
-    dataset, report = pass_gate("train", ImageSource(pair_files(images, notes)[0]), 1, 2)
+    dataset, report = pass_gate("train", ImageSource(pair_files(images, notes)), 1, 2)
     assert dataset.indices.tolist() == [*range(9), 10]  # a tag alone does no harm
     (drop,) = report.dropped
     assert drop.reason == "rotated_size"
@@ -250,7 +248,7 @@ def test_a_square_image_has_no_rotated_size(tmp_path: Path) -> None:
     images, notes = tmp_path / "train", tmp_path / "train_annotation"
     square = Sample(plain((1, 2, 3), 50, 50), declared_size=(50, 50))
     write_images(images, notes, [square] * 3)
-    _, report = pass_gate("train", ImageSource(pair_files(images, notes)[0]), 1, 2)
+    _, report = pass_gate("train", ImageSource(pair_files(images, notes)), 1, 2)
     assert (report.images, report.dropped) == (3, [])
 
 
@@ -258,16 +256,16 @@ def test_other_declared_sizes_scale_the_boxes(tmp_path: Path) -> None:
     """Resized after labelling: corners are relative to what the annotation declares."""
     images, notes = tmp_path / "train", tmp_path / "train_annotation"
     write_images(images, notes, [Sample(declared_size=(10 * WIDTH, 10 * HEIGHT))])
-    dataset, report = pass_gate("train", ImageSource(pair_files(images, notes)[0]), 1, 1)
+    dataset, report = pass_gate("train", ImageSource(pair_files(images, notes)), 1, 1)
     np.testing.assert_allclose(dataset.boxes, [BOX])
     assert report.dropped == []
 
 
 def test_unannotated_images_are_dropped() -> None:
     records = [raw()] * 9
-    _, report = pass_gate("train", MemorySource(records), 1, 1, unannotated=["train/x.jpg"])
+    _, report = pass_gate("train", MemorySource(records, ["train/x.jpg"]), 1, 1)
     assert report.dropped == [
-        Dropped("train/x.jpg", "no_annotation", "no annotation file has this image's name")
+        Dropped("train/x.jpg", "no_annotation", "no annotation has this image's name")
     ]
     assert report.images == 9
 
@@ -301,14 +299,14 @@ def test_bad_boxes_are_dropped(
     px = [round(value * side, 1) for value, side in zip(box, (WIDTH, HEIGHT) * 2, strict=True)]
     assert drop == Dropped(source.name(0), reason, f"box 5, class 1, {px} px")
     assert report.label_width == 2 + 5 * 11  # as declared: the service counts them too
-    assert (report.boxes_clipped, report.images_without_boxes) == (0, 0)
+    assert (report.clipped, report.images_without_boxes) == (0, 0)
 
 
 def test_a_box_that_rounding_flattens_is_dropped() -> None:
     """The data set is float32: this box has an area before, and none after."""
     sliver = (0.5, 0.2, 0.5 + 1e-9, 0.6)
     _, report = pass_gate("train", MemorySource([raw(boxes=[BOX] * 9 + [sliver])]), 1, 1)
-    assert report.boxes == 9
+    assert report.boxes_kept == 9
     assert [drop.reason for drop in report.dropped] == ["zero_area"]
 
 
@@ -328,12 +326,12 @@ def test_overhanging_boxes_are_clipped(
     source = make_source([Sample(boxes=[box, BOX], class_ids=[1, 0])])
     dataset, report = pass_gate("train", source, NUM_CLASSES, 1)
     np.testing.assert_allclose(dataset.boxes, [expected, BOX], atol=1e-7)
-    assert (report.boxes_clipped, report.dropped) == (1, [])
+    assert (report.clipped, report.dropped) == (1, [])
 
 
 def test_rounding_at_the_edge_is_no_overhang() -> None:
     _, report = pass_gate("train", MemorySource([raw(boxes=[(0, 0, 1 + 1e-7, 1 + 1e-7)])]), 1, 1)
-    assert report.boxes_clipped == 0
+    assert report.clipped == 0
 
 
 @pytest.mark.parametrize(
@@ -355,7 +353,8 @@ def test_a_tenth_of_the_images_may_be_dropped(
     heading, line = refused(source)
     assert heading == (
         f"{bad} of {good + bad} images of the channel 'train' cannot be used, more than 10% "
-        f"(undecodable {bad}). Mend or remove them. They are ({bad} in all):"
+        f"(undecodable {bad}). Mend or remove them, or allow more by the hyperparameter "
+        f"max_dropped_images. They are ({bad} in all):"
     )
     assert line.startswith(f"{source.name(good)}: undecodable, {source.name(good)} is not an image")
 
@@ -369,7 +368,7 @@ def test_a_tenth_of_the_boxes_may_be_dropped(
     if passes:
         report = pass_gate("train", source, 1, 2)[1]
         # The image stays: what is left of it is a picture without objects.
-        assert (report.images, report.boxes, report.images_without_boxes) == (10, 9, 1)
+        assert (report.images, report.boxes_kept, report.images_without_boxes) == (10, 9, 1)
         return
     heading, line = refused(source)
     assert heading.startswith(f"{bad} of {good + bad} boxes of the channel 'train' cannot be used")
@@ -378,7 +377,7 @@ def test_a_tenth_of_the_boxes_may_be_dropped(
 
 
 def test_unannotated_images_count_for_the_limit() -> None:
-    heading, *lines = refused(MemorySource([raw()] * 9), unannotated=["a.jpg", "b.jpg"])
+    heading, *lines = refused(MemorySource([raw()] * 9, ["a.jpg", "b.jpg"]))
     assert heading.startswith("2 of 11 images of the channel 'train' cannot be used")
     assert "(no_annotation 2)" in heading
     assert [line.split(":")[0] for line in lines] == ["a.jpg", "b.jpg"]
@@ -387,7 +386,7 @@ def test_unannotated_images_count_for_the_limit() -> None:
 def test_boxes_of_dropped_images_do_not_count_as_dropped_boxes() -> None:
     crowded = raw(b"no image", boxes=[BOX] * 50)
     _, report = pass_gate("train", MemorySource([raw()] * 9 + [crowded]), 1, 2)
-    assert report.boxes == 9
+    assert report.boxes_kept == 9
 
 
 def test_a_refusal_lists_only_what_it_counts() -> None:

@@ -1,6 +1,5 @@
-"""Which channels are accepted, and which form of data they and their files mean."""
+"""Which channels are accepted, and what is said about each."""
 
-import logging
 from collections.abc import Mapping
 
 import pytest
@@ -9,10 +8,10 @@ from sagemaker_object_detection.platform import files
 from sagemaker_object_detection.platform.channels import (
     Channel,
     discover_channels,
-    input_form,
     parse_channels,
 )
 from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection.platform.paths import Paths
 from tests.platform.conftest import Tree
 
 FILE = {"TrainingInputMode": "File"}
@@ -31,6 +30,11 @@ def _build(tree: Tree, content: Mapping[str, list[str]]) -> dict[str, Channel]:
     for name, names in content.items():
         tree.channel(name, names)
     return parse_channels(dict.fromkeys(content, FILE), tree.paths)
+
+
+def _built(tree: Tree) -> Paths:
+    tree.channel("validation", RECORDIO)
+    return tree.paths
 
 
 def _faults(tree: Tree, config: Mapping[str, object]) -> list[str]:
@@ -99,27 +103,6 @@ def test_descriptions(
 
 
 @pytest.mark.parametrize(
-    ("images", "annotations"),
-    [
-        pytest.param("application/x-recordio", "application/json", id="as users declare them"),
-        pytest.param("image/jpeg", "image/jpeg", id="as the service documents them"),
-        pytest.param("image/png", "application/jsonlines", id="lines"),
-        pytest.param("application/x-image", "application/x-image", id="any image"),
-        pytest.param("image/jpg", "application/x-recordio", id="recordio everywhere"),
-        pytest.param(None, None, id="not declared"),
-    ],
-)
-def test_content_types_of_the_image_form(
-    images: str | None, annotations: str | None, tree: Tree
-) -> None:
-    _build(tree, IMAGE_JOB)
-    config = {
-        name: {"ContentType": annotations if "annotation" in name else images} for name in IMAGE_JOB
-    }
-    assert input_form(parse_channels(config, tree.paths)) == "image"
-
-
-@pytest.mark.parametrize(
     ("name", "given", "fault"),
     [
         pytest.param(
@@ -132,16 +115,15 @@ def test_content_types_of_the_image_form(
         pytest.param("Test", FILE, "Did you mean test?", id="upper case"),
         pytest.param(
             "model",
-            FILE,
-            "training that goes on from an earlier model is not supported yet",
-            id="later",
+            {"TrainingInputMode": "Pipe"},
+            "TrainingInputMode 'Pipe' is for train, validation, test. Set it to File",
+            id="only data is streamed",
         ),
-        pytest.param("test", FILE, "a test channel is not supported yet", id="later"),
         pytest.param(
             "train",
-            {"TrainingInputMode": "Pipe"},
-            "Pipe mode is not supported yet. Set",
-            id="later",
+            {"AttributeNames": "source-ref"},
+            "AttributeNames is 'source-ref'; it must be a list",
+            id="attributes are a list",
         ),
         pytest.param(
             "train", {"TrainingInputMode": "Tape"}, "Use one of File, FastFile, Pipe.", id="no mode"
@@ -187,13 +169,7 @@ def test_refuses(name: str, given: object, fault: str, tree: Tree) -> None:
         pytest.param([], ["train", "validation"], id="none"),
         pytest.param(["train"], ["validation"], id="validation is not optional"),
         pytest.param(
-            ["train", "validation", "train_annotation"], ["validation_annotation"], id="half"
-        ),
-        pytest.param(
-            ["train", "validation", "validation_annotation"], ["train_annotation"], id="other half"
-        ),
-        pytest.param(
-            ["train", "train_annotation"], ["validation", "validation_annotation"], id="train only"
+            ["train", "validation", "test_annotation"], ["test"], id="notes on no test images"
         ),
     ],
 )
@@ -223,99 +199,11 @@ def test_all_faults_come_at_once(tree: Tree) -> None:
     assert len(_faults(tree, config)) == 6
 
 
-@pytest.mark.parametrize(
-    ("content", "form"),
-    [
-        pytest.param({"train": RECORDIO, "validation": ["val.rec"]}, "recordio", id="RecordIO"),
-        pytest.param(IMAGE_JOB, "image", id="images"),
-        pytest.param(
-            {"train": RECORDIO, "validation": RECORDIO, "pretrained": ["x.params"]},
-            "recordio",
-            id="with weights",
-        ),
-        pytest.param({"train": ["data"], "validation": RECORDIO}, None, id="unknown content"),
-    ],
-)
-def test_form(content: Mapping[str, list[str]], form: str | None, tree: Tree) -> None:
-    channels = _build(tree, content)
-    if form is None:
-        with pytest.raises(ClientError, match=r"holds neither \.rec files nor images"):
-            input_form(channels)
-    else:
-        assert input_form(channels) == form
-
-
-@pytest.mark.parametrize(
-    ("content", "faults"),
-    [
-        pytest.param(
-            {"train": IMAGES, "validation": IMAGES},
-            ["Missing required channel: train_annotation", "channel: validation_annotation"],
-            id="images without annotations",
-        ),
-        pytest.param(
-            {"train": RECORDIO, "validation": IMAGES},
-            ["Missing required channel: validation_annotation"],
-            id="one of each",
-        ),
-        pytest.param(
-            {**IMAGE_JOB, "train": RECORDIO, "validation": RECORDIO},
-            ["'train'", "'validation'"],
-            id="RecordIO carries its labels",
-        ),
-        pytest.param(
-            {**IMAGE_JOB, "train": LABELS}, ["holds no .jpg, .jpeg or .png"], id="no images"
-        ),
-    ],
-)
-def test_contradictions(content: Mapping[str, list[str]], faults: list[str], tree: Tree) -> None:
-    channels = _build(tree, content)
-    with pytest.raises(ClientError) as caught:
-        input_form(channels)
-    assert len(caught.value.faults) == len(faults)
-    assert all(word in text for word, text in zip(faults, caught.value.faults, strict=True))
-
-
-@pytest.mark.parametrize(
-    ("content", "form", "used"),
-    [
-        pytest.param(
-            {**IMAGE_JOB, "train": [*IMAGES, "train.rec"]},
-            "image",
-            "the images are used",
-            id="the service leaves a .rec beside the images",
-        ),
-        pytest.param(
-            {"train": [*RECORDIO, *IMAGES], "validation": RECORDIO},
-            "recordio",
-            "the .rec files are used",
-            id="packed beside the originals",
-        ),
-    ],
-)
-def test_both_forms_in_one_folder_is_a_warning(
-    content: Mapping[str, list[str]],
-    form: str,
-    used: str,
-    tree: Tree,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    assert input_form(_build(tree, content)) == form
-    assert [r.levelname for r in caplog.records] == ["WARNING"]
-    assert used in caplog.text
-
-
-def test_a_declared_type_that_differs_from_the_files_is_said(
-    tree: Tree, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    tree.channel("train", RECORDIO)
-    tree.channel("validation", RECORDIO)
-    config = {"train": {"ContentType": "image/png"}, "validation": FILE}
-    assert input_form(parse_channels(config, tree.paths)) == "recordio"
-    assert caplog.messages == [
-        "Channel 'train' is declared as image/png; its files are read as RecordIO."
-    ]
+def test_a_stream_has_no_folder(tree: Tree) -> None:
+    given = {"TrainingInputMode": "Pipe", "AttributeNames": ["source-ref", "boxes"]}
+    channels = parse_channels({"train": given, "validation": {**given, **FILE}}, _built(tree))
+    assert channels["train"].mode == "Pipe"
+    assert channels["train"].attribute_names == ("source-ref", "boxes")
 
 
 def test_files_of_a_channel(tree: Tree) -> None:

@@ -60,7 +60,7 @@ def test_forms(content: dict[str, bytes], forms: set[str], tmp_path: Path) -> No
     ],
 )
 def test_of_form(
-    content: dict[str, bytes], form: files.Form, names: list[str], tmp_path: Path
+    content: dict[str, bytes], form: files.Kind, names: list[str], tmp_path: Path
 ) -> None:
     _write(tmp_path, content)
     found = files.of_form(tmp_path, form)

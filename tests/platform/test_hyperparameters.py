@@ -70,10 +70,14 @@ def test_defaults_of_our_own() -> None:
     values = parse(REQUIRED)
     ours = {s.name: getattr(values, s.name) for s in SETTINGS if not s.service}
     assert ours == {
+        "class_names": (),
         "lr_schedule": "auto",
-        "warmup_steps": 0,
+        "warmup_steps": None,
         "precision": "auto",
         "seed": 0,
+        "max_dropped_images": 0.1,
+        "max_dropped_boxes": 0.1,
+        "shuffle_buffer_mib": 256,
         "augmentation": True,
     }
 
@@ -82,6 +86,13 @@ def test_whether_to_use_pretrained_weights_is_open_until_it_is_said() -> None:
     assert parse(REQUIRED).use_pretrained_model is None
     assert parse({**REQUIRED, "use_pretrained_model": ""}).use_pretrained_model is None
     assert parse({**REQUIRED, "use_pretrained_model": "0"}).use_pretrained_model is False
+
+
+def test_class_names_and_their_number_must_agree() -> None:
+    values = parse({**REQUIRED, "num_classes": "2", "class_names": "red cell, platelet"})
+    assert values.class_names == ("red cell", "platelet")
+    with pytest.raises(ClientError, match=r"2 names \(a, b\), and num_classes is 3"):
+        parse({**REQUIRED, "num_classes": "3", "class_names": "a,b"})
 
 
 def test_a_real_job_of_the_service_is_read_and_written_alike() -> None:

@@ -54,13 +54,18 @@ def test_a_job_of_the_platform(job_tree: Tree, caplog: pytest.LogCaptureFixture)
     assert job.paths == job_tree.paths
     assert job.hyperparameters.num_classes == 3
     assert list(job.channels) == ["train", "validation"]
-    assert job.form == "recordio"
+    assert [channel.form for channel in job.channels.values()] == ["recordio", "recordio"]
     assert (job.hosts, job.current_host, job.network_interface_name) == (
         ("algo-1",),
         "algo-1",
         "eth1",
     )
-    assert [message.split(" ")[0] for message in caplog.messages] == ["Merging", "Final"]
+    assert [message.split(" ")[0] for message in caplog.messages] == [
+        "Merging",
+        "Final",
+        "Channel",
+        "Channel",
+    ]
     assert str(job_tree.paths.hyperparameters_file) in caplog.messages[0]
     assert "'learning_rate': '0.001'" in caplog.messages[1]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 
 from sagemaker_object_detection.platform.errors import ClientError
@@ -13,31 +13,68 @@ log = logging.getLogger(__name__)
 CLASSES_FILE = "classes.txt"
 
 
-def class_names(folder: Path, found: Mapping[int, Set[str]], num_classes: int) -> tuple[str, ...]:
-    """One name for each class id.
-
-    `classes.txt` in the train channel counts first, a name a line; then the names that the
-    annotations give, where all agree on one; what is left is called class_0, class_1 and so on.
+def class_names(
+    given: tuple[str, ...],
+    listed: Mapping[str, tuple[str, ...]],
+    folders: Iterable[Path],
+    found: Mapping[int, Set[str]],
+    num_classes: int,
+) -> tuple[str, ...]:
+    """One name for each class id, by the first of these that has them.
 
     Args:
-        folder: the train channel.
-        found: names that annotations gave to a class id.
+        given: the hyperparameter class_names.
+        listed: channel -> its COCO categories in the order of their ids.
+        folders: where a `classes.txt` may lie, a name a line.
+        found: class id -> names that annotations give to it; used where all agree on one.
+
+    What is left is called class_0, class_1 and so on.
 
     Raises:
-        ClientError: classes.txt is not UTF-8 text.
+        ClientError: classes.txt is not UTF-8 text, or channels list different categories.
     """
-    path = folder / CLASSES_FILE
-    listed = _listed(path) if path.is_file() else ()
+    if len(set(listed.values())) > 1:
+        shown = "; ".join(f"{name}: {', '.join(names)}" for name, names in listed.items())
+        raise ClientError(
+            f"The COCO files of the channels have different categories ({shown}). A class_id is a "
+            "category's place in the order of the ids, so they must agree: give every file the "
+            "same list of categories."
+        )
+    if given:
+        return given
+    for names in listed.values():
+        return names
+    for folder in folders:
+        names = _from_file(folder / CLASSES_FILE, num_classes)
+        if names:
+            return names
+    return _agreed(found, num_classes)
+
+
+def _from_file(path: Path, num_classes: int) -> tuple[str, ...]:
+    if not path.is_file():
+        return ()
+    listed = read_classes(path)
     if len(listed) == num_classes and len(set(listed)) == num_classes:
         return listed
-    if path.is_file():
-        log.warning(
-            "%s is not used: it holds %d different names, num_classes is %d.",
-            path,
-            len(set(listed)),
-            num_classes,
-        )
+    log.warning(
+        "%s is not used: it holds %d different names, num_classes is %d.",
+        path,
+        len(set(listed)),
+        num_classes,
+    )
+    return ()
+
+
+def _agreed(found: Mapping[int, Set[str]], num_classes: int) -> tuple[str, ...]:
     agreed = {i: next(iter(names)) for i, names in found.items() if len(names) == 1}
+    torn = {i: names for i, names in found.items() if len(names) > 1 and 0 <= i < num_classes}
+    for i, names in torn.items():
+        log.warning(
+            "The annotations call class_id %d by different names (%s): not used.",
+            i,
+            ", ".join(sorted(names)[:5]),
+        )
     numbered = [f"class_{i}" for i in range(num_classes)]
     names = tuple(agreed.get(i) or name for i, name in enumerate(numbered))
     if len(set(names)) < num_classes:
@@ -46,7 +83,7 @@ def class_names(folder: Path, found: Mapping[int, Set[str]], num_classes: int) -
     return names
 
 
-def _listed(path: Path) -> tuple[str, ...]:
+def read_classes(path: Path) -> tuple[str, ...]:
     """The names in a file, one a line. Raises ClientError when it is not text."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()

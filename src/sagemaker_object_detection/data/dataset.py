@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +29,27 @@ class RawRecord:
     declared_size: tuple[int, int] | None = None
 
 
+class Labels(NamedTuple):
+    """Objects of one record that passed the gate.
+
+    boxes: float32 (n, 4), xyxy in 0..1, clipped. class_ids: int32 (n,). difficult: bool (n,).
+    """
+
+    boxes: NDArray[Any]
+    class_ids: NDArray[Any]
+    difficult: NDArray[Any]
+
+
 class Source(Protocol):
     """Indexed records; every method may be called from several threads at once."""
+
+    @property
+    def class_names(self) -> Mapping[int, Set[str]]:
+        """Names that the records read so far give to a class id."""
+
+    @property
+    def unannotated(self) -> Sequence[str]:
+        """Images left out since nothing annotates them."""
 
     def __len__(self) -> int: ...
 
@@ -82,7 +102,7 @@ class Dataset:
         """The encoded picture."""
         return self.source.read_image(int(self.indices[index]))
 
-    def labels(self, index: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        """Boxes (n, 4), class ids (n,) and difficult flags (n,) of one record."""
+    def labels(self, index: int) -> Labels:
+        """The objects of one record."""
         span = slice(self.offsets[index], self.offsets[index + 1])
-        return self.boxes[span], self.class_ids[span], self.difficult[span]
+        return Labels(self.boxes[span], self.class_ids[span], self.difficult[span])

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -18,8 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sagemaker_object_detection.data.augment import Augmentation
-from sagemaker_object_detection.data.dataset import Dataset
-from sagemaker_object_detection.images import decode, resize_square
+from sagemaker_object_detection.data.dataset import Dataset, Labels
+from sagemaker_object_detection.data.sharding import WHOLE, Share
+from sagemaker_object_detection.images import ImageError, decode, resize_square
+from sagemaker_object_detection.platform.errors import ClientError
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,13 @@ class Batch:
         images: uint8 (B, 3, S, S), RGB.
         labels: float32 (B, M, 5), rows [class_id, xmin, ymin, xmax, ymax] in 0..1, padded with -1.
         records: int64 (B,), positions in the data set; -1 for a row that only fills the batch.
+        truth: labels of each row, None where it only fills the batch; for evaluation, else empty.
     """
 
     images: NDArray[Any]
     labels: NDArray[Any]
     records: NDArray[Any]
+    truth: tuple[Labels | None, ...] = ()
 
 
 def draws(seed: int, epoch: int, stream: int) -> np.random.Generator:
@@ -46,14 +50,16 @@ def draws(seed: int, epoch: int, stream: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=[seed, epoch], counter=[0, stream, 0, 0]))
 
 
-def plan_epoch(num_records: int, batch_size: int, seed: int, epoch: int) -> list[NDArray[Any]]:
-    """Which records make which batch: each exactly once, in a new order each epoch.
+def plan_epoch(
+    num_records: int, batch_size: int, seed: int, epoch: int, share: Share = WHOLE
+) -> list[NDArray[Any]]:
+    """Which records make which batch: each of the share exactly once, in a new order each epoch.
 
     Batches differ by one record at most, so that no epoch ends on a batch too small for
     BatchNorm; none is larger than batch_size.
     """
-    order = draws(seed, epoch, 0).permutation(num_records)
-    return np.array_split(order, -(-num_records // batch_size))
+    order = draws(seed, epoch, 0).permutation(num_records)[share.of(num_records)]
+    return np.array_split(order, -(-len(order) // batch_size))
 
 
 class Loader:
@@ -63,15 +69,22 @@ class Loader:
         dataset: records that passed the gate.
         image_shape: side S of the square images.
         threads: decoding threads.
+        share: the records that this process reads.
         batches_ahead: batches that may wait, decoded, for the step.
     """
 
     def __init__(
-        self, dataset: Dataset, image_shape: int, threads: int, batches_ahead: int = 3
+        self,
+        dataset: Dataset,
+        image_shape: int,
+        threads: int,
+        share: Share = WHOLE,
+        batches_ahead: int = 3,
     ) -> None:
         cv2.setNumThreads(0)
         self._dataset = dataset
         self._side = image_shape
+        self._share = share
         self._ahead = batches_ahead
         self._label_rows = max(1, dataset.max_boxes)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="loader")
@@ -92,48 +105,55 @@ class Loader:
 
         def fill(batch: Batch, row: int) -> None:
             record = int(batch.records[row])
-            image, boxes, class_ids = self._read(record)
-            if augmentation is None:
-                view = resize_square(image, self._side)
-            else:
-                random = draws(seed, epoch, record + 1)
-                view, boxes, kept = augmentation(image, boxes, self._side, random)
-                class_ids = class_ids[kept]
-            _put(batch, row, view, boxes, class_ids)
+            image = self._picture(record)
+            random = draws(seed, epoch, record + 1)
+            labels = self._dataset.labels(record)
+            put(batch, row, *training_view(image, labels, self._side, augmentation, random))
 
-        plan = plan_epoch(len(self._dataset), batch_size, seed, epoch)[first_batch:]
-        return self._run(plan, fill)
+        plan = plan_epoch(len(self._dataset), batch_size, seed, epoch, self._share)
+        return self._run(plan[first_batch:], fill)
 
     def evaluation_pass(self, batch_size: int) -> Iterator[Batch]:
-        """Every record once, in order, resized bilinearly; the last batch is filled with zeros."""
+        """Every record of the share once, in order, resized bilinearly; the last batch is filled
+        with zeros.
+        """
 
         def fill(batch: Batch, row: int) -> None:
             record = int(batch.records[row])
             if record < 0:
                 return
-            image, boxes, class_ids = self._read(record)
-            _put(batch, row, resize_square(image, self._side), boxes, class_ids)
+            view = resize_square(self._picture(record), self._side)
+            put(batch, row, view, *self._dataset.labels(record)[:2])
 
-        count = len(self._dataset)
-        padded = np.full(-(-count // batch_size) * batch_size, -1, dtype=np.int64)
-        padded[:count] = np.arange(count)
-        return self._run(list(padded.reshape(-1, batch_size)), fill)
+        records = np.arange(len(self._dataset))[self._share.of(len(self._dataset))]
+        padded = np.full(-(-len(records) // batch_size) * batch_size, -1, dtype=np.int64)
+        padded[: len(records)] = records
+        return self._run(list(padded.reshape(-1, batch_size)), fill, with_truth=True)
 
-    def _read(self, record: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        """The decoded picture, boxes and class ids of one record."""
-        image = decode(self._dataset.image(record), self._dataset.name(record))
-        boxes, class_ids, _ = self._dataset.labels(record)
-        return image, boxes, class_ids
+    def _picture(self, record: int) -> NDArray[Any]:
+        """The decoded picture of one record."""
+        name = self._dataset.name(record)
+        try:
+            return decode(self._dataset.image(record), name)
+        except ImageError as error:
+            raise ClientError(
+                f"{name} was sound when the channel was checked, and is not any more ({error}). "
+                "Leave the channel's files alone while training runs."
+            ) from error
 
-    def _run(self, plan: list[NDArray[Any]], fill: Callable[[Batch, int], None]) -> Iterator[Batch]:
+    def _run(
+        self,
+        plan: list[NDArray[Any]],
+        fill: Callable[[Batch, int], None],
+        with_truth: bool = False,
+    ) -> Iterator[Batch]:
         waiting: deque[tuple[Batch, list[Future[None]]]] = deque()
 
         def begin(records: NDArray[Any]) -> None:
-            batch = Batch(
-                images=np.zeros((len(records), 3, self._side, self._side), dtype=np.uint8),
-                labels=np.full((len(records), self._label_rows, 5), -1, dtype=np.float32),
-                records=records,
-            )
+            batch = empty_batch(records, self._side, self._label_rows)
+            if with_truth:
+                truth = tuple(self._dataset.labels(r) if r >= 0 else None for r in records)
+                batch = replace(batch, truth=truth)
             rows = range(len(records))
             waiting.append((batch, [self._pool.submit(fill, batch, row) for row in rows]))
 
@@ -150,15 +170,39 @@ class Loader:
                     future.cancel()
 
 
+def empty_batch(records: NDArray[Any], side: int, label_rows: int) -> Batch:
+    """A batch for these records with black images and no labels yet."""
+    return Batch(
+        images=np.zeros((len(records), 3, side, side), dtype=np.uint8),
+        labels=np.full((len(records), label_rows, 5), -1, dtype=np.float32),
+        records=records,
+    )
+
+
+def training_view(
+    image: NDArray[Any],
+    labels: Labels,
+    side: int,
+    augmentation: Augmentation | None,
+    random: np.random.Generator,
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """A square view of a record for training: pixels (side, side, 3), boxes (n, 4), class ids."""
+    if augmentation is None:
+        return resize_square(image, side), labels.boxes, labels.class_ids
+    view, boxes, kept = augmentation(image, labels.boxes, side, random)
+    return view, boxes, labels.class_ids[kept]
+
+
 def _finished(batch: Batch, futures: list[Future[None]]) -> Batch:
     for future in futures:
         future.result()
     return batch
 
 
-def _put(
+def put(
     batch: Batch, row: int, view: NDArray[Any], boxes: NDArray[Any], class_ids: NDArray[Any]
 ) -> None:
+    """Write a view and its labels into one row of a batch; any thread, one row each."""
     cv2.split(view, list(batch.images[row]))
     batch.labels[row, : len(boxes), 0] = class_ids
     batch.labels[row, : len(boxes), 1:] = boxes

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from sagemaker_object_detection.data.dataset import Dataset
-from sagemaker_object_detection.data.loader import Loader
+from sagemaker_object_detection.data.loader import Batch
 from sagemaker_object_detection.evaluation.average_precision import (
     AveragePrecision,
     MeanAveragePrecision,
@@ -15,27 +14,24 @@ from sagemaker_object_detection.inference.predictor import Engine
 
 def evaluate(
     engine: Engine,
-    dataset: Dataset,
-    loader: Loader,
+    batches: Iterable[Batch],
     num_classes: int,
     overlap_threshold: float,
-    batch_size: int,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> AveragePrecision | None:
-    """Run the engine on every record of the data set, each exactly once, and score it.
+    """Run the engine on every record of an evaluation pass and score it.
 
     Args:
-        loader: a loader of this data set at the engine's image_shape.
+        batches: with their truth, at the engine's image_shape, of a size it was bound for.
         overlap_threshold: IoU that a right detection exceeds.
-        batch_size: one the engine was bound for.
         should_stop: asked before every batch; once it says so, the answer is None.
     """
     metric = MeanAveragePrecision(num_classes, overlap_threshold)
-    for batch in loader.evaluation_pass(batch_size):
+    for batch in batches:
         if should_stop():
             return None
         rows = engine.detect(batch.images)
-        for row, record in zip(rows, batch.records, strict=True):
-            if record >= 0:
-                metric.update(row, *dataset.labels(int(record)))
+        for row, labels in zip(rows, batch.truth, strict=True):
+            if labels is not None:
+                metric.update(row, *labels)
     return metric.compute()

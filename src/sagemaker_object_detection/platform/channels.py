@@ -1,21 +1,16 @@
-"""The input channels of a training job: which are there, and in which form the data comes.
+"""The input channels of a training job: which are there, and what the job says about each."""
 
-Content types are checked but never decide: clients declare image channels as RecordIO and
-annotation channels as images or JSON, or declare nothing. What the files are decides.
-"""
-
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Literal
 
 from sagemaker_object_detection.platform import files
 from sagemaker_object_detection.platform.errors import ClientError
-from sagemaker_object_detection.platform.files import Form
 from sagemaker_object_detection.platform.paths import Paths
 
-log = logging.getLogger(__name__)
+Form = Literal["recordio", "image", "coco", "manifest", "pipe"]
 
 RECORDIO = "application/x-recordio"
 MODEL = "application/x-sagemaker-model"
@@ -29,17 +24,15 @@ CONTENT_TYPES: Mapping[str, frozenset[str]] = {
     "validation": _DATA,
     "train_annotation": _ANNOTATIONS,
     "validation_annotation": _ANNOTATIONS,
+    "test": _DATA,
+    "test_annotation": _ANNOTATIONS,
     "pretrained": _WEIGHTS,
     "model": _WEIGHTS,
-    "test": _DATA,
 }
 """The known channels, and what each may declare itself to be."""
 
 REQUIRED = ("train", "validation")
-_NOT_YET = {
-    "model": "training that goes on from an earlier model",
-    "test": "a test channel",
-}
+DATA_CHANNELS = (*REQUIRED, "test")
 _MODES = {"file": "File", "fastfile": "FastFile", "pipe": "Pipe"}
 _DISTRIBUTIONS = {"fullyreplicated": "FullyReplicated", "shardedbys3key": "ShardedByS3Key"}
 
@@ -49,7 +42,9 @@ class Channel:
     """One channel: its folder and what the job said about it.
 
     content_type: lower case without parameters, None when not declared. mode: File, FastFile or
-    Pipe. distribution: FullyReplicated or ShardedByS3Key.
+    Pipe; in Pipe mode there is no folder but FIFOs, <path>_0 and so on, one for each epoch.
+    distribution: FullyReplicated or ShardedByS3Key. attribute_names: of an augmented manifest, the
+    image's first. form: how the data comes, None for channels that hold no images; see forms.
     """
 
     name: str
@@ -57,6 +52,8 @@ class Channel:
     content_type: str | None = None
     mode: str = "File"
     distribution: str = "FullyReplicated"
+    attribute_names: tuple[str, ...] = ()
+    form: Form | None = None
 
 
 def parse_channels(config: Mapping[str, object], paths: Paths) -> dict[str, Channel]:
@@ -81,8 +78,8 @@ def parse_channels(config: Mapping[str, object], paths: Paths) -> dict[str, Chan
 
 def _missing(config: Mapping[str, object]) -> list[str]:
     needed = list(REQUIRED)
-    if any(f"{name}_annotation" in config for name in REQUIRED):
-        needed += [f"{name}_annotation" for name in REQUIRED]
+    if "test_annotation" in config:
+        needed.append("test")
     return [name for name in needed if name not in config]
 
 
@@ -92,10 +89,6 @@ def _channel(name: str, given: object, paths: Paths) -> tuple[Channel, list[str]
         near = get_close_matches(name.lower(), CONTENT_TYPES, n=1)
         cure = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(CONTENT_TYPES)}."
         return channel, [f"Extraneous channel found: {name}. {cure}"]
-    if name in _NOT_YET:
-        return channel, [
-            f"Channel '{name}': {_NOT_YET[name]} is not supported yet. Leave the channel out."
-        ]
     if not isinstance(given, Mapping):
         return channel, [
             f"Channel '{name}' is described by {given!r} in {paths.input_data_config_file}; it "
@@ -113,10 +106,11 @@ def _channel(name: str, given: object, paths: Paths) -> tuple[Channel, list[str]
         given, "S3DistributionType", _DISTRIBUTIONS, "FullyReplicated", name, faults
     )
     if mode == "Pipe":
-        faults.append(
-            f"Channel '{name}': Pipe mode is not supported yet. Set TrainingInputMode to File or "
-            "FastFile."
-        )
+        if name not in DATA_CHANNELS:
+            faults.append(
+                f"Channel '{name}': TrainingInputMode 'Pipe' is for {', '.join(DATA_CHANNELS)}. "
+                "Set it to File or FastFile."
+            )
     elif not channel.path.is_dir():
         faults.append(
             f"Channel '{name}': its folder {channel.path} is missing. Check the channel's S3 URI, "
@@ -127,7 +121,19 @@ def _channel(name: str, given: object, paths: Paths) -> tuple[Channel, list[str]
             f"Channel '{name}': its folder {channel.path} holds no files. Check the channel's S3 "
             "URI: the prefix may be misspelt."
         )
-    return Channel(name, channel.path, content_type, mode, distribution), faults
+    attributes = _attributes(given, name, faults)
+    return Channel(name, channel.path, content_type, mode, distribution, attributes), faults
+
+
+def _attributes(given: Mapping[str, object], name: str, faults: list[str]) -> tuple[str, ...]:
+    value = given.get("AttributeNames") or ()
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+        faults.append(
+            f"Channel '{name}': AttributeNames is {value!r}; it must be a list of names, the "
+            'image\'s first, like ["source-ref", "bounding-box"].'
+        )
+        return ()
+    return tuple(value)
 
 
 def _word(
@@ -152,59 +158,3 @@ def discover_channels(paths: Paths) -> dict[str, object]:
         return {}
     names = sorted(p.name for p in paths.data_dir.iterdir() if p.is_dir())
     return {name: {"TrainingInputMode": "File"} for name in names if not name.startswith(".")}
-
-
-def input_form(channels: Mapping[str, Channel]) -> Form:
-    """Decide by the channels and their files in which form the data comes.
-
-    With annotation channels it is "image" and train and validation must hold images; without, it
-    is "recordio" and they must hold .rec files. Raises ClientError when neither fits.
-    """
-    annotated = "train_annotation" in channels
-    form: Form = "image" if annotated else "recordio"
-    faults: list[str] = []
-    for name in REQUIRED:
-        folder = channels[name].path
-        kinds = files.forms(folder)
-        if form in kinds:
-            if len(kinds) > 1:
-                log.warning(
-                    "Channel '%s': %s holds .rec files and single images; the %s are used.",
-                    name,
-                    folder,
-                    "images" if annotated else ".rec files",
-                )
-            _compare_type(channels[name], form)
-        elif annotated and kinds:
-            faults.append(
-                f"Channel '{name}': {folder} holds RecordIO, which carries its labels, but there "
-                "are annotation channels. Leave the annotation channels out, or give single "
-                "images."
-            )
-        elif annotated:
-            faults.append(f"Channel '{name}': {folder} holds no .jpg, .jpeg or .png images.")
-        elif kinds:
-            faults.append(
-                f"Channel '{name}': {folder} holds single images, which need a channel "
-                f"{name}_annotation with one JSON file an image. Missing required channel: "
-                f"{name}_annotation."
-            )
-        else:
-            faults.append(
-                f"Channel '{name}': {folder} holds neither .rec files nor images. Pack the data as "
-                f"RecordIO, or give images and a channel {name}_annotation."
-            )
-    if faults:
-        raise ClientError(*faults)
-    return form
-
-
-def _compare_type(channel: Channel, form: Form) -> None:
-    declared = channel.content_type
-    if declared is not None and (declared == RECORDIO) != (form == "recordio"):
-        log.info(
-            "Channel '%s' is declared as %s; its files are read as %s.",
-            channel.name,
-            declared,
-            "RecordIO" if form == "recordio" else "single images",
-        )

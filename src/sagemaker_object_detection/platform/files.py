@@ -5,20 +5,28 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-Form = Literal["recordio", "image"]
+import ijson
+
+from sagemaker_object_detection.platform.errors import ClientError
+
+Kind = Literal["recordio", "image"]
 
 RECORDIO_SUFFIX = ".rec"
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
+MANIFEST_SUFFIXES = frozenset({".manifest", ".jsonl"})
+_COCO_AMONG = 8
+_COCO_KEYS = frozenset({"images", "annotations", "categories"})
+_ONE_IMAGE_KEYS = frozenset({"file", "image_size"})
 _BESIDE = frozenset({".idx", ".lst", ".json", ".jsonl", ".manifest", ".txt", ".csv", ".xml", ".md"})
 
-_MAGICS: tuple[tuple[bytes, Form], ...] = (
+_MAGICS: tuple[tuple[bytes, Kind], ...] = (
     (b"\x0a\x23\xd7\xce", "recordio"),
     (b"\xff\xd8\xff", "image"),
     (b"\x89PNG\r\n\x1a\n", "image"),
 )
 
 
-def forms(folder: Path) -> set[Form]:
+def forms(folder: Path) -> set[Kind]:
     """The forms that suffixes tell, or, where none does, what the first file that tells is."""
     paths = list(walk(folder))
     named = {form for path in paths if (form := _by_suffix(path)) is not None}
@@ -29,11 +37,60 @@ def forms(folder: Path) -> set[Form]:
     return set() if first is None else {first}
 
 
-def of_form(folder: Path, form: Form) -> tuple[Path, ...]:
+def of_form(folder: Path, form: Kind) -> tuple[Path, ...]:
     """The files of one form, sorted: those whose suffix says so, or else whose content does."""
     paths = sorted(walk(folder))
     named = tuple(path for path in paths if _by_suffix(path) == form)
     return named or tuple(path for path in paths if _by_content(path) == form)
+
+
+def manifest_file(folder: Path) -> Path | None:
+    """The augmented manifest (JSON Lines) of a folder, None where there is none.
+
+    Raises ClientError when there are several.
+    """
+    found = [path for path in walk(folder) if path.suffix.lower() in MANIFEST_SUFFIXES]
+    return _only(sorted(found), "manifests", folder)
+
+
+def coco_file(folder: Path) -> Path | None:
+    """The COCO file of a folder: a .json that lists images; None where there is none.
+
+    Folders with many .json files hold one for each image. Raises ClientError when there are
+    several COCO files.
+    """
+    found = sorted(path for path in walk(folder) if path.suffix.lower() == ".json")
+    if len(found) > _COCO_AMONG:
+        return None
+    return _only([path for path in found if _is_coco(path)], "COCO files", folder)
+
+
+def _only(paths: list[Path], what: str, folder: Path) -> Path | None:
+    if len(paths) > 1:
+        names = ", ".join(str(path.relative_to(folder)) for path in paths[:4])
+        raise ClientError(f"{folder} holds several {what}: {names}. Keep the one that is meant.")
+    return paths[0] if paths else None
+
+
+def _is_coco(path: Path) -> bool:
+    """By the names at the top; a broken file counts by those before the fault."""
+    seen: set[str] = set()
+    depth = 0
+    with path.open("rb") as file:
+        try:
+            # use_float: without it an integer of more than 4300 digits crashes the process.
+            for event, value in ijson.basic_parse(file, use_float=True):
+                if event == "map_key" and depth == 1:
+                    seen.add(value)
+                    if value == "images" or value in _ONE_IMAGE_KEYS:
+                        break
+                elif event in ("start_map", "start_array"):
+                    depth += 1
+                elif event in ("end_map", "end_array"):
+                    depth -= 1
+        except (ijson.JSONError, ValueError):
+            return bool(seen & _COCO_KEYS) and not seen & _ONE_IMAGE_KEYS
+    return "images" in seen
 
 
 def walk(folder: Path) -> Iterator[Path]:
@@ -56,14 +113,14 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _by_suffix(path: Path) -> Form | None:
+def _by_suffix(path: Path) -> Kind | None:
     suffix = path.suffix.lower()
     if suffix == RECORDIO_SUFFIX:
         return "recordio"
     return "image" if suffix in IMAGE_SUFFIXES else None
 
 
-def _by_content(path: Path) -> Form | None:
+def _by_content(path: Path) -> Kind | None:
     """What the first bytes tell of a file whose suffix tells nothing."""
     if path.suffix.lower() in _BESIDE or _by_suffix(path) is not None:
         return None

@@ -15,6 +15,7 @@ from sagemaker_object_detection.platform.kinds import (
     Choice,
     Epochs,
     Flag,
+    Names,
     Pattern,
     Real,
     Whole,
@@ -35,6 +36,14 @@ class Hyperparameters:
     num_training_samples: int = required(
         Whole(1),
         "Number of images in the train channel. The steps of the learning rate are counted by it.",
+    )
+    class_names: tuple[str, ...] = row(
+        Names(),
+        (),
+        "One name for each class, class_id 0 first. When not given they are taken from the data: "
+        "COCO categories, a classes.txt in the train channel, categories or class-map of the "
+        "annotations.",
+        service=False,
     )
     base_network: str = row(
         Choice(("vgg-16", "resnet-50", *_OUR_NETWORKS)),
@@ -85,10 +94,11 @@ class Hyperparameters:
         "auto is step, which without lr_scheduler_step is constant.",
         service=False,
     )
-    warmup_steps: int = row(
+    warmup_steps: int | None = row(
         Whole(0),
-        0,
-        "The learning rate rises linearly over this many batches at the start.",
+        None,
+        "The learning rate rises linearly over this many batches at the start. When not given: "
+        "none, but the first epoch where training goes on from a model channel.",
         service=False,
     )
     optimizer: str = row(
@@ -154,6 +164,25 @@ class Hyperparameters:
         "All that is random (first weights, order, augmentation) follows from it.",
         service=False,
     )
+    max_dropped_images: float = row(
+        Real(0, 1, low_in=True, high_in=True),
+        0.1,
+        "Share of a channel's images that may be left out as unusable; with more the job ends "
+        "before training.",
+        service=False,
+    )
+    max_dropped_boxes: float = row(
+        Real(0, 1, low_in=True, high_in=True),
+        0.1,
+        "Share of a channel's boxes that may be left out as unusable.",
+        service=False,
+    )
+    shuffle_buffer_mib: int = row(
+        Whole(1, 2**20),
+        256,
+        "Pipe mode: MiB of records held to be shuffled.",
+        service=False,
+    )
     augmentation: bool = row(
         Flag(),
         True,
@@ -163,7 +192,8 @@ class Hyperparameters:
 
     def as_strings(self) -> dict[str, str]:
         """Every value by name, as text; parse reads it as equal hyperparameters."""
-        return {s.name: s.kind.write(getattr(self, s.name)) for s in SETTINGS}
+        values = {setting: getattr(self, setting.name) for setting in SETTINGS}
+        return {s.name: "" if v is None else s.kind.write(v) for s, v in values.items()}
 
 
 SETTINGS: tuple[Setting, ...] = settings_of(Hyperparameters)
@@ -199,6 +229,12 @@ def parse(raw: Mapping[str, object]) -> Hyperparameters:
         faults.append(
             "Hyperparameters lr_schedule and lr_scheduler_step contradict each other: cosine has "
             "no steps. Leave one of them out."
+        )
+    names, count = values.get("class_names"), values.get("num_classes")
+    if names and count is not None and len(names) != count:
+        faults.append(
+            f"Hyperparameters class_names and num_classes contradict each other: {len(names)} "
+            f"names ({', '.join(names)}), and num_classes is {count}. Correct one of them."
         )
     if faults:
         raise ClientError(*faults)

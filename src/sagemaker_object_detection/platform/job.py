@@ -10,7 +10,7 @@ from sagemaker_object_detection.platform import channels as channels_module
 from sagemaker_object_detection.platform import hyperparameters as hyperparameters_module
 from sagemaker_object_detection.platform.channels import Channel
 from sagemaker_object_detection.platform.errors import ClientError
-from sagemaker_object_detection.platform.files import Form
+from sagemaker_object_detection.platform.forms import with_forms
 from sagemaker_object_detection.platform.hyperparameters import Hyperparameters
 from sagemaker_object_detection.platform.paths import Paths
 
@@ -26,7 +26,6 @@ class Job:
     paths: Paths
     hyperparameters: Hyperparameters
     channels: Mapping[str, Channel]
-    form: Form
     hosts: tuple[str, ...]
     current_host: str
     network_interface_name: str
@@ -44,15 +43,14 @@ def load_job(environ: Mapping[str, str]) -> Job:
     hyperparameters = _hyperparameters(paths, faults)
     channels = _channels(paths, faults)
     hosts = _hosts(paths, faults)
-    form: Form | None = None
     if channels is not None:
         try:
-            form = channels_module.input_form(channels)
+            channels = with_forms(channels)
         except ClientError as error:
             faults.extend(error.faults)
-    if faults or hyperparameters is None or channels is None or hosts is None or form is None:
+    if faults or hyperparameters is None or channels is None or hosts is None:
         raise ClientError(*faults)
-    return Job(paths, hyperparameters, channels, form, *hosts)
+    return Job(paths, hyperparameters, channels, *hosts)
 
 
 def _hyperparameters(paths: Paths, faults: list[str]) -> Hyperparameters | None:

@@ -5,6 +5,7 @@ SageMaker hands every hyperparameter over as text, and every client spells it in
 these and raises ValueError, whose text says only what is wrong, when the value does not fit.
 """
 
+import json
 import math
 import re
 from dataclasses import dataclass
@@ -184,3 +185,32 @@ class Pattern:
 
     def write(self, value: object) -> str:
         return str(value)
+
+
+@dataclass(frozen=True)
+class Names:
+    """Different names, separated by commas, or as a JSON list where a name has a comma in it."""
+
+    @property
+    def description(self) -> str:
+        return "names separated by commas, or a JSON list of them"
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        try:
+            items = json.loads(text) if text.startswith("[") else text.split(",")
+        except (ValueError, RecursionError):
+            items = text.strip("[]").split(",")
+        names = tuple(item.strip() if isinstance(item, str) else "" for item in items)
+        if not all(names):
+            raise ValueError("holds something that is not a name")
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"holds '{twice}' twice")
+        return names
+
+    def write(self, value: object) -> str:
+        if not isinstance(value, tuple):
+            raise TypeError(f"expected a tuple of names, got {value!r}")
+        if any("," in name or name.startswith("[") for name in value):
+            return json.dumps(value, ensure_ascii=False)
+        return ",".join(value)

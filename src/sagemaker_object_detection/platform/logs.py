@@ -67,6 +67,7 @@ METRICS: tuple[Metric, ...] = (
         "validation:mAP",
         r"#quality_metric: host=\S+, epoch=\S+, validation mAP <score>=\((\S+)\)",
     ),
+    Metric("test:mAP", r"#quality_metric: host=\S+, epoch=\S+, test mAP <score>=\((\S+)\)"),
 )
 
 
@@ -83,9 +84,9 @@ def loss_line(host: str, epoch: int, batch: int, name: str, value: float) -> str
     )
 
 
-def map_line(host: str, epoch: int, value: float) -> str:
-    """The mean average precision of the validation after an epoch (from 0)."""
-    return f"#quality_metric: host={host}, epoch={epoch}, validation mAP <score>=({float(value)!r})"
+def map_line(host: str, epoch: int, value: float, channel: str = "validation") -> str:
+    """The mean average precision on a channel of the model after an epoch (from 0)."""
+    return f"#quality_metric: host={host}, epoch={epoch}, {channel} mAP <score>=({float(value)!r})"
 
 
 def progress_line(host: str, epochs_done: int, epochs: int) -> str:

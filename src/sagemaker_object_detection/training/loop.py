@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import mxnet as mx
 import numpy as np
@@ -16,12 +16,12 @@ from mxnet import autograd, gluon
 from tqdm import tqdm
 
 from sagemaker_object_detection.data.augment import Augmentation
-from sagemaker_object_detection.data.loader import Batch, Loader
+from sagemaker_object_detection.data.loader import Batch
 from sagemaker_object_detection.evaluation.average_precision import AveragePrecision
 from sagemaker_object_detection.model.loss import LOSS_PARTS, MultiBoxLoss
 from sagemaker_object_detection.model.network import Network
 from sagemaker_object_detection.platform import logs
-from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection.platform.errors import ClientError, JobError
 from sagemaker_object_detection.training.history import EpochResult
 from sagemaker_object_detection.training.schedule import LearningRate
 
@@ -32,6 +32,26 @@ LOG_EVERY_BATCHES = 100
 
 class Interrupted(Exception):
     """SIGTERM asked the training to end."""
+
+
+class BrokenData(Exception):
+    """Data that came as a stream was refused, or did not come, while training went on.
+
+    Attributes:
+        error: what the user is to be told.
+    """
+
+    def __init__(self, error: JobError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def guarded(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The same batches; raises BrokenData where getting one raises JobError."""
+    try:
+        yield from batches
+    except JobError as error:
+        raise BrokenData(error) from error
 
 
 @dataclass(frozen=True)
@@ -53,6 +73,16 @@ class Recipe:
     host: str
 
 
+class TrainingLoader(Protocol):
+    """What gives the batches: data.loader.Loader, or StreamLoader in Pipe mode."""
+
+    def training_epoch(
+        self, batch_size: int, seed: int, epoch: int, augmentation: Augmentation | None
+    ) -> Iterator[Batch]:
+        """Every record of an epoch once."""
+        ...
+
+
 class TrainingLoop:
     """Trains a network on a loader's records.
 
@@ -68,7 +98,7 @@ class TrainingLoop:
         network: Network,
         trainer: gluon.Trainer,
         ctx: mx.Context,
-        loader: Loader,
+        loader: TrainingLoader,
         recipe: Recipe,
         validate: Callable[[], AveragePrecision | None],
         should_stop: Callable[[], bool],
@@ -88,11 +118,17 @@ class TrainingLoop:
         self._rate = math.nan
         self._counters = logs.IterationCounters()
 
+    @property
+    def updates(self) -> int:
+        """Steps done so far."""
+        return self._update
+
     def epochs(self) -> Iterator[EpochResult]:
         """Train and yield after every epoch and its validation.
 
         Raises:
             Interrupted: should_stop said so.
+            BrokenData: a stream was refused.
             ClientError: a loss that is not finite, naming its part and the batch.
         """
         self._print_metrics(time.time(), "init_train_data_iter", None)
@@ -106,8 +142,10 @@ class TrainingLoop:
         batches = records = 0
         waited = 0.0
         pending: list[Any] | None = None
-        source = self._loader.training_epoch(
-            self._recipe.batch_size, self._recipe.seed, epoch, self._recipe.augmentation
+        source = guarded(
+            self._loader.training_epoch(
+                self._recipe.batch_size, self._recipe.seed, epoch, self._recipe.augmentation
+            )
         )
         with _progress_bar(epoch) as bar:
             while True:

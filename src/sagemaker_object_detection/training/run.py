@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 import mxnet as mx
 
 from sagemaker_object_detection.data.augment import Augmentation
-from sagemaker_object_detection.data.loader import Loader
+from sagemaker_object_detection.data.loader import Batch
 from sagemaker_object_detection.evaluation.average_precision import AveragePrecision
 from sagemaker_object_detection.evaluation.evaluate import evaluate
 from sagemaker_object_detection.inference.engine_mxnet import MXNetEngine, default_context
+from sagemaker_object_detection.model import artifact
 from sagemaker_object_detection.model.deploy import DeployGraph, deploy_graph
 from sagemaker_object_detection.model.names import frozen_names
-from sagemaker_object_detection.model.network import Network, build_network, initialize
-from sagemaker_object_detection.model.specs import Spec, get_spec
-from sagemaker_object_detection.model.weights import find_weights, load_backbone
+from sagemaker_object_detection.model.network import Network
 from sagemaker_object_detection.platform import logs
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.hyperparameters import Hyperparameters
@@ -28,15 +25,20 @@ from sagemaker_object_detection.platform.job import Job
 from sagemaker_object_detection.training.data import Data, read_channels
 from sagemaker_object_detection.training.early_stopping import EarlyStopping
 from sagemaker_object_detection.training.history import EpochResult, write_history
-from sagemaker_object_detection.training.loop import Interrupted, Recipe, TrainingLoop
+from sagemaker_object_detection.training.loop import (
+    BrokenData,
+    Interrupted,
+    Recipe,
+    TrainingLoop,
+    guarded,
+)
 from sagemaker_object_detection.training.optimizer import make_trainer
 from sagemaker_object_detection.training.precision import choose_precision, cpu_flags
-from sagemaker_object_detection.training.saving import save_model
+from sagemaker_object_detection.training.saving import save_model, save_test_score
 from sagemaker_object_detection.training.schedule import make_learning_rate
+from sagemaker_object_detection.training.start import starting_network
 
 log = logging.getLogger(__name__)
-
-VALIDATION_BATCH = 8
 
 
 class Stop(Protocol):
@@ -59,22 +61,20 @@ def run_job(job: Job, stop: Stop, threads: int, environ: Mapping[str, str]) -> N
         JobError: the user's, ours or the platform's; OSError where a file cannot be written.
     """
     started = time.time()
-    hyperparameters = job.hyperparameters
     ctx = default_context()
+    hyperparameters = job.hyperparameters
     precision = choose_precision(hyperparameters.precision, ctx.device_type == "gpu", cpu_flags())
-    spec = get_spec(hyperparameters.base_network, hyperparameters.image_shape)
-    weights = _weights(job, spec, environ)
-    job = _with_pretrained(job, weights is not None)
     log.info("Training on %s with %d threads, computing in %s.", ctx, threads, precision)
-    network = build_network(spec, hyperparameters.num_classes, precision)
-    initialize(network, [ctx], hyperparameters.seed)
-    if weights is not None:
-        count = load_backbone(network, weights)
-        log.info("Loaded pretrained model parameters: %d from %s.", count, weights)
-    data = read_channels(job, threads)
+    job, network = starting_network(job, precision, ctx, environ)
+    data = read_channels(job, threads, stop.requested)
     setup_seconds = time.time() - started
     stop.training = True
-    history = _train(job, data, network, ctx, threads, stop)
+    try:
+        history = _train(job, data, network, ctx, stop)
+        if "test" in data.loaders and not stop.requested():
+            _score_test(job, data, ctx, stop)
+    finally:
+        data.close()
     finished = time.time()
     totals = {
         "epochs": len(history),
@@ -85,91 +85,70 @@ def run_job(job: Job, stop: Stop, threads: int, environ: Mapping[str, str]) -> N
     print(logs.metrics_json_line(started, finished, dimensions, totals), flush=True)
 
 
-def _weights(job: Job, spec: Spec, environ: Mapping[str, str]) -> Path | None:
-    """The file of pretrained weights to start from, None for training from scratch."""
-    asked = job.hyperparameters.use_pretrained_model
-    channel = job.channels.get("pretrained")
-    if asked is False:
-        log.info("Start training from scratch.")
-        return None
-    folder = channel.path if channel else None
-    path = find_weights(spec.base_network, spec.backbone, folder, environ)
-    if path is not None:
-        log.info("Start training from pretrained model %s.", path.name)
-    elif asked:
-        raise ClientError(
-            f"use_pretrained_model is 1, but there are no weights for {spec.base_network}: neither "
-            "a channel 'pretrained' with a GluonCV .params file nor weights in the image. Give one "
-            "of them, or set use_pretrained_model to 0."
-        )
-    else:
-        log.warning(
-            "use_pretrained_model was not given and there are no weights for %s: training starts "
-            "from scratch, which needs more epochs.",
-            spec.base_network,
-        )
-    return path
-
-
-def _with_pretrained(job: Job, used: bool) -> Job:
-    """The job with use_pretrained_model as it turned out."""
-    return replace(job, hyperparameters=replace(job.hyperparameters, use_pretrained_model=used))
-
-
 def _train(
-    job: Job, data: Data, network: Network, ctx: mx.Context, threads: int, stop: Stop
+    job: Job, data: Data, network: Network, ctx: mx.Context, stop: Stop
 ) -> list[EpochResult]:
     hyperparameters = job.hyperparameters
     trainable = _trainable(network, hyperparameters)
     graph = deploy_graph(network, hyperparameters.nms_threshold, hyperparameters.nms_topk)
-    batch = min(VALIDATION_BATCH, len(data.validation))
+    batch = data.scoring_batch("validation")
     engine = MXNetEngine(
         graph.symbol, graph.args, graph.auxs, graph.image_shape, ctx, batch_sizes=[batch]
     )
-    side = hyperparameters.image_shape
-    train_loader = Loader(data.train, side, threads)
-    validation_loader = Loader(data.validation, side, threads)
 
     def validate() -> AveragePrecision | None:
         engine.refresh()
-        return evaluate(
-            engine,
-            data.validation,
-            validation_loader,
-            hyperparameters.num_classes,
-            hyperparameters.overlap_threshold,
-            batch,
-            stop.requested,
-        )
+        batches = data.loaders["validation"].evaluation_pass(batch)
+        return _score(job, engine, guarded(batches), stop)
 
-    _warn_of_batch_count(hyperparameters, len(data.train))
+    _warn_of_batch_count(hyperparameters, data.train_images)
     recipe = Recipe(
         epochs=hyperparameters.epochs,
         batch_size=hyperparameters.mini_batch_size,
         seed=hyperparameters.seed,
         augmentation=Augmentation() if hyperparameters.augmentation else None,
-        learning_rate=make_learning_rate(hyperparameters, len(data.train)),
+        learning_rate=make_learning_rate(hyperparameters, data.train_images),
         host=job.current_host,
     )
     loop = TrainingLoop(
         network,
         make_trainer(trainable, hyperparameters),
         ctx,
-        train_loader,
+        data.loaders["train"],
         recipe,
         validate,
         stop.requested,
     )
-    try:
-        return _follow(job, loop, graph, data.class_names)
-    finally:
-        train_loader.close()
-        validation_loader.close()
+    return _follow(job, loop, graph, data)
 
 
-def _follow(
-    job: Job, loop: TrainingLoop, graph: DeployGraph, names: tuple[str, ...]
-) -> list[EpochResult]:
+def _score(
+    job: Job, engine: MXNetEngine, batches: Iterator[Batch], stop: Stop
+) -> AveragePrecision | None:
+    hyperparameters = job.hyperparameters
+    return evaluate(
+        engine,
+        batches,
+        hyperparameters.num_classes,
+        hyperparameters.overlap_threshold,
+        stop.requested,
+    )
+
+
+def _score_test(job: Job, data: Data, ctx: mx.Context, stop: Stop) -> None:
+    """Score the artefact, as it was written, on the test channel."""
+    batch = data.scoring_batch("test")
+    engine = MXNetEngine.from_folder(job.paths.model_dir, ctx, batch_sizes=[batch])
+    score = _score(job, engine, data.loaders["test"].evaluation_pass(batch), stop)
+    if score is None:
+        log.warning("Stopped before the test channel was scored.")
+        return
+    epoch = artifact.read_config(job.paths.model_dir).validation["epoch"]
+    log.info(logs.map_line(job.current_host, epoch, score.mean, "test"))
+    save_test_score(job, score)
+
+
+def _follow(job: Job, loop: TrainingLoop, graph: DeployGraph, data: Data) -> list[EpochResult]:
     """Run the epochs; keep the best model, write the history, stop early where asked."""
     hyperparameters = job.hyperparameters
     stopping = EarlyStopping(
@@ -182,11 +161,13 @@ def _follow(
     try:
         for result in loop.epochs():
             history.append(result)
+            if len(history) == 1:
+                data.report_streams()
             write_history(job.paths.output_data_dir, history)
             if best is None or result.score.mean >= best.score.mean:
                 best = result
                 log.info(logs.best_model_line(result.score.mean))
-                log.info(logs.saved_line(save_model(job, graph, names, result)))
+                log.info(logs.saved_line(save_model(job, graph, data.class_names(), result)))
             log.info(logs.progress_line(job.current_host, len(history), hyperparameters.epochs))
             stop_now = stopping.should_stop(len(history), result.score.mean)
             if hyperparameters.early_stopping and stop_now:
@@ -199,6 +180,17 @@ def _follow(
                     stopping.epochs_without_gain,
                 )
                 break
+    except BrokenData as broken:
+        data.report_streams()
+        if best is None and loop.updates:
+            path = save_model(job, graph, data.class_names(), None)
+            log.warning(
+                "The data cannot be used further; what %d batches have taught, not validated yet, "
+                "is in %s.",
+                loop.updates,
+                path,
+            )
+        raise broken.error from broken
     except Interrupted:
         if best is None:
             log.warning("Stopped before the first epoch was validated: there is no model yet.")

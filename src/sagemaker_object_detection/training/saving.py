@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from sagemaker_object_detection.evaluation.average_precision import AveragePrecision
 from sagemaker_object_detection.model import artifact
 from sagemaker_object_detection.model.artifact import ModelConfig
 from sagemaker_object_detection.model.deploy import DeployGraph
@@ -20,31 +23,50 @@ MAP_DEFINITION = (
 _LIBRARIES = ("mxnet", "gluoncv", "numpy")
 
 
-def save_model(job: Job, graph: DeployGraph, names: tuple[str, ...], result: EpochResult) -> Path:
-    """Write the whole artefact into the model folder; returns the path of the parameters."""
+def save_model(
+    job: Job, graph: DeployGraph, names: tuple[str, ...], result: EpochResult | None
+) -> Path:
+    """Write the whole artefact into the model folder; returns the path of the parameters.
+
+    Args:
+        result: the epoch after which the weights were scored; None for weights that were not.
+    """
     hyperparameters = job.hyperparameters
     folder = job.paths.model_dir
     path = graph.save(folder)
     artifact.write_text_whole(
         folder / artifact.HYPERPARAMETERS_FILE, json.dumps(hyperparameters.as_strings())
     )
-    per_class = {
-        name: None if math.isnan(value) else value
-        for name, value in zip(names, result.score.per_class, strict=True)
-    }
     config = ModelConfig(
         class_names=names,
         image_shape=hyperparameters.image_shape,
         base_network=hyperparameters.base_network,
         nms_threshold=hyperparameters.nms_threshold,
-        validation={
-            "mAP": result.score.mean,
-            "AP": per_class,
-            "epoch": result.epoch,
-            "overlap_threshold": hyperparameters.overlap_threshold,
-            "definition": MAP_DEFINITION,
-        },
+        validation={}
+        if result is None
+        else {"epoch": result.epoch, **score_summary(job, names, result.score)},
         versions={name: importlib.metadata.version(name) for name in _LIBRARIES},
     )
     artifact.write_config(folder, config)
     return path
+
+
+def save_test_score(job: Job, score: AveragePrecision) -> None:
+    """Add the score on the test channel to the artefact's description."""
+    config = artifact.read_config(job.paths.model_dir)
+    summary = score_summary(job, config.class_names, score)
+    artifact.write_config(job.paths.model_dir, replace(config, test=summary))
+
+
+def score_summary(job: Job, names: tuple[str, ...], score: AveragePrecision) -> dict[str, Any]:
+    """A score as model.json holds it."""
+    per_class = {
+        name: None if math.isnan(value) else value
+        for name, value in zip(names, score.per_class, strict=True)
+    }
+    return {
+        "mAP": score.mean,
+        "AP": per_class,
+        "overlap_threshold": job.hyperparameters.overlap_threshold,
+        "definition": MAP_DEFINITION,
+    }

@@ -67,7 +67,7 @@ def make_learning_rate(hyperparameters: Hyperparameters, num_images: int) -> Lea
     kind = "step" if hyperparameters.lr_schedule == "auto" else hyperparameters.lr_schedule
     return LearningRate(
         base=base_learning_rate(hyperparameters),
-        warmup_steps=hyperparameters.warmup_steps,
+        warmup_steps=hyperparameters.warmup_steps or 0,
         kind=kind,
         total_steps=batches * hyperparameters.epochs,
         drops=step_updates(

@@ -1,0 +1,74 @@
+"""Why the gate refuses a channel, drops a record or a box, or changes one: one table.
+
+The report and docs/errors.md are made from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Policy = Literal["refused", "image dropped", "box dropped", "box changed"]
+
+
+@dataclass(frozen=True)
+class Reason:
+    """What becomes of the record or the box, what is wrong with it, and how to mend it."""
+
+    policy: Policy
+    text: str
+    cure: str
+
+
+REASONS: Mapping[str, Reason] = {
+    "unreadable_label": Reason(
+        "refused",
+        "The annotation or the label vector cannot be understood, or its file is missing.",
+        "Mend the record that the message names, or remove it.",
+    ),
+    "class_id": Reason(
+        "refused",
+        "A class_id is not in 0..num_classes-1.",
+        "Correct the label, or set num_classes to the number of classes.",
+    ),
+    "no_annotation": Reason(
+        "image dropped",
+        "No annotation has the image's name.",
+        'Add one; an image without objects needs "annotations": [].',
+    ),
+    "undecodable": Reason(
+        "image dropped",
+        "The bytes are no picture, or a damaged one.",
+        "Write the picture again as JPEG or PNG.",
+    ),
+    "truncated": Reason(
+        "image dropped",
+        "A JPEG without its end: it would be decoded with a grey rest.",
+        "Copy the picture again.",
+    ),
+    "rotated_size": Reason(
+        "image dropped",
+        "The declared size is the stored one turned by 90 degrees: the picture was labelled as its "
+        "orientation tag shows it, and boxes refer to stored pixels.",
+        "Store the picture turned, without the tag, or turn the boxes.",
+    ),
+    "zero_area": Reason(
+        "box dropped",
+        "The box has no area: right is not larger than left, or bottom than top.",
+        "Correct or remove the object.",
+    ),
+    "outside": Reason(
+        "box dropped",
+        "The box lies wholly outside the picture.",
+        "Correct or remove the object; corners of RecordIO are divided by width and height.",
+    ),
+    "overhang": Reason(
+        "box changed",
+        "The box hangs over the picture's edge and was cut off there.",
+        "Nothing needs to be done.",
+    ),
+}
+"""Every reason by its name in data_report.json."""
+
+BOX_REASONS = frozenset(name for name, r in REASONS.items() if r.policy == "box dropped")

@@ -1,0 +1,215 @@
+"""What the verdicts of a channel add up to: for the gate, which sees all records before training,
+and for a stream, which sees them as they come.
+
+Numbers lie in flat arrays: a record takes some 20 bytes and 21 for each of its boxes.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sagemaker_object_detection.data.judge import Dropped, Verdict
+from sagemaker_object_detection.data.reasons import BOX_REASONS
+from sagemaker_object_detection.data.refusal import refusal
+from sagemaker_object_detection.platform.errors import ClientError
+
+KEPT_ROWS = 10_000
+"""Dropped records and boxes that are kept by name; more are only counted."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Shares, in 0..1, of a channel's images and boxes that may be dropped."""
+
+    images: float = 0.1
+    boxes: float = 0.1
+
+
+class Tally:
+    """Verdicts of one channel, added in the order of its records.
+
+    Attributes:
+        channel: its name, for messages.
+        records: verdicts added, images without annotation included.
+        declared_boxes: boxes of the pictures that were not dropped, before boxes were.
+        declared_boxes_max: of the fullest of them.
+        clipped: boxes cut off at the picture's edge.
+        dropped: the first KEPT_ROWS, by name.
+        dropped_counts: all, by reason.
+        faults: the first KEPT_ROWS records that refuse the channel; fault_count counts all.
+    """
+
+    def __init__(self, channel: str, num_classes: int, limits: Limits | None = None) -> None:
+        self.channel = channel
+        self.num_classes = num_classes
+        self.limits = limits or Limits()
+        self.records = 0
+        self.declared_boxes = 0
+        self.declared_boxes_max = 0
+        self.clipped = 0
+        self.dropped: list[Dropped] = []
+        self.dropped_counts: Counter[str] = Counter()
+        self.faults: list[Dropped] = []
+        self.fault_count = 0
+        self._dropped_images = 0
+        self._indices = array("q")
+        self._ends = array("q", [0])
+        self._boxes = array("f")
+        self._class_ids = array("i")
+        self._difficult = bytearray()
+        self._sizes = array("i")
+        self._digests = array("Q")
+
+    def add(self, verdict: Verdict) -> None:
+        """Count the verdict on the next record."""
+        index = self.records
+        self.records += 1
+        if verdict.fault is not None:
+            self.fault_count += 1
+            if len(self.faults) < KEPT_ROWS:
+                self.faults.append(verdict.fault)
+            return
+        self._drop(verdict.dropped)
+        if verdict.labels is None:
+            self._dropped_images += 1
+            return
+        assert verdict.size is not None
+        self.declared_boxes += verdict.declared_boxes
+        self.declared_boxes_max = max(self.declared_boxes_max, verdict.declared_boxes)
+        self.clipped += verdict.clipped
+        labels = verdict.labels
+        self._indices.append(index)
+        self._ends.append(self._ends[-1] + len(labels.boxes))
+        if len(labels.boxes):
+            self._boxes.frombytes(np.ascontiguousarray(labels.boxes, np.float32).tobytes())
+            self._class_ids.frombytes(np.ascontiguousarray(labels.class_ids, np.int32).tobytes())
+            self._difficult += np.ascontiguousarray(labels.difficult, np.bool_).tobytes()
+        self._sizes.extend(verdict.size)
+        self._digests.append(verdict.digest)
+
+    def add_unannotated(self, names: Iterable[str]) -> None:
+        """Count images that the source left out, once all its records were added."""
+        rows = [Dropped(n, "no_annotation", "no annotation has this image's name") for n in names]
+        self.records += len(rows)
+        self._dropped_images += len(rows)
+        self._drop(rows)
+
+    def _drop(self, rows: list[Dropped]) -> None:
+        for row in rows:
+            self.dropped_counts[row.reason] += 1
+            if len(self.dropped) < KEPT_ROWS:
+                self.dropped.append(row)
+
+    @property
+    def images(self) -> int:
+        """Pictures that passed."""
+        return len(self._indices)
+
+    @property
+    def boxes_kept(self) -> int:
+        """Boxes that passed."""
+        return len(self._class_ids)
+
+    @property
+    def indices(self) -> NDArray[Any]:
+        """int64 (images,), the place of each passed record among all."""
+        return np.frombuffer(self._indices, np.int64)
+
+    @property
+    def offsets(self) -> NDArray[Any]:
+        """int64 (images + 1,), picture i owns boxes[offsets[i]:offsets[i + 1]]."""
+        return np.frombuffer(self._ends, np.int64)
+
+    @property
+    def boxes(self) -> NDArray[Any]:
+        """float32 (boxes_kept, 4), xyxy in 0..1."""
+        return np.frombuffer(self._boxes, np.float32).reshape(-1, 4)
+
+    @property
+    def class_ids(self) -> NDArray[Any]:
+        """int32 (boxes_kept,)."""
+        return np.frombuffer(self._class_ids, np.int32)
+
+    @property
+    def difficult(self) -> NDArray[Any]:
+        """bool (boxes_kept,)."""
+        return np.frombuffer(self._difficult, np.bool_)
+
+    @property
+    def sizes(self) -> NDArray[Any]:
+        """int32 (images, 2), width and height of the stored pictures."""
+        return np.frombuffer(self._sizes, np.int32).reshape(-1, 2)
+
+    @property
+    def digests(self) -> NDArray[Any]:
+        """uint64 (images,), equal for pictures of equal bytes."""
+        return np.frombuffer(self._digests, np.uint64)
+
+    @property
+    def boxes_per_class(self) -> NDArray[Any]:
+        """int64 (num_classes,)."""
+        return np.bincount(self.class_ids, minlength=self.num_classes)
+
+    @property
+    def images_without_boxes(self) -> int:
+        """Pictures that passed and have no box left, or never had one."""
+        return int((np.diff(self.offsets) == 0).sum())
+
+    @property
+    def label_width(self) -> int:
+        """Numbers that the fullest picture's label has in RecordIO of object_width 5."""
+        return 2 + 5 * self.declared_boxes_max
+
+    def refuse_faults(self) -> None:
+        """Raises ClientError, which lists up to ten offenders, when a record is refused."""
+        if self.faults:
+            what = f"The channel '{self.channel}' has records that cannot be used"
+            raise refusal(what, [fault.detail for fault in self.faults], self.fault_count)
+
+    def refuse_shares(self, expected_records: int = 0) -> None:
+        """Raises ClientError when more images or boxes were dropped than the limits allow.
+
+        Args:
+            expected_records: records that will come in all; the share of images is of these.
+        """
+        total = max(self.records, expected_records)
+        self._refuse_share("images", self._dropped_images, total, self.limits.images)
+        if not expected_records:
+            dropped = self.declared_boxes - self.boxes_kept
+            self._refuse_share("boxes", dropped, self.declared_boxes, self.limits.boxes)
+
+    def refuse_empty(self) -> None:
+        """Raises ClientError when no record is left."""
+        if not self.images:
+            raise ClientError(
+                f"The channel '{self.channel}' holds no usable image: {self.records} records were "
+                "read. Check that the channel's data is the right one."
+            )
+
+    def _refuse_share(self, what: str, dropped: int, total: int, limit: float) -> None:
+        if dropped <= limit * total:
+            return
+        of_boxes = what == "boxes"
+        reasons = Counter(
+            {r: n for r, n in self.dropped_counts.items() if (r in BOX_REASONS) == of_boxes}
+        )
+        counts = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
+        examples = [
+            f"{d.record}: {d.reason}, {d.detail}"
+            for d in self.dropped
+            if (d.reason in BOX_REASONS) == of_boxes
+        ]
+        raise refusal(
+            f"{dropped} of {total} {what} of the channel '{self.channel}' cannot be used, more "
+            f"than {limit:.0%} ({counts}). Mend or remove them, or allow more by the "
+            f"hyperparameter max_dropped_{what}. They are",
+            examples,
+            reasons.total(),
+        )

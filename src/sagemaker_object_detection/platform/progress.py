@@ -1,0 +1,64 @@
+"""Progress of long work: a bar on a terminal, elsewhere a line in the log now and then."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from tqdm import tqdm
+
+log = logging.getLogger(__name__)
+
+LINE_EVERY_SECONDS = 5.0
+
+
+class Progress:
+    """Counts steps of `what`; a context manager.
+
+    Args:
+        what: what is counted, for the log, as in "Channel 'train': images checked".
+        total: steps in all.
+        unit: what one step is.
+    """
+
+    def __init__(self, what: str, total: int, unit: str = "images") -> None:
+        self._what = what
+        self._total = total
+        self._unit = unit
+        self._done = 0
+        self._began = time.monotonic()
+        self._told = self._began
+        self._bar = tqdm(
+            total=total, desc=what, unit=f" {unit}", disable=not sys.stdout.isatty(), leave=False
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.close()
+
+    def advance(self, steps: int) -> None:
+        """So many more steps are done."""
+        self._done += steps
+        self._bar.update(steps)
+        now = time.monotonic()
+        if self._bar.disable and now - self._told >= LINE_EVERY_SECONDS:
+            self._told = now
+            rate = self._done / (now - self._began)
+            log.info(
+                "%s: %d of %d %s (%.0f a second).",
+                self._what,
+                self._done,
+                self._total,
+                self._unit,
+                rate,
+            )

@@ -1,0 +1,51 @@
+"""Progress: lines in a log, a bar on a terminal."""
+
+import logging
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+
+from sagemaker_object_detection.platform import progress
+from sagemaker_object_detection.platform.progress import Progress
+
+PROGRAM = """
+from sagemaker_object_detection.platform import logs
+from sagemaker_object_detection.platform.progress import Progress
+logs.setup()
+with Progress("looking", 3) as p:
+    for _ in range(3):
+        p.advance(1)
+"""
+
+
+def test_a_line_every_few_seconds(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([0.0, 1.0, 5.5, 6.0, 10.6])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    caplog.set_level(logging.INFO)
+    with Progress("Channel 'train' is being checked", 100) as counter:
+        for _ in range(4):
+            counter.advance(11)
+    assert caplog.messages == [
+        "Channel 'train' is being checked: 22 of 100 images (4 a second).",
+        "Channel 'train' is being checked: 44 of 100 images (4 a second).",
+    ]
+
+
+def test_nothing_is_said_of_short_work(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with Progress("looking", 1) as counter:
+        counter.advance(1)
+    assert caplog.messages == []
+
+
+def test_a_terminal_gets_a_bar() -> None:
+    ours, theirs = pty.openpty()
+    subprocess.run([sys.executable, "-c", PROGRAM], stdout=theirs, stderr=theirs, check=True)
+    assert b"looking:" in os.read(ours, 65536)
+    os.close(theirs)
+    os.close(ours)
