@@ -1,9 +1,9 @@
-"""Sources: records over several files, and which annotation belongs to which image."""
+"""Sources: records over several files, and which source reads which form of channel."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,18 +11,24 @@ import numpy as np
 import pytest
 
 from sagemaker_object_detection.data import labels, recordio
-from sagemaker_object_detection.data.annotations import AnnotationError
+from sagemaker_object_detection.data.coco import CocoSource
+from sagemaker_object_detection.data.image_pairs import ImageSource
+from sagemaker_object_detection.data.manifest import ManifestSource
 from sagemaker_object_detection.data.recordio import RecordIOError
-from sagemaker_object_detection.data.sources import (
-    ImageSource,
-    Pair,
-    RecordIOSource,
-    open_source,
-    pair_files,
-)
-from sagemaker_object_detection.platform.channels import Channel
+from sagemaker_object_detection.data.sources import RecordIOSource, open_source
+from sagemaker_object_detection.platform.channels import Channel, Form
 from sagemaker_object_detection.platform.errors import ClientError
-from tests.data.samples import BOX, HEIGHT, WIDTH, Sample, plain, write_images, write_records
+from tests.data.samples import (
+    BOX,
+    HEIGHT,
+    WIDTH,
+    Sample,
+    plain,
+    write_coco,
+    write_images,
+    write_manifest,
+    write_records,
+)
 
 
 def numbered(levels: Sequence[int]) -> list[Sample]:
@@ -30,8 +36,11 @@ def numbered(levels: Sequence[int]) -> list[Sample]:
     return [Sample(plain((level, 0, 0)), [BOX], [level]) for level in levels]
 
 
-def channel(name: str, path: Path) -> Channel:
-    return Channel(name, path, None, "File", "FullyReplicated")
+def channels(tmp_path: Path, form: Form, *names: str) -> dict[str, Channel]:
+    """Channels of one form in folders of their names."""
+    for name in names:
+        (tmp_path / name).mkdir(exist_ok=True)
+    return {name: Channel(name, tmp_path / name, form=form) for name in names}
 
 
 def test_records_of_several_files(tmp_path: Path) -> None:
@@ -95,207 +104,12 @@ def test_a_read_only_channel_gains_no_file(tmp_path: Path) -> None:
     path.with_suffix(".idx").unlink()
     path.parent.chmod(0o555)
     try:
-        source, lonely = open_source({"train": channel("train", path.parent)}, "train", "recordio")
+        source = open_source(channels(tmp_path, "recordio", "train"), "train", 1)
         assert source.read(0).class_ids.tolist() == [0]
     finally:
         path.parent.chmod(0o755)
-    assert lonely == ()
+    assert (source.class_names, source.unannotated) == ({}, ())
     assert [one.name for one in path.parent.iterdir()] == ["a.rec"]
-
-
-@pytest.fixture
-def folders(tmp_path: Path) -> tuple[Path, Path]:
-    images, notes = tmp_path / "train", tmp_path / "train_annotation"
-    images.mkdir()
-    notes.mkdir()
-    return images, notes
-
-
-def touch(folder: Path, names: str) -> None:
-    for name in names.split():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"")
-
-
-def described(folders: tuple[Path, Path]) -> tuple[list[str], list[str]]:
-    """`image=annotation` of every pair and the lonely images, relative to their folders."""
-    images, notes = folders
-    pairs, lonely = pair_files(images, notes)
-    assert [pair.image for pair in pairs] == [images / pair.image_name for pair in pairs]
-    return (
-        [f"{pair.image_name}={pair.annotation.relative_to(notes)}" for pair in pairs],
-        [str(Path(one).relative_to(images)) for one in lonely],
-    )
-
-
-PAIRED = [
-    pytest.param("a.jpg", "a.json", "a.jpg=a.json", "", id="same name"),
-    pytest.param(
-        "b.png a.jpg c.jpeg d.JPG",
-        "a.json d.JSON c.json b.json",
-        "a.jpg=a.json b.png=b.json c.jpeg=c.json d.JPG=d.JSON",
-        "",
-        id="every suffix, in any case; ordered by image",
-    ),
-    pytest.param("s/a.jpg", "s/a.json", "s/a.jpg=s/a.json", "", id="the same sub-folder"),
-    pytest.param(
-        "s/a.jpg t/u/b.jpg",
-        "a.json b.json",
-        "s/a.jpg=a.json t/u/b.jpg=b.json",
-        "",
-        id="images in sub-folders, annotations flat",
-    ),
-    pytest.param("a.jpg", "s/a.json", "a.jpg=s/a.json", "", id="annotations in a sub-folder"),
-    pytest.param(
-        "s/a.jpg t/a.jpg",
-        "s/a.json t/a.json",
-        "s/a.jpg=s/a.json t/a.jpg=t/a.json",
-        "",
-        id="one name in two sub-folders",
-    ),
-    pytest.param(
-        "a.jpg s/a.jpg", "a.json", "a.jpg=a.json", "s/a.jpg", id="the same place goes first"
-    ),
-    pytest.param(
-        "2020.01.jpg 2020.02.jpg",
-        "2020.01.json 2020.02.json",
-        "2020.01.jpg=2020.01.json 2020.02.jpg=2020.02.json",
-        "",
-        id="dots in the name",
-    ),
-    pytest.param("a.jpg c.jpg b.jpg", "b.json", "b.jpg=b.json", "a.jpg c.jpg", id="lonely images"),
-    pytest.param("a.jpg a.png", "", "", "a.jpg a.png", id="one name, but nothing to share"),
-    pytest.param(
-        "a.jpg .DS_Store", "a.json .a.json", "a.jpg=a.json", "", id="hidden files do not count"
-    ),
-    pytest.param(
-        "a.jpg", "a.json README.md a.txt", "a.jpg=a.json", "", id="other files do not count"
-    ),
-    pytest.param("", "", "", "", id="nothing"),
-]
-
-
-@pytest.mark.parametrize(("images", "notes", "pairs", "lonely"), PAIRED)
-def test_pairing(
-    folders: tuple[Path, Path], images: str, notes: str, pairs: str, lonely: str
-) -> None:
-    touch(folders[0], images)
-    touch(folders[1], notes)
-    assert described(folders) == (pairs.split(), lonely.split())
-
-
-UNPAIRED = [
-    pytest.param(
-        "a.jpg", "a.json b.json", "b.json: there is no image b (", id="annotation without image"
-    ),
-    pytest.param(
-        "b.jpg", "a.json b.json", "a.json: there is no image a (", id="whatever the order"
-    ),
-    pytest.param(
-        "a.jpg a.png",
-        "a.json",
-        "a.json: several images have that name: a.jpg, a.png.",
-        id="two images of one name",
-    ),
-    pytest.param(
-        "s/a.jpg t/a.jpg",
-        "a.json",
-        "a.json: several images have that name: s/a.jpg, t/a.jpg.",
-        id="a flat annotation of two images",
-    ),
-    pytest.param(
-        "s/a.jpg",
-        "s/a.json a.json",
-        "/a.json: the image",
-        id="annotated twice, the flat one is odd",
-    ),
-    pytest.param(
-        "t/a.jpg",
-        "s/a.json t/a.json",
-        "s/a.json: the image",
-        id="annotated twice, the other folder's is odd",
-    ),
-]
-
-
-@pytest.mark.parametrize(("images", "notes", "fault"), UNPAIRED)
-def test_pairing_is_refused(
-    folders: tuple[Path, Path], images: str, notes: str, fault: str
-) -> None:
-    touch(folders[0], images)
-    touch(folders[1], notes)
-    with pytest.raises(ClientError) as caught:
-        pair_files(*folders)
-    heading, line, *others = str(caught.value).splitlines()
-    assert heading == "Annotations and images of train do not match (1 in all):"
-    assert line.startswith(str(folders[1]))
-    assert fault in line
-    assert others == []
-
-
-def test_ten_offenders_are_listed(folders: tuple[Path, Path]) -> None:
-    touch(folders[1], " ".join(f"{number:02}.json" for number in range(13)))
-    with pytest.raises(ClientError) as caught:
-        pair_files(*folders)
-    heading, *lines = str(caught.value).splitlines()
-    assert "(13 in all)" in heading
-    assert [line.split(": ")[0] for line in lines[:10]] == [
-        str(folders[1] / f"{number:02}.json") for number in range(10)
-    ]
-    assert lines[10:] == ["... and 3 more."]
-
-
-def test_images_with_annotations(folders: tuple[Path, Path]) -> None:
-    images, notes = folders
-    samples = [
-        Sample(plain((9, 0, 0)), [BOX, (0, 0, 1, 1)], [3, 1]),
-        Sample(boxes=[], class_ids=[]),
-    ]
-    write_images(images, notes, samples)
-    channels = {
-        "train": channel("train", images),
-        "train_annotation": channel("train_annotation", notes),
-    }
-    source, lonely = open_source(channels, "train", "image")
-    assert isinstance(source, ImageSource)
-    assert lonely == ()
-    assert len(source) == 2
-    assert source.name(0) == str(images / "0000.png")
-    record = source.read(0)
-    assert record.declared_size == (WIDTH, HEIGHT)
-    np.testing.assert_allclose(record.boxes, [(16, 12, 48, 24), (0, 0, WIDTH, HEIGHT)])
-    assert record.class_ids.tolist() == [3, 1]
-    assert record.difficult.tolist() == [False, False]
-    assert record.image == source.read_image(0) == plain((9, 0, 0))
-    assert source.read(1).boxes.shape == (0, 4)
-
-
-def test_class_names_are_collected(folders: tuple[Path, Path]) -> None:
-    images, notes = folders
-    pairs = []
-    for name, categories in {
-        "a": [{"class_id": 0, "name": "dog"}, {"class_id": 1, "name": "cat"}],
-        "b": [{"class_id": 0, "name": "hound"}],
-        "c": None,
-    }.items():
-        (images / f"{name}.png").write_bytes(plain((0, 0, 0)))
-        note = Sample().annotation() | {"categories": categories}
-        (notes / f"{name}.json").write_text(json.dumps(note))
-        pairs.append(Pair(f"{name}.png", images / f"{name}.png", notes / f"{name}.json"))
-    source = ImageSource(pairs)
-    for index in range(3):
-        source.read(index)
-    assert source.class_names == {0: {"dog", "hound"}, 1: {"cat"}}
-
-
-def test_unreadable_annotation_names_its_file(folders: tuple[Path, Path]) -> None:
-    images, notes = folders
-    write_images(images, notes, [Sample()])
-    (notes / "0000.json").write_text('{"image_size": [}')
-    source = ImageSource(pair_files(images, notes)[0])
-    with pytest.raises(AnnotationError, match=r"0000\.json, line 1, column 17: not valid JSON"):
-        source.read(0)
 
 
 def test_files_are_closed_with_the_source(tmp_path: Path) -> None:
@@ -308,3 +122,166 @@ def test_files_are_closed_with_the_source(tmp_path: Path) -> None:
     assert opened() == [path]
     del source
     assert opened() == []
+
+
+RECORDS = [
+    pytest.param(lambda p: write_records(p / "x.rec", numbered([0, 1])), [0, 1], id="any name"),
+    pytest.param(
+        lambda p: [
+            write_records(p / name, numbered([level]))
+            for level, name in enumerate(["a.rec", "deep/er/b.rec", "deep/c.REC"])
+        ],
+        [0, 2, 1],
+        id="several files, in sub-folders, in the order of their paths",
+    ),
+    pytest.param(
+        lambda p: packed(p / "a.rec", [4, 5, 640, 480, 0, *BOX, 1, *BOX], [2, 5, 2, *BOX]),
+        [0, 1, 2],
+        id="a header of more than the two widths",
+    ),
+    pytest.param(
+        lambda p: packed(p / "a.rec", [2, 6, 0, *BOX, 1, 1, *BOX, 0], [3, 6, 9, 2, *BOX, 1]),
+        [0, 1, 2],
+        id="difficult flags: objects of six numbers",
+    ),
+    pytest.param(
+        lambda p: packed(p / "a.rec", [2, 5, 1, *BOX], image=b"1234" + MAGIC * 2 + b"56"),
+        [1],
+        id="split records: the magic number inside of the image",
+    ),
+    pytest.param(
+        lambda p: write_records(p / "a.rec", numbered([3])).with_suffix(".idx").unlink(),
+        [3],
+        id="no .idx file",
+    ),
+    pytest.param(
+        lambda p: write_records(p / "a.rec", numbered([3])).with_suffix(".idx").write_text("junk"),
+        [3],
+        id="a wrong .idx file",
+    ),
+]
+MAGIC = recordio.MAGIC.to_bytes(4, "little")
+
+
+def packed(path: Path, *vectors: Sequence[float], image: bytes = b"image") -> None:
+    with recordio.RecordIOWriter(path) as writer:
+        for number, vector in enumerate(vectors):
+            writer.write(recordio.pack(vector, number, image))
+
+
+@pytest.mark.parametrize(("write", "class_ids"), RECORDS)
+def test_forms_of_recordio(
+    tmp_path: Path, write: Callable[[Path], object], class_ids: list[int]
+) -> None:
+    given = channels(tmp_path, "recordio", "train")
+    write(tmp_path / "train")
+    source = open_source(given, "train", 5)
+    records = [source.read(index) for index in range(len(source))]
+    assert [int(one) for record in records for one in record.class_ids] == class_ids
+    for record in records:
+        np.testing.assert_allclose(record.boxes, [BOX] * len(record.boxes))
+
+
+def test_a_split_record_gives_its_image_as_it_was(tmp_path: Path) -> None:
+    image = b"1234" + MAGIC * 2 + b"56" + MAGIC
+    packed(tmp_path / "a.rec", [2, 5, 1, *BOX], image=image)
+    assert (tmp_path / "a.rec").read_bytes().count(MAGIC) == 3 + 1  # frames; one is not aligned
+    assert RecordIOSource([tmp_path / "a.rec"]).read(0).image == image
+
+
+SAMPLES = [
+    Sample(plain((9, 0, 0)), [BOX, (0, 0, 1, 1)], [1, 0]),
+    Sample(plain((0, 9, 0)), [], []),
+]
+
+
+def write_pairs(tmp_path: Path) -> None:
+    write_images(tmp_path / "train", tmp_path / "train_annotation", SAMPLES)
+
+
+def write_coco_beside(tmp_path: Path) -> None:
+    write_coco(tmp_path / "train", tmp_path / "train_annotation" / "instances.json", SAMPLES)
+
+
+def write_coco_inside(tmp_path: Path) -> None:
+    write_coco(tmp_path / "train", tmp_path / "train" / "_annotations.coco.json", SAMPLES)
+
+
+def write_manifest_beside(tmp_path: Path) -> None:
+    write_manifest(tmp_path / "train", tmp_path / "train_annotation" / "a.manifest", SAMPLES)
+
+
+def write_manifest_inside(tmp_path: Path) -> None:
+    write_manifest(tmp_path / "train", tmp_path / "train" / "a.jsonl", SAMPLES)
+
+
+FORMS = [
+    pytest.param("image", write_pairs, ImageSource, True, id="an annotation file for each image"),
+    pytest.param("coco", write_coco_beside, CocoSource, True, id="COCO"),
+    pytest.param("coco", write_coco_inside, CocoSource, False, id="COCO file beside the images"),
+    pytest.param("manifest", write_manifest_beside, ManifestSource, True, id="manifest"),
+    pytest.param(
+        "manifest", write_manifest_inside, ManifestSource, False, id="manifest beside the images"
+    ),
+]
+
+
+@pytest.mark.parametrize(("form", "write", "kind", "annotated"), FORMS)
+def test_all_forms_give_the_same_records(
+    tmp_path: Path, form: Form, write: Callable[[Path], object], kind: type, annotated: bool
+) -> None:
+    names = ["train", "train_annotation"][: 1 + annotated]
+    given = channels(tmp_path, form, *names)
+    write(tmp_path)
+    source = open_source(given, "train", 2)
+    assert isinstance(source, kind)
+    assert len(source) == 2
+    for index, sample in enumerate(SAMPLES):
+        record = source.read(index)
+        assert record.declared_size == (WIDTH, HEIGHT)
+        boxes = np.reshape(sample.boxes, (-1, 4)) * (WIDTH, HEIGHT, WIDTH, HEIGHT)
+        assert record.boxes.dtype == np.float64
+        np.testing.assert_allclose(record.boxes, boxes)
+        assert record.class_ids.tolist() == list(sample.class_ids)
+        assert record.class_ids.dtype == np.int64
+        assert record.difficult.tolist() == [False] * len(boxes)
+        assert record.image == source.read_image(index) == sample.image
+        assert f"{tmp_path / 'train' / f'{index:04}.png'}" in source.name(index)
+    assert list(source.unannotated) == []
+
+
+def test_num_classes_must_agree_with_coco(tmp_path: Path) -> None:
+    given = channels(tmp_path, "coco", "train", "train_annotation")
+    write_coco_beside(tmp_path)
+    with pytest.raises(ClientError) as caught:
+        open_source(given, "train", 3)
+    assert str(caught.value) == (
+        f"{tmp_path}/train_annotation/instances.json: 2 categories (class 0, class 1), but "
+        "num_classes is 3. Set num_classes to 2, or correct the categories."
+    )
+
+
+def test_attribute_names_of_the_channel_count(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "a.png").write_bytes(plain((0, 0, 0)))
+    line = {
+        "image": "s3://b/a.png",
+        "x": {},
+        "y": Sample().annotation(),
+        "z": Sample().annotation(),
+    }
+    (tmp_path / "train" / "a.manifest").write_text(json.dumps(line))
+    channel = Channel("train", tmp_path / "train", form="manifest", attribute_names=("image", "y"))
+    assert open_source({"train": channel}, "train", 1).read(0).class_ids.tolist() == [0]
+
+
+@pytest.mark.parametrize("form", ["coco", "manifest"])
+def test_a_file_that_has_gone(tmp_path: Path, form: Form) -> None:
+    given = channels(tmp_path, form, "train", "train_annotation")
+    with pytest.raises(ClientError, match=f"'train': its {form} file is no longer there"):
+        open_source(given, "train", 1)
+
+
+def test_a_stream_is_no_source(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="form pipe cannot be read record by record"):
+        open_source(channels(tmp_path, "pipe", "train"), "train", 1)

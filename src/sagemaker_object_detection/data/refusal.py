@@ -23,3 +23,22 @@ def refusal(what: str, offenders: Sequence[str], total: int | None = None) -> Cl
     if more > 0:
         lines.append(f"... and {more} more.")
     return ClientError("\n".join(lines))
+
+
+class Offenders:
+    """Faults of a channel as they are found: the first ten in words, the others by their number."""
+
+    def __init__(self) -> None:
+        self._first: list[str] = []
+        self._count = 0
+
+    def add(self, text: str) -> None:
+        """One more: what is wrong and its cure."""
+        self._count += 1
+        if len(self._first) < SHOWN_OFFENDERS:
+            self._first.append(text)
+
+    def refuse(self, what: str) -> None:
+        """Raise one ClientError for all of them, if there are any."""
+        if self._count:
+            raise refusal(what, self._first, self._count)

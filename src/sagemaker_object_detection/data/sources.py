@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 import numpy as np
 
 from sagemaker_object_detection.data import recordio
-from sagemaker_object_detection.data.annotations import parse as parse_annotation
-from sagemaker_object_detection.data.dataset import RawRecord
+from sagemaker_object_detection.data.coco import CocoSource
+from sagemaker_object_detection.data.dataset import RawRecord, Source
+from sagemaker_object_detection.data.image_pairs import ImageSource, pair_files
 from sagemaker_object_detection.data.labels import parse_label
-from sagemaker_object_detection.data.refusal import refusal
+from sagemaker_object_detection.data.manifest import ManifestSource
 from sagemaker_object_detection.platform import files
 from sagemaker_object_detection.platform.channels import Channel
-from sagemaker_object_detection.platform.files import Form
+from sagemaker_object_detection.platform.errors import ClientError
 
 
 class RecordIOSource:
     """The records of one or more .rec files, found by one scan and read by their offsets.
 
     Raises ClientError (RecordIOError) for broken framing, naming file, record and byte.
+
+    Attributes:
+        class_names, unannotated: empty; a record has class ids alone and always a label.
     """
+
+    class_names: Mapping[int, Set[str]] = {}
+    unannotated: Sequence[str] = ()
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._indexes = [recordio.scan(path) for path in paths]
@@ -65,111 +69,33 @@ class RecordIOSource:
         return self._unpack(index).image
 
 
-@dataclass(frozen=True)
-class Pair:
-    """One image and its annotation; `image_name` is its path inside the channel."""
-
-    image_name: str
-    image: Path
-    annotation: Path
-
-
-@dataclass
-class ImageSource:
-    """Single images with one annotation JSON each (see `pair_files`)."""
-
-    pairs: Sequence[Pair]
-    class_names: dict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def name(self, index: int) -> str:
-        """The image's file."""
-        return str(self.pairs[index].image)
-
-    def read(self, index: int) -> RawRecord:
-        """Image and annotation, corners in pixels of the declared size."""
-        pair = self.pairs[index]
-        annotation = parse_annotation(pair.annotation.read_bytes(), str(pair.annotation))
-        with self._lock:
-            for class_id, name in annotation.categories.items():
-                self.class_names[class_id].add(name)
-        return RawRecord(
-            self.read_image(index),
-            annotation.boxes_px.astype(np.float64),
-            annotation.class_ids,
-            np.zeros(len(annotation.class_ids), dtype=bool),
-            annotation.size,
-        )
-
-    def read_image(self, index: int) -> bytes:
-        """The encoded picture alone."""
-        return self.pairs[index].image.read_bytes()
-
-
-def open_source(
-    channels: Mapping[str, Channel], name: str, form: Form
-) -> tuple[RecordIOSource | ImageSource, tuple[str, ...]]:
-    """The source of one channel, and the images it leaves out since nothing annotates them.
-
-    Raises ClientError as RecordIOSource and `pair_files` do.
-    """
-    channel = channels[name]
-    if form == "recordio":
-        return RecordIOSource(files.of_form(channel.path, "recordio")), ()
-    pairs, lonely = pair_files(channel.path, channels[f"{name}_annotation"].path)
-    return ImageSource(pairs), lonely
-
-
-def pair_files(images: Path, notes: Path) -> tuple[list[Pair], tuple[str, ...]]:
-    """Find the annotation of every image by its name without suffix.
-
-    `a/b.jpg` is annotated by `a/b.json`; or by a `b.json` of another folder, as long as no other
-    image is called b.
-
-    Returns:
-        the pairs, ordered by image name; and the images that have no annotation.
+def open_source(channels: Mapping[str, Channel], name: str, num_classes: int) -> Source:
+    """The source of one channel, by its form.
 
     Raises:
-        ClientError: two images would share an annotation, or an annotation has no image.
+        ClientError: as RecordIOSource, `pair_files`, CocoSource and ManifestSource do, and for a
+            COCO file that does not have num_classes categories.
     """
-    by_path: dict[str, list[Path]] = defaultdict(list)
-    by_base: dict[str, list[Path]] = defaultdict(list)
-    for path in files.of_form(images, "image"):
-        by_path[_stem(path, images)].append(path)
-        by_base[path.stem].append(path)
-    pairs: list[Pair] = []
-    faults: list[str] = []
-    paired: set[Path] = set()
-    annotations = [path for path in files.walk(notes) if path.suffix.lower() == ".json"]
-    for note in sorted(annotations, key=lambda path: (_stem(path, notes) not in by_path, path)):
-        found = by_path.get(_stem(note, notes)) or by_base.get(note.stem, [])
-        if len(found) == 1 and found[0] not in paired:
-            paired.add(found[0])
-            pairs.append(Pair(found[0].relative_to(images).as_posix(), found[0], note))
-        elif not found:
-            faults.append(
-                f"{note}: there is no image {note.stem} (.jpg, .jpeg or .png) in {images}. Add the "
-                "image or remove the annotation."
-            )
-        elif len(found) == 1:
-            faults.append(
-                f"{note}: the image {found[0]} has another annotation file already. Keep one."
-            )
-        else:
-            names = ", ".join(str(path.relative_to(images)) for path in sorted(found)[:4])
-            faults.append(
-                f"{note}: several images have that name: {names}. Give them different names, or "
-                "put the annotations into the same sub-folders as the images."
-            )
-    if faults:
-        raise refusal(f"Annotations and images of {images.name} do not match", faults)
-    lonely = [p for group in by_path.values() for p in group if p not in paired]
-    pairs.sort(key=lambda pair: pair.image_name)
-    return pairs, tuple(sorted(str(path) for path in lonely))
+    channel = channels[name]
+    notes = channels.get(f"{name}_annotation", channel).path
+    if channel.form == "recordio":
+        return RecordIOSource(files.of_form(channel.path, "recordio"))
+    if channel.form == "image":
+        return ImageSource(pair_files(channel.path, notes))
+    if channel.form == "coco":
+        coco = CocoSource(channel.path, _listed(files.coco_file(notes), channel))
+        coco.check_num_classes(num_classes)
+        return coco
+    if channel.form == "manifest":
+        manifest = _listed(files.manifest_file(notes), channel)
+        return ManifestSource(channel.path, manifest, channel.attribute_names)
+    raise ValueError(f"channel '{name}' of form {channel.form} cannot be read record by record")
 
 
-def _stem(path: Path, root: Path) -> str:
-    return path.relative_to(root).with_suffix("").as_posix()
+def _listed(path: Path | None, channel: Channel) -> Path:
+    if path is None:
+        raise ClientError(
+            f"Channel '{channel.name}': its {channel.form} file is no longer there. Do not change "
+            "the channel while it is being read."
+        )
+    return path

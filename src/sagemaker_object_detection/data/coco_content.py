@@ -1,0 +1,265 @@
+"""What a COCO file lists, checked entry by entry and against the images that are there."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sagemaker_object_detection.data.annotations import shown
+from sagemaker_object_detection.data.coco_stream import Entry, entries
+from sagemaker_object_detection.data.listing import Listing
+from sagemaker_object_detection.data.refusal import Offenders
+
+_WANTED = {
+    "images": frozenset({"id", "file_name", "width", "height"}),
+    "annotations": frozenset({"id", "image_id", "category_id", "bbox", "iscrowd"}),
+    "categories": frozenset({"id", "name"}),
+}
+_LARGEST_PX = 1e7
+_LARGEST_SIDE = 10**6
+_CROWD = -(2**63)
+
+
+class CocoContent:
+    """The lists of a COCO file, in flat arrays.
+
+    Args:
+        path: the file.
+        listing: the files of the images' channel.
+
+    Attributes:
+        files: of every image its place in the listing; sizes: its width and height.
+        boxes: xywh in pixels of every annotation, crowds included.
+        crowd_boxes: how many of them are of crowds.
+    """
+
+    def __init__(self, path: Path, listing: Listing) -> None:
+        self._path = path
+        self._listing = listing
+        self._offenders = Offenders()
+        self._ids = array("q")
+        self.files = array("i")
+        self.sizes = array("i")
+        self._image_of = array("i", [-1]) * len(listing)
+        self._categories: dict[int, str] = {}
+        self._names: set[str] = set()
+        self._image_ids = array("q")
+        self._category_ids = array("q")
+        self.boxes = array("f")
+        self.crowd_boxes = 0
+        readers = {
+            "images": self._add_image,
+            "annotations": self._add_box,
+            "categories": self._add_category,
+        }
+        for entry in entries(path, _WANTED):
+            if entry.value is None:
+                self._fault(entry, "is not an object. Remove it")
+            else:
+                readers[entry.key](entry, entry.value)
+        self._check_ids()
+
+    def refuse(self) -> None:
+        """Raise ClientError for what was found to be wrong so far."""
+        self._offenders.refuse(f"{self._path} and {self._listing.folder} do not go together")
+
+    def category_names(self) -> tuple[str, ...]:
+        """Names in the order of the categories' ids."""
+        return tuple(name for _, name in sorted(self._categories.items()))
+
+    def places(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Number of the image and class id of every annotation; class id -1 for crowds."""
+        crowd = np.frombuffer(self._category_ids, np.int64) == _CROWD
+        records = _find(np.frombuffer(self._ids, np.int64), self._image_ids)
+        categories = np.array(sorted(self._categories), np.int64)
+        class_ids = _find(categories, self._category_ids)
+        lost, unknown = (records < 0) & ~crowd, (class_ids < 0) & ~crowd
+        rows = np.flatnonzero(lost | unknown)
+        if len(rows):
+            self._refuse_annotations(rows, lost, unknown)
+        class_ids[crowd] = -1
+        return records, class_ids
+
+    def _fault(self, entry: Entry, what: str) -> None:
+        given = entry.value.get("id") if entry.value else None
+        named = "" if given is None else f" (id {shown(given)})"
+        self._offenders.add(f"{self._path}, {entry.key}[{entry.number}]{named}: {what}.")
+
+    def _add_image(self, entry: Entry, value: Mapping[str, Any]) -> None:
+        image_id, width, height = (_whole(value.get(key)) for key in ("id", "width", "height"))
+        if image_id is None:
+            self._fault(entry, f"id is {shown(value.get('id'))}. Give the image a whole number")
+            return
+        for side, number in (("width", width), ("height", height)):
+            if number is None or not 0 < number <= _LARGEST_SIDE:
+                self._fault(
+                    entry,
+                    f"{side} is {shown(value.get(side))}, not a number of pixels. Write the size "
+                    "of the image as it is stored",
+                )
+                return
+        file = self._file(entry, value.get("file_name"))
+        if file is None or width is None or height is None:
+            return
+        if self._image_of[file] >= 0:
+            other = self._image_of[file]
+            self._fault(
+                entry,
+                f"file_name {shown(value['file_name'])} is the file of images[{other}] too. Keep "
+                "one, with the annotations of both",
+            )
+            return
+        self._image_of[file] = entry.number
+        self._ids.append(image_id)
+        self.files.append(file)
+        self.sizes.extend((width, height))
+
+    def _file(self, entry: Entry, file_name: object) -> int | None:
+        """Where the image is in the listing; None after a fault."""
+        if not isinstance(file_name, str) or not file_name:
+            self._fault(entry, f"file_name is {shown(file_name)}. Write the image's file name")
+            return None
+        found = self._listing.resolve(file_name)
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = ", ".join(self._listing.names[one] for one in found)
+            self._fault(
+                entry,
+                f"file_name {shown(file_name)} can be several images: {names}. Write the path "
+                "inside of the channel",
+            )
+        else:
+            self._fault(
+                entry,
+                f"there is no file {shown(file_name)} in {self._listing.folder}. Add the image or "
+                "remove the entry with its annotations",
+            )
+        return None
+
+    def _add_category(self, entry: Entry, value: Mapping[str, Any]) -> None:
+        category, name = _whole(value.get("id")), value.get("name")
+        if category is None or category == _CROWD:
+            self._fault(entry, f"id is {shown(value.get('id'))}. Give it a whole number")
+        elif not isinstance(name, str) or not name.strip():
+            self._fault(entry, f"name is {shown(name)}. Give the category a name")
+        elif category in self._categories:
+            self._fault(
+                entry,
+                f"the category {shown(self._categories[category])} has that id too. Give every "
+                "category its own id",
+            )
+        elif name in self._names:
+            self._fault(
+                entry,
+                f"another category is called {shown(name)} too. Give every category its own name",
+            )
+        else:
+            self._categories[category] = name
+            self._names.add(name)
+
+    def _add_box(self, entry: Entry, value: Mapping[str, Any]) -> None:
+        if value.get("iscrowd") not in (None, 0, "0"):
+            self.crowd_boxes += 1
+            self._append(0, _CROWD, (0, 0, 0, 0))
+            return
+        image_id, category = _whole(value.get("image_id")), _whole(value.get("category_id"))
+        bbox = value.get("bbox")
+        if image_id is None:
+            self._fault(
+                entry, f"image_id is {shown(value.get('image_id'))}. Write the id of its image"
+            )
+        elif category is None:
+            self._fault(
+                entry,
+                f"category_id is {shown(value.get('category_id'))}. Write the id of its category",
+            )
+        elif bbox is None or not _is_box(bbox):
+            self._fault(
+                entry,
+                f"bbox is {shown(bbox)}, not four numbers. Write [left, top, width, height] in "
+                "pixels",
+            )
+        else:
+            self._append(image_id, category, bbox)
+            return
+        self._append(0, _CROWD, (0, 0, 0, 0))  # so that places count as in the file
+
+    def _append(self, image_id: int, category: int, bbox: Sequence[float]) -> None:
+        self._image_ids.append(image_id)
+        self._category_ids.append(category)
+        self.boxes.extend(bbox)
+
+    def _check_ids(self) -> None:
+        """Ids that two images have."""
+        ids = np.frombuffer(self._ids, np.int64)
+        order = np.argsort(ids, kind="stable")
+        again = np.zeros(len(ids), bool)
+        again[1:] = ids[order[1:]] == ids[order[:-1]]
+        for place in np.flatnonzero(again):
+            one, other = (self._image_of[self.files[row]] for row in order[[place - 1, place]])
+            self._offenders.add(
+                f"{self._path}, images[{other}]: id {ids[order[place]]} is the id of images[{one}] "
+                "too. Give every image its own id."
+            )
+
+    def _refuse_annotations(
+        self, rows: NDArray[np.int64], lost: NDArray[np.bool_], unknown: NDArray[np.bool_]
+    ) -> None:
+        """Say of annotations which image or category they miss; the file is read once more."""
+        wanted = iter(rows)
+        row = next(wanted)
+        for entry in entries(self._path, {"annotations": _WANTED["annotations"]}):
+            if entry.number != row or entry.value is None:
+                continue
+            if lost[row]:
+                self._fault(
+                    entry,
+                    f"no image has the id {self._image_ids[row]} that its image_id says. Add the "
+                    "image to the list or remove the annotation",
+                )
+            elif unknown[row]:
+                self._fault(
+                    entry,
+                    f"no category has the id {self._category_ids[row]} that its category_id says. "
+                    "Add the category to the list or remove the annotation",
+                )
+            row = next(wanted, -1)
+
+
+def _find(known: NDArray[np.int64], wanted: array[int]) -> NDArray[np.int32]:
+    """Places of numbers in an array of different ones, -1 for those that are not there."""
+    numbers = np.frombuffer(wanted, np.int64)
+    if not len(known):
+        return np.full(len(numbers), -1, np.int32)
+    order = np.argsort(known, kind="stable").astype(np.int32)
+    at = np.minimum(np.searchsorted(known[order], numbers), len(known) - 1)
+    places: NDArray[np.int32] = order[at]
+    places[known[places] != numbers] = -1
+    return places
+
+
+def _whole(value: object) -> int | None:
+    """A whole number of 64 bits, also where it is written as 7.0 or "7"; None for other values."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str) and len(value) < 19 and value.isascii() and value.isdecimal():
+        return int(value)
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    return value if isinstance(value, int) and -(2**63) < value < 2**63 else None
+
+
+def _is_box(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 4
+        and all(type(number) in (int, float) for number in value)
+        and all(math.isfinite(number) and abs(number) <= _LARGEST_PX for number in value)
+    )

@@ -1,0 +1,216 @@
+"""Single images with one annotation file each, paired by their names."""
+
+from __future__ import annotations
+
+import threading
+from array import array
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from sagemaker_object_detection.data.annotations import AnnotationError, load, parse, shown
+from sagemaker_object_detection.data.dataset import RawRecord
+from sagemaker_object_detection.data.listing import Listing
+from sagemaker_object_detection.data.names import Lookup, Names
+from sagemaker_object_detection.data.refusal import Offenders
+from sagemaker_object_detection.platform import files
+
+_SHOWN_CANDIDATES = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Images and their annotations, in the order of the images' names.
+
+    ``image_names[i]``, relative to the folder `images`, is annotated by ``note_names[i]``, relative
+    to the folder `notes`; nothing annotates the images called `lonely`.
+    """
+
+    images: Path
+    notes: Path
+    image_names: Names
+    note_names: Names
+    lonely: Names
+
+    def __len__(self) -> int:
+        return len(self.image_names)
+
+    def image(self, index: int) -> Path:
+        """Where an image is."""
+        return self.images / self.image_names[index]
+
+    def note(self, index: int) -> Path:
+        """Where its annotation is."""
+        return self.notes / self.note_names[index]
+
+
+class ImageSource:
+    """The records of pairs (see `pair_files`).
+
+    Attributes:
+        class_names: names that the categories of the annotations read so far give to a class id.
+    """
+
+    def __init__(self, pairs: Pairs) -> None:
+        self._pairs = pairs
+        self._lock = threading.Lock()
+        self.class_names: dict[int, set[str]] = defaultdict(set)
+
+    @property
+    def unannotated(self) -> Sequence[str]:
+        """The images' files that no annotation file belongs to."""
+        return tuple(str(self._pairs.images / name) for name in self._pairs.lonely)
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def name(self, index: int) -> str:
+        """The image's file."""
+        return str(self._pairs.image(index))
+
+    def read(self, index: int) -> RawRecord:
+        """Image and annotation, corners in pixels of the declared size."""
+        note = self._pairs.note(index)
+        annotation = parse(note.read_bytes(), str(note))
+        with self._lock:
+            for class_id, name in annotation.categories.items():
+                self.class_names[class_id].add(name)
+        return RawRecord(
+            self.read_image(index),
+            annotation.boxes_px.astype(np.float64),
+            annotation.class_ids,
+            np.zeros(len(annotation.class_ids), dtype=bool),
+            annotation.size,
+        )
+
+    def read_image(self, index: int) -> bytes:
+        """The encoded picture alone."""
+        return self._pairs.image(index).read_bytes()
+
+
+def pair_files(images: Path, notes: Path) -> Pairs:
+    """Find the annotation of every image, by its name without suffix.
+
+    `a/b.jpg` is annotated by `a/b.json`; or by a `b.json` of another folder, as long as no other
+    image is called b. Where that leaves a doubt, the annotation's own "file" decides: when several
+    images or none have its name, and when both lie in sub-folders that differ.
+
+    Raises:
+        ClientError: two images would share an annotation, or an annotation has no image.
+    """
+    pictures = Listing.of(images, files.IMAGE_SUFFIXES)
+    if not len(pictures):
+        named = (path.relative_to(images).as_posix() for path in files.of_form(images, "image"))
+        pictures = Listing(images, named)
+    pairing = _Pairing(pictures, Listing.of(notes, {".json"}))
+    return pairing.pairs()
+
+
+class _Pairing:
+    """The work of `pair_files`: first by path, then by base name, then by what files say."""
+
+    def __init__(self, pictures: Listing, notes: Listing) -> None:
+        self._pictures = pictures
+        self._notes = notes
+        self._note_of = array("i", [-1]) * len(pictures)
+        self._by_path = Lookup(pictures.names, _stem)
+        self._by_base = Lookup(pictures.names, _base)
+        self._offenders = Offenders()
+
+    def pairs(self) -> Pairs:
+        images, notes = self._pictures.folder, self._notes.folder
+        rest = array("i")
+        for note, name in enumerate(self._notes.names):
+            found = list(islice(self._by_path.find(_stem(name)), _SHOWN_CANDIDATES))
+            if len(found) == 1:
+                self._join(found[0], note)
+            else:
+                rest.append(note)
+        for note in rest:
+            self._settle(note)
+        self._offenders.refuse(f"Annotations and images of {images.name} do not match")
+        names, taken = self._pictures.names, self._note_of
+        return Pairs(
+            images,
+            notes,
+            Names(name for name, note in zip(names, taken, strict=True) if note >= 0),
+            Names(self._notes.names[note] for note in taken if note >= 0),
+            Names(name for name, note in zip(names, taken, strict=True) if note < 0),
+        )
+
+    def _join(self, picture: int, note: int) -> None:
+        if self._note_of[picture] < 0:
+            self._note_of[picture] = note
+            return
+        self._offenders.add(
+            f"{self._notes.path(note)}: the image {self._pictures.path(picture)} has another "
+            f"annotation file already ({self._notes.names[self._note_of[picture]]}). Keep one."
+        )
+
+    def _settle(self, note: int) -> None:
+        """Join a note to the image of its base name, or to the one that it names itself."""
+        name = self._notes.names[note]
+        found = list(islice(self._by_path.find(_stem(name)), _SHOWN_CANDIDATES))
+        found = found or list(islice(self._by_base.find(_base(name)), _SHOWN_CANDIDATES))
+        if len(found) == 1 and not self._elsewhere(name, found[0]):
+            self._join(found[0], note)
+            return
+        try:
+            said = self._said(note)
+        except AnnotationError as error:
+            self._offenders.add(str(error))
+            return
+        meant = [] if said is None else self._pictures.resolve(said)
+        if not meant and len(found) == 1 and not _mirrors(name, said):
+            meant = found
+        if len(meant) == 1:
+            self._join(meant[0], note)
+        elif len(found) > 1:
+            names = ", ".join(self._pictures.names[one] for one in found)
+            self._offenders.add(
+                f"{self._notes.path(note)}: several images have that name: {names}. Give them "
+                "different names, or put the annotations into the same sub-folders as the images."
+            )
+        else:
+            by_file = f', nor the "file" it names, {shown(said)}' if said else ""
+            self._offenders.add(
+                f"{self._notes.path(note)}: there is no image {_base(name)} "
+                f"({', '.join(sorted(files.IMAGE_SUFFIXES))}) in {self._pictures.folder}{by_file}. "
+                "Add the image or remove the annotation."
+            )
+
+    def _elsewhere(self, note: str, picture: int) -> bool:
+        """Whether both lie in sub-folders, and not in the same one."""
+        folders = _folder(note), _folder(self._pictures.names[picture])
+        return all(folders) and folders[0] != folders[1]
+
+    def _said(self, note: int) -> str | None:
+        """What an annotation says as its file. Raises AnnotationError when it is not JSON."""
+        path = self._notes.path(note)
+        content = load(path.read_bytes(), str(path))
+        said = content.get("file") if isinstance(content, dict) else None
+        return said if isinstance(said, str) and said else None
+
+
+def _mirrors(note: str, said: str | None) -> bool:
+    """Whether an annotation lies in the folder in which it says its image is."""
+    return f"/{_folder(said or '')}".endswith(f"/{_folder(note)}")
+
+
+def _folder(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def _stem(name: str) -> str:
+    """The relative name without its suffix."""
+    folder, slash, base = name.rpartition("/")
+    return folder + slash + (base.rpartition(".")[0] or base)
+
+
+def _base(name: str) -> str:
+    """The name without folders and suffix."""
+    return _stem(name).rpartition("/")[2]
