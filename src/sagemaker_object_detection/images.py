@@ -40,7 +40,7 @@ def decode(data: bytes, name: str = "the image") -> Image:
     """
     if not data:
         raise ImageError(f"{name} is empty (0 bytes)")
-    size = _declared_size(data)
+    size = header_size(data)
     if size is not None and size[0] * size[1] > MAX_PIXELS:
         raise ImageError(
             f"{name} has too many pixels: {size[0]} x {size[1]}, at most {MAX_PIXELS} are read; "
@@ -80,6 +80,23 @@ def is_truncated_jpeg(data: bytes) -> bool:
     return True
 
 
+def header_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height by the header of a PNG or JPEG; None where the header does not tell.
+
+    The beginning of a file is enough if it reaches to the header of the frame. Other formats are
+    bounded by OpenCV's own limit of 2^30 pixels.
+    """
+    width = height = 0
+    if data.startswith(_PNG_START) and len(data) >= 24:
+        width, height = struct.unpack_from(">II", data, 16)
+    elif data.startswith(_JPEG_START):
+        for marker, start, length in _jpeg_segments(data):
+            if marker in _JPEG_FRAMES and length >= 5:
+                height, width = struct.unpack_from(">HH", data, start + 1)
+                break
+    return (width, height) if width > 0 and height > 0 else None
+
+
 def _what_is_wrong(data: bytes) -> str:
     for kind, is_kind in (
         ("JPEG", data.startswith(_JPEG_START)),
@@ -92,22 +109,6 @@ def _what_is_wrong(data: bytes) -> str:
         if is_kind:
             return f"begins as a {kind} but cannot be decoded: it is damaged or was cut short"
     return f"is not an image: it begins with {data[:8]!r}; send a JPEG or PNG"
-
-
-def _declared_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height by the header of a PNG or JPEG; None where the header does not tell.
-
-    Other formats are bounded by OpenCV's own limit of 2^30 pixels.
-    """
-    if data.startswith(_PNG_START) and len(data) >= 24:
-        width, height = struct.unpack_from(">II", data, 16)
-        return width, height
-    if data.startswith(_JPEG_START):
-        for marker, start, length in _jpeg_segments(data):
-            if marker in _JPEG_FRAMES and length >= 5:
-                height, width = struct.unpack_from(">HH", data, start + 1)
-                return width, height
-    return None
 
 
 def _jpeg_segments(data: bytes) -> list[tuple[int, int, int]]:

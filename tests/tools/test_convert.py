@@ -2,7 +2,6 @@
 
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from sagemaker_object_detection.data import annotations, labels, recordio
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.tools.convert import convert, summary
 from sagemaker_object_detection.tools.formats import READERS
-from sagemaker_object_detection.tools.formats.record import LabelledImage
+from tests.tools.split import MemorySplit, image
 from tests.tools.voc_tree import Object, write_voc
 
 CAT: Object = ("cat", (1, 1, 51, 41), False)
@@ -65,8 +64,8 @@ def test_recordio(source: Path, tmp_path: Path) -> None:
     ]
     for folder in (output, output / "train", output / "validation"):
         assert (folder / "classes.txt").read_text() == "cat\ndog\n"
-    (first, image), (second, _) = records(output / "train" / "train.rec")
-    assert image == (source / "JPEGImages" / "b.jpg").read_bytes()
+    (first, picture), (second, _) = records(output / "train" / "train.rec")
+    assert picture == (source / "JPEGImages" / "b.jpg").read_bytes()
     assert first.class_ids.tolist() == [1, 0]
     expected = np.array([[10, 20.3, 30.1, 40], [0, 0, 50, 40]]) / [100, 80, 100, 80]
     np.testing.assert_allclose(first.boxes, expected, rtol=1e-6)
@@ -110,7 +109,7 @@ def test_sagemaker_json(source: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(flat.boxes_px, [[4, 4, 4, 8]])
 
 
-@pytest.mark.parametrize("writer", ["recordio", "sagemaker-json"])
+@pytest.mark.parametrize("writer", ["recordio", "sagemaker-json", "coco"])
 def test_same_bytes_every_time(source: Path, tmp_path: Path, writer: str) -> None:
     for name in ("first", "second"):
         convert(source, tmp_path / name, SPLITS, writer=writer)
@@ -119,7 +118,7 @@ def test_same_bytes_every_time(source: Path, tmp_path: Path, writer: str) -> Non
 
 def test_several_splits_into_one_channel(source: Path, tmp_path: Path) -> None:
     data = convert(source, tmp_path / "out", [("train", "train"), ("val", "train")])
-    assert [image.name for image in data.channels["train"]] == [
+    assert [found.name for found in data.channels["train"]] == [
         "b.jpg",
         "a.jpg",
         "c.jpg",
@@ -154,21 +153,13 @@ def test_names_that_no_channel_can_have(source: Path, tmp_path: Path, channel: s
         convert(source, tmp_path / "out", [("train", channel)])
 
 
-def test_nothing_is_left_of_a_conversion_that_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_left_of_a_conversion_that_fails(tmp_path: Path) -> None:
     """Two pictures that share an annotation: seen only while the second is written."""
-    source = write_voc(tmp_path / "voc", {"train": {"a": [CAT]}, "val": {"a": [CAT]}})
-    splits = [("train", "train"), ("val", "train")]
-    images = iter((".jpg", ".png"))
-    read = READERS["voc"]
-
-    def read_with_suffix(folder: Path, split: str) -> list[LabelledImage]:
-        return [replace(image, name=f"a{next(images)}") for image in read(folder, split)]
-
-    monkeypatch.setitem(READERS, "voc", read_with_suffix)
-    with pytest.raises(ClientError, match=r"both would be annotated by a\.json. Rename one"):
-        convert(source, tmp_path / "output", splits, writer="sagemaker-json")
+    images = [image("b.jpg"), image("a.jpg"), image("a.png")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(READERS, "voc", lambda *_: MemorySplit(images))
+        with pytest.raises(ClientError, match=r"both would be annotated by a\.json. Rename one"):
+            convert(tmp_path, tmp_path / "output", SPLITS[:1], writer="sagemaker-json")
     assert list((tmp_path / "output").iterdir()) == []
 
 

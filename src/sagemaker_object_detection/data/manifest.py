@@ -85,7 +85,7 @@ class ManifestSource:
 
     def name(self, index: int) -> str:
         """`train.manifest, line 12 (train/a.jpg)`."""
-        return f"{self._where(self._line_numbers[index])} ({self._path(index)})"
+        return f"{self._where(self._line_numbers[index])} ({self.path(index)})"
 
     def read(self, index: int) -> RawRecord:
         """Image and annotation, corners in pixels of the declared size."""
@@ -110,9 +110,10 @@ class ManifestSource:
 
     def read_image(self, index: int) -> bytes:
         """The encoded picture alone."""
-        return self._path(index).read_bytes()
+        return self.path(index).read_bytes()
 
-    def _path(self, index: int) -> Path:
+    def path(self, index: int) -> Path:
+        """The image's file."""
         return self._folder / self._names[self._files[index]]
 
     def _where(self, line: int) -> str:

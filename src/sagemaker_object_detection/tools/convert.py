@@ -3,7 +3,7 @@
 import re
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -12,12 +12,8 @@ from tqdm import tqdm
 from sagemaker_object_detection.data.class_names import CLASSES_FILE
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.tools.formats import READERS, WRITERS
-from sagemaker_object_detection.tools.formats.record import (
-    DataSet,
-    LabelledImage,
-    count_classes,
-    count_degenerate,
-)
+from sagemaker_object_detection.tools.formats.data_set import DataSet, Images, Step
+from sagemaker_object_detection.tools.formats.record import LabelledImage, Split
 
 _CHANNEL = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -34,25 +30,28 @@ def convert(
     """Read splits of `source` and write them as channels into the folder `output`.
 
     `splits` are pairs (split, channel); several splits may go into one channel. The class names go
-    to ``classes.txt``, one a line, class id 0 first. Everything is written aside and moved into
-    place at the end, so that `output` never holds half a channel. The same input gives the same
-    bytes. Raises ClientError for faults of the data, for a channel that is there already and for
-    class names that differ from those of the ``classes.txt`` that is there.
+    to ``classes.txt``, one a line, class id 0 first. The images are read twice, to check and to
+    write them, one at a time. Everything is written aside and moved into place at the end, so that
+    `output` never holds half a channel. The same input gives the same bytes. Raises ClientError
+    for faults of the data, for a channel that is there already and for class names that differ
+    from those of the ``classes.txt`` that is there.
     """
     for channel in {channel for _, channel in splits}:
         _check_channel(output, channel)
-    read = READERS[reader]
-    channels: dict[str, list[LabelledImage]] = {}
+    found: dict[str, list[Split]] = {}
     for split, channel in splits:
-        channels.setdefault(channel, []).extend(read(source, split))
-    data = DataSet.build(channels, class_names)
+        found.setdefault(channel, []).append(READERS[reader](source, split))
+    channels = {channel: Images(parts) for channel, parts in found.items()}
+    with _bar("checked", channels) as bar:
+        data = DataSet.build(channels, class_names, bar.update)
     _check_classes(output, data)
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output, prefix=".converting-") as name:
         aside = Path(name)
-        for channel, images in channels.items():
-            WRITERS[writer](aside, channel, data, _with_progress(images, channel))
-        (aside / CLASSES_FILE).write_text(data.classes_text(), encoding="utf-8", newline="\n")
+        with _bar("written", channels) as bar:
+            for channel, images in channels.items():
+                WRITERS[writer](aside, channel, data, _counted(images, bar.update))
+        (aside / CLASSES_FILE).write_text(data.table.text(), encoding="utf-8", newline="\n")
         for path in sorted(aside.iterdir()):
             path.replace(output / path.name)
     return data
@@ -73,7 +72,7 @@ def _check_channel(output: Path, channel: str) -> None:
 def _check_classes(output: Path, data: DataSet) -> None:
     """Channels that are used together must number their classes alike."""
     path = output / CLASSES_FILE
-    if path.exists() and (there := path.read_text(encoding="utf-8")) != data.classes_text():
+    if path.exists() and (there := path.read_text(encoding="utf-8")) != data.table.text():
         raise ClientError(
             f"{path} lists the classes {', '.join(there.splitlines())}, this conversion has "
             f"{', '.join(data.class_names)}. Give --classes with all of them, or another output "
@@ -81,35 +80,44 @@ def _check_classes(output: Path, data: DataSet) -> None:
         )
 
 
-def _with_progress(images: Sequence[LabelledImage], channel: str) -> Iterable[LabelledImage]:
-    bar: Iterable[LabelledImage] = tqdm(
-        images, desc=channel, unit="image", disable=not sys.stderr.isatty()
-    )
-    return bar
+def _bar(what: str, channels: Mapping[str, Images]) -> tqdm:
+    """A progress bar, if there is a terminal to show it on."""
+    total = sum(len(images) for images in channels.values())
+    return tqdm(total=total, desc=what, unit="image", disable=not sys.stderr.isatty())
+
+
+def _counted(images: Iterable[LabelledImage], step: Step) -> Iterator[LabelledImage]:
+    for image in images:
+        yield image
+        step()
 
 
 def summary(data: DataSet, output: Path) -> str:
     """What was written, for a reader, with the hyperparameters that follow from it."""
     width = max(len(name) for name in (*data.channels, "channel"))
     lines = [f"{'channel':{width}}  images  boxes  of these"]
-    for channel, images in data.channels.items():
-        counts = count_classes(images)
+    for channel, survey in data.surveys.items():
+        counts = data.boxes_per_class(channel)
         shown = ", ".join(f"{name} {counts[name]}" for name in data.class_names)
-        lines.append(f"{channel:{width}}  {len(images):6d}  {counts.total():5d}  {shown}")
-    degenerate = sum(count_degenerate(images) for images in data.channels.values())
-    if degenerate:
-        lines.append(f"{degenerate} boxes have no area; they were kept, training drops them.")
+        lines.append(f"{channel:{width}}  {survey.images:6d}  {counts.total():5d}  {shown}")
+    flat = sum(survey.flat for survey in data.surveys.values())
+    if flat:
+        lines.append(f"{flat} boxes have no area; they were kept, training drops them.")
+    difficult = sum(survey.difficult for survey in data.surveys.values())
+    if difficult:
+        lines.append(f"{difficult} boxes are marked as difficult; only recordio keeps the mark.")
+    splits = (split for images in data.channels.values() for split in images.splits)
+    lines += [sentence for split in splits for sentence in split.left_out]
     numbered = ", ".join(f"{number} {name}" for number, name in enumerate(data.class_names))
     lines.append(f"classes ({output / CLASSES_FILE}): {numbered}")
-    lines.append("hyperparameters: " + _hyperparameters(data.class_names, data.channels))
+    lines.append("hyperparameters: " + _hyperparameters(data))
     return "\n".join(lines)
 
 
-def _hyperparameters(
-    class_names: Sequence[str], channels: Mapping[str, Sequence[LabelledImage]]
-) -> str:
-    text = f"num_classes={len(class_names)}"
-    return text + (f" num_training_samples={len(channels['train'])}" if "train" in channels else "")
+def _hyperparameters(data: DataSet) -> str:
+    text = f"num_classes={len(data.class_names)}"
+    train = data.surveys.get("train")
+    return text + (f" num_training_samples={train.images}" if train is not None else "")
 
 
 def _split_list(
@@ -153,7 +161,7 @@ def _class_list(
     "class_names",
     callback=_class_list,
     metavar="A,B,C",
-    help="Class names, class id 0 first. By default all names of the data, sorted.",
+    help="Class names, class id 0 first. By default as the data numbers them, or sorted.",
 )
 @click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("output", type=click.Path(file_okay=False, path_type=Path))

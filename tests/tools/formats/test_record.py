@@ -1,33 +1,34 @@
-"""The value between readers and writers: what it refuses, and how classes are numbered."""
+"""The values between readers and writers: what they refuse, and which size counts."""
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.tools.formats.record import (
-    DataSet,
     LabelledImage,
-    count_classes,
-    count_degenerate,
+    check_size,
     is_safe_name,
+    size_of_bytes,
+    size_of_file,
+    suffix_of,
 )
+from tests.tools.split import image
 
-
-def image(name: str = "a.jpg", *class_names: str, difficult: bool = False) -> LabelledImage:
-    count = len(class_names)
-    boxes = np.tile([0.0, 0, 4, 4], (count, 1))
-    return LabelledImage(Path(name), name, (10, 10), boxes, class_names, (difficult,) * count)
-
+PIXELS = np.random.default_rng(0).integers(0, 255, (8, 12, 3)).astype(np.uint8)
 
 NAMES = [
     pytest.param("a.jpg", True, id="flat"),
     pytest.param("a/b/c.jpg", True, id="sub-folders"),
     pytest.param("..a.jpg", True, id="dots in a name"),
+    pytest.param("Übung/猫.jpg", True, id="any alphabet"),
     pytest.param("/etc/passwd", False, id="absolute"),
     pytest.param("a/../../b.jpg", False, id="upwards"),
     pytest.param("", False, id="empty"),
+    pytest.param("a\0.jpg", False, id="a byte no path can have"),
+    pytest.param("caf\udce9.jpg", False, id="file name that is not UTF-8"),
 ]
 
 
@@ -41,42 +42,51 @@ def test_safe_names(name: str, safe: bool) -> None:
 
 def test_disagreeing_parts_are_refused() -> None:
     boxes = np.zeros((2, 4))
-    with pytest.raises(ValueError, match=r"a\.jpg: 2 boxes, 1 class names and 2 difficult"):
-        LabelledImage(Path("a.jpg"), "a.jpg", (10, 10), boxes, ("cat",), (False, False))
+    with pytest.raises(ValueError, match=r"a\.jpg: 2 boxes, 1 classes and 2 difficult"):
+        LabelledImage("a.jpg", None, (10, 10), boxes, ("cat",), (False, False), bytes)
     with pytest.raises(ValueError, match="at least 1 x 1"):
-        LabelledImage(Path("a.jpg"), "a.jpg", (10, 0), np.zeros((0, 4)), (), ())
+        LabelledImage("a.jpg", None, (10, 0), np.zeros((0, 4)), (), (), bytes)
 
 
-def test_classes_are_numbered_by_sorted_name_over_all_channels() -> None:
-    data = DataSet.build({"train": [image("a", "dog")], "validation": [image("a", "cat")]}, None)
-    assert data.class_names == ("cat", "dog")
-    assert data.class_ids(image("a", "dog", "cat")) == [1, 0]
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp"])
+def test_size_and_suffix_of_a_picture(suffix: str, tmp_path: Path) -> None:
+    data = cv2.imencode(suffix, PIXELS)[1].tobytes()
+    (tmp_path / "a").write_bytes(data)
+    assert size_of_bytes(data, "a") == size_of_file(tmp_path / "a") == (12, 8)
+    assert suffix_of(data) == suffix
 
 
-def test_classes_in_the_order_given() -> None:
-    data = DataSet.build({"train": [image("a", "dog")]}, ["dog", "cow", "cat"])
-    assert data.class_names == ("dog", "cow", "cat")
+def test_suffix_of_bytes_that_are_no_picture() -> None:
+    assert suffix_of(b"") == ".jpg"
 
 
-def test_all_faults_together() -> None:
-    channels = {"train": [image("a", "dog", "dog"), image("b"), image("b")]}
-    with pytest.raises(ClientError) as caught:
-        DataSet.build(channels, ["cat", "cat"])
-    first, second, third = caught.value.faults
-    assert "Channel 'train': the image 'b' occurs 2 times" in first
-    assert "The class 'cat' is listed 2 times" in second
-    assert "The class 'dog' has 2 boxes but is not among the classes cat, cat" in third
+def test_size_behind_a_header_longer_than_what_is_read_first(tmp_path: Path) -> None:
+    """Three comments of 64 KiB, as colour profiles and previews are, before the size."""
+    data = cv2.imencode(".jpg", PIXELS)[1].tobytes()
+    comment = b"\xff\xfe\xff\xff" + bytes(0xFFFF - 2)
+    (tmp_path / "a.jpg").write_bytes(data[:2] + 3 * comment + data[2:])
+    assert size_of_file(tmp_path / "a.jpg") == (12, 8)
 
 
-@pytest.mark.parametrize("difficult", [True, False])
-def test_has_difficult_looks_at_all_channels(difficult: bool) -> None:
-    last = image("b", "dog", difficult=difficult)
-    data = DataSet.build({"train": [image("a", "dog")], "validation": [image(), last]}, None)
-    assert data.has_difficult == difficult
+JPEG = cv2.imencode(".jpg", PIXELS)[1].tobytes()
+SIZES = [
+    pytest.param(None, JPEG, (12, 8), id="none declared"),
+    pytest.param((12, 8), JPEG, (12, 8), id="declared as stored"),
+    pytest.param((24, 16), JPEG, (24, 16), id="resized after it was labelled"),
+    pytest.param((24, 16), b"no picture", (24, 16), id="undecodable"),
+    pytest.param(None, JPEG[:-20], (12, 8), id="cut short, but the header tells"),
+]
 
 
-def test_counts() -> None:
-    assert count_classes([image("a", "dog", "cat"), image("b", "dog")]) == {"dog": 2, "cat": 1}
-    boxes = np.array([[0.0, 0, 4, 4], [4, 0, 4, 4], [0, 4, 4, 0]])
-    bad = LabelledImage(Path("a"), "a", (9, 9), boxes, ("x",) * 3, (False,) * 3)
-    assert count_degenerate([bad, image()]) == 2
+@pytest.mark.parametrize(("declared", "data", "expected"), SIZES)
+def test_the_size_that_boxes_refer_to(
+    declared: tuple[int, int] | None, data: bytes, expected: tuple[int, int]
+) -> None:
+    assert check_size(declared, lambda: size_of_bytes(data, "it"), "a.json") == expected
+
+
+def test_sizes_that_are_refused() -> None:
+    with pytest.raises(ClientError, match=r"a\.json: it is not an image.*no size is declared\. M"):
+        check_size(None, lambda: size_of_bytes(b"no picture", "it"), "a.json")
+    with pytest.raises(ClientError, match=r"says 8 x 12, the stored picture is 12 x 8: it was tur"):
+        check_size((8, 12), lambda: size_of_bytes(JPEG, "it"), "a.json")

@@ -1,111 +1,150 @@
-"""The one value between readers and writers of data sets: an image file and its objects."""
+"""The values between readers and writers of data sets: an image and its objects, and a split."""
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from sagemaker_object_detection.boxes import check_boxes, is_degenerate
+from sagemaker_object_detection.boxes import check_boxes
+from sagemaker_object_detection.images import ImageError, decode, header_size
 from sagemaker_object_detection.platform.errors import ClientError
 
 Boxes = npt.NDArray[np.float64]
+ClassKey = str | int
+"""A class as a format tells it: by name, or by number where it counts classes from 0."""
+
+_HEAD_BYTES = 1 << 16
+_SUFFIXES = (
+    (b"\xff\xd8", ".jpg"),
+    (b"\x89PNG", ".png"),
+    (b"RIFF", ".webp"),
+    (b"BM", ".bmp"),
+    (b"GIF8", ".gif"),
+    (b"II*\0", ".tiff"),
+    (b"MM\0*", ".tiff"),
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelledImage:
-    """An image file with its objects, nothing of it dropped or mended.
+    """An encoded image with its objects, nothing of it dropped or mended.
 
-    ``path``: the file; ``name``: its path inside the data set, relative, with ``/``; ``size``:
-    (width, height) of the stored pixels; ``boxes_px``: (n, 4) xyxy, the pixel in the top left
-    corner is 0..1; ``class_names`` and ``difficult``: n each. Raises ValueError when they disagree.
+    ``place``: what messages call it; ``name``: its path inside the data set, relative, with ``/``,
+    None where the format names no images; ``size``: (width, height) that the boxes refer to, the
+    stored one unless the annotation says otherwise; ``boxes_px``: (n, 4) xyxy, the pixel in the top
+    left corner is 0..1; ``classes`` and ``difficult``: n each; ``read_image``: gives the encoded
+    bytes. Raises ValueError when they disagree.
     """
 
-    path: Path
-    name: str
+    place: str
+    name: str | None
     size: tuple[int, int]
     boxes_px: Boxes
-    class_names: tuple[str, ...]
+    classes: tuple[ClassKey, ...]
     difficult: tuple[bool, ...]
+    read_image: Callable[[], bytes]
 
     def __post_init__(self) -> None:
         count = len(check_boxes(self.boxes_px))
-        if not count == len(self.class_names) == len(self.difficult):
+        if not count == len(self.classes) == len(self.difficult):
             raise ValueError(
-                f"{self.name}: {count} boxes, {len(self.class_names)} class names and "
+                f"{self.place}: {count} boxes, {len(self.classes)} classes and "
                 f"{len(self.difficult)} difficult flags"
             )
         if min(self.size) < 1:
-            raise ValueError(f"{self.name}: expected a size of at least 1 x 1, got {self.size}")
-        if not is_safe_name(self.name):
-            raise ValueError(f"{self.name!r} is not a path inside the data set")
+            raise ValueError(f"{self.place}: expected a size of at least 1 x 1, got {self.size}")
+        if self.name is not None and not is_safe_name(self.name):
+            raise ValueError(f"{self.place}: {self.name!r} is not a path inside the data set")
+
+
+class Split(Protocol):
+    """The images of one split. They are read when asked for, as often as asked for."""
+
+    @property
+    def class_order(self) -> Sequence[str]:
+        """Names of the classes in the order that the split numbers them; () where it has none."""
+
+    @property
+    def class_names(self) -> Mapping[int, Set[str]]:
+        """Names of classes told by number, complete once all images were read."""
+
+    @property
+    def left_out(self) -> Sequence[str]:
+        """Sentences on what of the split is not among the images."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int) -> LabelledImage:
+        """One image. Raises ClientError for what cannot be understood."""
+        ...
 
 
 def is_safe_name(name: str) -> bool:
-    """Whether a relative path stays inside the folder it is joined to."""
+    """Whether this is text, and as a relative path stays inside the folder it is joined to."""
     path = PurePosixPath(name)
-    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
+    safe = bool(path.parts) and not path.is_absolute() and ".." not in path.parts
+    return safe and is_text(name)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class DataSet:
-    """Channels of labelled images under one list of classes; a class id is a place in the list."""
-
-    class_names: tuple[str, ...]
-    channels: Mapping[str, Sequence[LabelledImage]]
-
-    @classmethod
-    def build(
-        cls, channels: Mapping[str, Sequence[LabelledImage]], class_names: Sequence[str] | None
-    ) -> "DataSet":
-        """Number the classes in the order given, or by sorted name when None is.
-
-        Raises ClientError for a class of the data that is not in `class_names`, for one named
-        twice, and for two images of one channel with the same name.
-        """
-        counts = count_classes(image for images in channels.values() for image in images)
-        faults = [
-            f"Channel '{channel}': the image '{name}' occurs {count} times. Take each image once."
-            for channel, images in channels.items()
-            for name, count in Counter(image.name for image in images).items()
-            if count > 1
-        ]
-        if class_names is not None:
-            faults += [
-                f"The class '{name}' is listed {count} times. Name each class once."
-                for name, count in Counter(class_names).items()
-                if count > 1
-            ]
-            faults += [
-                f"The class '{name}' has {counts[name]} boxes but is not among the classes "
-                f"{', '.join(class_names)}. Add it to the list."
-                for name in sorted(counts.keys() - set(class_names))
-            ]
-        if faults:
-            raise ClientError(*faults)
-        return cls(tuple(sorted(counts) if class_names is None else class_names), channels)
-
-    def classes_text(self) -> str:
-        """The class names as training reads them from a file: one a line, class id 0 first."""
-        return "".join(f"{name}\n" for name in self.class_names)
-
-    @property
-    def has_difficult(self) -> bool:
-        """Whether any object is marked as difficult."""
-        return any(any(image.difficult) for images in self.channels.values() for image in images)
-
-    def class_ids(self, image: LabelledImage) -> list[int]:
-        """Class ids of an image's objects."""
-        return [self.class_names.index(name) for name in image.class_names]
+def is_text(name: str) -> bool:
+    """False for file names that are not UTF-8, and for halves of characters out of JSON."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in name
 
 
-def count_classes(images: Iterable[LabelledImage]) -> Counter[str]:
-    """Number of boxes of each class."""
-    return Counter(name for image in images for name in image.class_names)
+def suffix_of(data: bytes) -> str:
+    """The suffix that fits an encoded image, by its first bytes; .jpg where they tell nothing."""
+    return next((suffix for magic, suffix in _SUFFIXES if data.startswith(magic)), ".jpg")
 
 
-def count_degenerate(images: Iterable[LabelledImage]) -> int:
-    """Number of boxes without area."""
-    return sum(int(is_degenerate(image.boxes_px).sum()) for image in images)
+def size_of_file(path: Path) -> tuple[int, int]:
+    """Width and height of a picture in a file: by its header or, where that tells none, decoded.
+
+    Raises ImageError when it tells none and cannot be decoded.
+    """
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    return header_size(head) or size_of_bytes(path.read_bytes(), str(path))
+
+
+def size_of_bytes(data: bytes, name: str) -> tuple[int, int]:
+    """As `size_of_file`, of a picture in memory that errors call `name`."""
+    if (declared := header_size(data)) is not None:
+        return declared
+    height, width = decode(data, name).shape[:2]
+    return width, height
+
+
+def check_size(
+    declared: tuple[int, int] | None, stored: Callable[[], tuple[int, int]], where: str
+) -> tuple[int, int]:
+    """The size that boxes refer to: the declared one, or the stored one where none is declared.
+
+    A declared size is believed if the picture tells none. Raises ClientError when neither is known,
+    and when the declared size is the stored one turned by 90 degrees: training would drop the
+    image, and formats without a size would make its boxes wrong for good.
+    """
+    try:
+        size = stored()
+    except ImageError as error:
+        if declared is not None:
+            return declared
+        raise ClientError(
+            f"{where}: {error}, and no size is declared. Mend the image, or remove it from the "
+            "split."
+        ) from None
+    if declared is None:
+        return size
+    if declared == size[::-1] != size:
+        raise ClientError(
+            f"{where}: the annotation says {declared[0]} x {declared[1]}, the stored picture is "
+            f"{size[0]} x {size[1]}: it was turned by its orientation tag when it was labelled. "
+            "Store the picture turned, without the tag, or remove it from the split."
+        )
+    return declared

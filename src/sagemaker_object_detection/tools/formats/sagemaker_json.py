@@ -1,12 +1,37 @@
-"""Write a channel as images, ``<channel>/``, and one JSON each, ``<channel>_annotation/``."""
+"""Images, ``<channel>/``, and one JSON each, ``<channel>_annotation/``: read and written."""
 
 import json
-import shutil
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
+from sagemaker_object_detection.data.image_pairs import ImageSource, pair_files
 from sagemaker_object_detection.platform.errors import ClientError
-from sagemaker_object_detection.tools.formats.record import DataSet, LabelledImage
+from sagemaker_object_detection.tools.formats.data_set import DataSet
+from sagemaker_object_detection.tools.formats.from_source import (
+    SourceSplit,
+    class_file,
+    named_by_path,
+    no_split,
+)
+from sagemaker_object_detection.tools.formats.pixels import ltwh
+from sagemaker_object_detection.tools.formats.record import LabelledImage
+
+_ANNOTATION = "_annotation"
+
+
+def read(source: Path, split: str) -> SourceSplit:
+    """The images in ``<split>/`` and their annotations in ``<split>_annotation/``.
+
+    Raises ClientError when one of the folders is missing, and as `pair_files`.
+    """
+    images, notes = source / split, source / f"{split}{_ANNOTATION}"
+    if not (images.is_dir() and notes.is_dir()):
+        missing = " and no ".join(str(path) for path in (images, notes) if not path.is_dir())
+        found = (path.name.removesuffix(_ANNOTATION) for path in source.glob(f"*{_ANNOTATION}"))
+        splits = sorted(name for name in found if (source / name).is_dir())
+        raise no_split(source, split, f"there is no {missing}", splits)
+    pairs = ImageSource(pair_files(images, notes))
+    return SourceSplit(pairs, named_by_path(pairs, images), class_file(source, split))
 
 
 def write(folder: Path, channel: str, data: DataSet, images: Iterable[LabelledImage]) -> None:
@@ -19,16 +44,17 @@ def write(folder: Path, channel: str, data: DataSet, images: Iterable[LabelledIm
     for target in (image_folder, annotation_folder):
         target.mkdir(parents=True)
     for image in images:
+        assert image.name is not None
         copy = image_folder / image.name
         annotation = annotation_folder / PurePosixPath(image.name).with_suffix(".json")
         for target in (copy, annotation):
             target.parent.mkdir(parents=True, exist_ok=True)
         if annotation.exists():
             raise ClientError(
-                f"{image.path}: another image of channel '{channel}' has this name up to the "
+                f"{image.place}: another image of channel '{channel}' has this name up to the "
                 f"suffix, and both would be annotated by {annotation.name}. Rename one of them."
             )
-        shutil.copyfile(image.path, copy)
+        copy.write_bytes(image.read_image())
         annotation.write_text(_to_json(image, data), encoding="utf-8", newline="\n")
 
 
@@ -37,15 +63,9 @@ def _to_json(image: LabelledImage, data: DataSet) -> str:
         "file": image.name,
         "image_size": [{"width": image.size[0], "height": image.size[1], "depth": 3}],
         "annotations": [
-            {
-                "class_id": class_id,
-                "left": _number(left),
-                "top": _number(top),
-                "width": _number(right - left),
-                "height": _number(bottom - top),
-            }
-            for class_id, (left, top, right, bottom) in zip(
-                data.class_ids(image), image.boxes_px.tolist(), strict=True
+            {"class_id": class_id, "left": left, "top": top, "width": width, "height": height}
+            for class_id, (left, top, width, height) in zip(
+                data.class_ids(image), ltwh(image.boxes_px), strict=True
             )
         ],
         "categories": [
@@ -53,9 +73,3 @@ def _to_json(image: LabelledImage, data: DataSet) -> str:
         ],
     }
     return json.dumps(document, ensure_ascii=False) + "\n"
-
-
-def _number(value: float) -> int | float:
-    """Pixels without the noise of subtraction, and a whole number without its ``.0``."""
-    value = round(value, 6)
-    return int(value) if value.is_integer() else value

@@ -5,58 +5,71 @@ from 1 to the last pixel of a 100 pixel side becomes 0..99.
 """
 
 import xml.etree.ElementTree as ElementTree
+from array import array
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from xml.parsers.expat import ErrorString
 
 import numpy as np
 
-from sagemaker_object_detection.images import ImageError, decode
+from sagemaker_object_detection.data.names import Names
+from sagemaker_object_detection.images import ImageError
 from sagemaker_object_detection.platform.errors import ClientError
-from sagemaker_object_detection.tools.formats.record import LabelledImage, is_safe_name
+from sagemaker_object_detection.tools.formats.record import (
+    LabelledImage,
+    is_safe_name,
+    size_of_file,
+)
+from sagemaker_object_detection.tools.formats.text_files import read_lines
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
-def read(source: Path, split: str) -> list[LabelledImage]:
-    """Read the images that ``ImageSets/Main/<split>.txt`` names, in its order.
+class VocSplit:
+    """The images that ``ImageSets/Main/<split>.txt`` names, in its order.
 
     An image that cannot be decoded is kept if its annotation declares a size: training drops and
-    counts it. Raises one ClientError with all faults of the split: missing or unreadable files, an
-    object that is not complete, and a declared size that is not the image's.
+    counts it. Raises ClientError for a list that is missing, empty or no text.
     """
-    images: list[LabelledImage] = []
-    faults: list[str] = []
-    for place, identifier in _identifiers(source, split):
-        try:
-            images.append(_read_one(source, place, identifier))
-        except ClientError as error:
-            faults.extend(error.faults)
-    if faults:
-        raise ClientError(*faults)
-    return images
+
+    class_order: Sequence[str] = ()
+    class_names: Mapping[int, Set[str]] = {}
+    left_out: Sequence[str] = ()
+
+    def __init__(self, source: Path, split: str) -> None:
+        self._source = source
+        self._list = source / "ImageSets" / "Main" / f"{split}.txt"
+        lines = _lines(self._list)
+        self._identifiers = Names(line for line in lines if line)
+        self._numbers = array("q", [number for number, line in enumerate(lines, 1) if line])
+        if not self._identifiers:
+            raise ClientError(
+                f"{self._list} names no images. Write one identifier a line, without suffix."
+            )
+
+    def __len__(self) -> int:
+        return len(self._identifiers)
+
+    def read(self, index: int) -> LabelledImage:
+        """One image and its objects.
+
+        Raises ClientError for missing or unreadable files, an object that is not complete, and a
+        declared size that is not the image's.
+        """
+        place = f"{self._list}, line {self._numbers[index]}"
+        return _read_one(self._source, place, self._identifiers[index])
 
 
-def _identifiers(source: Path, split: str) -> list[tuple[str, str]]:
-    """(what to call the line, image identifier) of each line of a split."""
-    folder = source / "ImageSets" / "Main"
-    path = folder / f"{split}.txt"
+def _lines(path: Path) -> list[str]:
+    """The lines of a split's list, without white space around them."""
     if not path.is_file():
-        there = ", ".join(sorted(file.stem for file in folder.glob("*.txt"))) or "none"
+        there = ", ".join(sorted(file.stem for file in path.parent.glob("*.txt"))) or "none"
         raise ClientError(
             f"{path} does not exist. Choose a split that is there (found: {there}), and give the "
             "folder that has Annotations, JPEGImages and ImageSets in it."
         )
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ClientError(
-            f"{path}: byte {error.start} is not UTF-8 text. Save the file as UTF-8."
-        ) from None
-    found = [(f"{path}, line {n}", line.strip()) for n, line in enumerate(lines, 1) if line.strip()]
-    if not found:
-        raise ClientError(f"{path} names no images. Write one identifier a line, without suffix.")
-    return found
+    return read_lines(path)
 
 
 def _read_one(source: Path, place: str, identifier: str) -> LabelledImage:
@@ -77,15 +90,16 @@ def _read_one(source: Path, place: str, identifier: str) -> LabelledImage:
     objects = root.findall("object")
     boxes = [_box(node, f"{annotation}, object {number}") for number, node in enumerate(objects)]
     return LabelledImage(
-        path=path,
+        place=str(path),
         name=identifier + path.suffix,
         size=_size(root, annotation, path),
         boxes_px=np.array(boxes, np.float64).reshape(-1, 4),
-        class_names=tuple(
+        classes=tuple(
             _class_name(node, f"{annotation}, object {number}")
             for number, node in enumerate(objects)
         ),
         difficult=tuple((node.findtext("difficult") or "0").strip() == "1" for node in objects),
+        read_image=path.read_bytes,
     )
 
 
@@ -135,7 +149,7 @@ def _size(root: ElementTree.Element, annotation: Path, path: Path) -> tuple[int,
     except (ValueError, OverflowError):
         declared = (0, 0)
     try:
-        height, width = decode(path.read_bytes(), str(path)).shape[:2]
+        stored = size_of_file(path)
     except ImageError as error:
         if min(declared) > 0:
             return declared
@@ -143,10 +157,10 @@ def _size(root: ElementTree.Element, annotation: Path, path: Path) -> tuple[int,
             f"{error}, and {annotation} declares no size. Mend one of the two, or remove the image "
             "from the split."
         ) from None
-    if min(declared) > 0 and declared != (width, height):
+    if min(declared) > 0 and declared != stored:
         raise ClientError(
             f"{annotation}: <size> is {declared[0]} x {declared[1]}, but {path} has "
-            f"{width} x {height} pixels: what do the boxes refer to? Mend the annotation, "
+            f"{stored[0]} x {stored[1]} pixels: what do the boxes refer to? Mend the annotation, "
             "or remove the image from the split."
         )
-    return width, height
+    return stored
