@@ -29,8 +29,15 @@ def read(source: Path, split: str, attribute_names: tuple[str, ...] = ()) -> Sou
         wanted = f"there is no {source / split}.manifest or .jsonl, and none in {source / split}/"
         raise no_split(source, split, wanted, found)
     manifest = ManifestSource(folder, path, attribute_names)
+    inside = (source / split, source / "images" / split, source / "images")
+    top = next((place for place in inside if _holds_all(place, manifest)), folder)
+    return SourceSplit(
+        manifest,
+        lambda index: manifest.path(index).relative_to(top).as_posix(),
+        class_file(source, split),
+    )
 
-    def image_name(index: int) -> str:
-        return manifest.path(index).relative_to(folder).as_posix()
 
-    return SourceSplit(manifest, image_name, class_file(source, split))
+def _holds_all(folder: Path, manifest: ManifestSource) -> bool:
+    """Whether all images lie in a folder, so that it need not be part of their names."""
+    return all(manifest.path(index).is_relative_to(folder) for index in range(len(manifest)))
