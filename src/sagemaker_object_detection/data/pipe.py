@@ -49,6 +49,11 @@ def _always() -> bool:
     return True
 
 
+def fifo(path: Path, number: int) -> Path:
+    """The FIFO of a pass; `path` is without number."""
+    return path.with_name(f"{path.name}_{number}")
+
+
 def chunks(
     path: Path,
     stop: Callable[[], bool],
