@@ -16,6 +16,7 @@ import numpy.typing as npt
 from sagemaker_object_detection.inference.predictor import Rows
 from sagemaker_object_detection.model import artifact
 from sagemaker_object_detection.model.artifact import ArtifactError
+from sagemaker_object_detection.model.stored import load_arrays, load_symbol
 from sagemaker_object_detection.platform.errors import first_line
 
 INPUT = "data"
@@ -59,21 +60,9 @@ class MXNetEngine:
         """Load an artefact. Raises ArtifactError naming the file that is missing or damaged."""
         artifact.require_files(folder)
         config = artifact.read_config(folder)
-        symbol_path, params_path = folder / artifact.SYMBOL_FILE, folder / artifact.PARAMS_FILE
-        symbol = _load(mx.sym.load, symbol_path, "a graph of MXNet")
-        arrays = _load(mx.nd.load, params_path, "a parameter file of MXNet")
-        if not isinstance(arrays, dict):
-            raise ArtifactError(f"{params_path} holds arrays without names; {artifact.CURE}")
-        groups: dict[str, dict[str, mx.nd.NDArray]] = {"arg": {}, "aux": {}}
-        for key, array in arrays.items():
-            kind, _, name = key.partition(":")
-            if kind not in groups:
-                raise ArtifactError(
-                    f"{params_path} holds {key!r}, expected keys arg:NAME and aux:NAME; "
-                    f"{artifact.CURE}"
-                )
-            groups[kind][name] = array
-        return cls(symbol, groups["arg"], groups["aux"], config.image_shape, ctx, batch_sizes)
+        symbol = load_symbol(folder / artifact.SYMBOL_FILE)
+        arrays = load_arrays(folder / artifact.PARAMS_FILE)
+        return cls(symbol, arrays.args, arrays.auxs, config.image_shape, ctx, batch_sizes)
 
     def detect(self, planes: npt.NDArray[Any]) -> Rows:
         """Pictures (B, 3, S, S), RGB 0-255, uint8 or float32 -> rows (B, N, 6) float32.
@@ -173,12 +162,3 @@ def _take(
             f"{len(missing)} {what} of the graph have no values: {shown}; {artifact.CURE}"
         )
     return {name: given[name].as_in_context(ctx) for name in wanted}
-
-
-def _load(load: Any, path: Path, what: str) -> Any:
-    try:
-        return load(str(path))
-    except (mx.MXNetError, UnicodeDecodeError) as error:  # the latter: garbage in its message
-        raise ArtifactError(
-            f"{path} is not {what} or is damaged ({first_line(error)}); {artifact.CURE}"
-        ) from error

@@ -11,7 +11,10 @@ from collections.abc import Iterable
 
 from sagemaker_object_detection.platform.errors import ClientError
 
-_PREFIX = re.compile(r"^ssd_(resnetv1\d+|mobilenet\d+|vggatrousextractor\d+)_")
+PREFIX = "ssd_"
+"""What every parameter of GluonCV's networks is called by first, and none of the service's."""
+
+_PREFIX = re.compile(rf"^{PREFIX}(resnetv1\d+|mobilenet\d+|vggatrousextractor\d+)_")
 _VGG_BLOCKS = (2, 2, 3, 3, 3)
 _VGG_NAMES = {
     f"conv{number}": name
@@ -25,7 +28,7 @@ _KINDS = {"conv": "conv", "batchnorm": "bn"}
 
 def plain_name(name: str) -> str:
     """Our name without the fixed prefix: `stage1_conv0_weight` or `convpredictor0_conv0_bias`."""
-    return _PREFIX.sub("", name).removeprefix("ssd_")
+    return _PREFIX.sub("", name).removeprefix(PREFIX)
 
 
 def service_name(name: str, base_network: str) -> str | None:

@@ -22,10 +22,9 @@ from mxnet.contrib import amp
 from numpy.typing import NDArray
 
 from sagemaker_object_detection.model.anchors import make_anchors
-from sagemaker_object_detection.model.names import is_last_of_residual
+from sagemaker_object_detection.model.names import PREFIX, is_last_of_residual
 from sagemaker_object_detection.model.specs import Spec
 
-PREFIX = "ssd_"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 HEAD_OUTPUTS = ("class_scores", "box_offsets")

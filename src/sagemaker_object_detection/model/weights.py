@@ -8,8 +8,8 @@ from pathlib import Path
 import mxnet as mx
 from gluoncv.model_zoo import get_model
 
-from sagemaker_object_detection.model.names import plain_name
-from sagemaker_object_detection.model.network import PREFIX, Network, vgg_extractor
+from sagemaker_object_detection.model.names import PREFIX, plain_name
+from sagemaker_object_detection.model.network import Network, vgg_extractor
 from sagemaker_object_detection.model.specs import Spec, get_spec
 from sagemaker_object_detection.platform.errors import ClientError, first_line
 
