@@ -147,7 +147,9 @@ def test_channels_are_not_overwritten(source: Path, tmp_path: Path, there: str) 
         convert(source, tmp_path, SPLITS)
 
 
-@pytest.mark.parametrize("channel", ["", "..", "a/b", "classes.txt", "a b", "x" * 65])
+@pytest.mark.parametrize(
+    "channel", ["", "..", "a/b", "classes.txt", "a b", "a_annotation", "x" * 65]
+)
 def test_names_that_no_channel_can_have(source: Path, tmp_path: Path, channel: str) -> None:
     with pytest.raises(ClientError, match="cannot be the name of a channel"):
         convert(source, tmp_path / "out", [("train", channel)])

@@ -4,6 +4,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import click
@@ -11,7 +12,7 @@ from tqdm import tqdm
 
 from sagemaker_object_detection.data.class_names import CLASSES_FILE
 from sagemaker_object_detection.platform.errors import ClientError
-from sagemaker_object_detection.tools.formats import READERS, WRITERS
+from sagemaker_object_detection.tools.formats import READERS, WRITERS, manifest
 from sagemaker_object_detection.tools.formats.data_set import DataSet, Images, Step
 from sagemaker_object_detection.tools.formats.record import LabelledImage, Split
 
@@ -26,11 +27,13 @@ def convert(
     reader: str = "voc",
     writer: str = "recordio",
     class_names: Sequence[str] | None = None,
+    attribute_names: tuple[str, ...] = (),
 ) -> DataSet:
     """Read splits of `source` and write them as channels into the folder `output`.
 
     `splits` are pairs (split, channel); several splits may go into one channel. The class names go
-    to ``classes.txt``, one a line, class id 0 first. The images are read twice, to check and to
+    to ``classes.txt``, one a line, class id 0 first. `attribute_names` are those of a manifest's
+    image and annotation, in case its lines have several. The images are read twice, to check and to
     write them, one at a time. Everything is written aside and moved into place at the end, so that
     `output` never holds half a channel. The same input gives the same bytes. Raises ClientError
     for faults of the data, for a channel that is there already and for class names that differ
@@ -38,9 +41,12 @@ def convert(
     """
     for channel in {channel for _, channel in splits}:
         _check_channel(output, channel)
+    read = READERS[reader]
+    if attribute_names:
+        read = partial(manifest.read, attribute_names=attribute_names)
     found: dict[str, list[Split]] = {}
     for split, channel in splits:
-        found.setdefault(channel, []).append(READERS[reader](source, split))
+        found.setdefault(channel, []).append(read(source, split))
     channels = {channel: Images(parts) for channel, parts in found.items()}
     with _bar("checked", channels) as bar:
         data = DataSet.build(channels, class_names, bar.update)
@@ -58,9 +64,11 @@ def convert(
 
 
 def _check_channel(output: Path, channel: str) -> None:
-    if not _CHANNEL.fullmatch(channel) or channel in (".", "..", CLASSES_FILE):
+    taken = channel in (".", "..", CLASSES_FILE) or channel.endswith("_annotation")
+    if taken or not _CHANNEL.fullmatch(channel):
         raise ClientError(
-            f"'{channel}' cannot be the name of a channel. Use letters, digits, '.', '-' and '_'."
+            f"'{channel}' cannot be the name of a channel. Use letters, digits, '.', '-' and '_', "
+            "and no ending that annotations have."
         )
     for path in (output / channel, output / f"{channel}_annotation"):
         if path.exists():
@@ -142,8 +150,21 @@ def _class_list(
     return names
 
 
+def _attribute_names(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if ctx.params.get("reader", "manifest") != "manifest":
+        raise click.BadParameter("only manifests have attributes", ctx, param)
+    names = tuple(name.strip() for name in value.split(","))
+    if len(names) != 2 or not all(names):
+        raise click.BadParameter(f"{value!r} is not two names with a comma", ctx, param)
+    return names
+
+
 @click.command("convert")
-@click.option("--from", "reader", type=click.Choice(sorted(READERS)), required=True)
+@click.option("--from", "reader", type=click.Choice(sorted(READERS)), required=True, is_eager=True)
 @click.option(
     "--to", "writer", type=click.Choice(sorted(WRITERS)), default="recordio", show_default=True
 )
@@ -163,6 +184,12 @@ def _class_list(
     metavar="A,B,C",
     help="Class names, class id 0 first. By default as the data numbers them, or sorted.",
 )
+@click.option(
+    "--attribute-names",
+    callback=_attribute_names,
+    metavar="IMAGE,ANNOTATION",
+    help="Of a manifest with several annotations, e.g. source-ref,bounding-box.",
+)
 @click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("output", type=click.Path(file_okay=False, path_type=Path))
 def command(
@@ -170,16 +197,36 @@ def command(
     writer: str,
     splits: tuple[tuple[str, str], ...],
     class_names: tuple[str, ...] | None,
+    attribute_names: tuple[str, ...],
     source: Path,
     output: Path,
 ) -> None:
     """Turn the labelled images in SOURCE into channels in OUTPUT.
 
-    Images are copied byte for byte. OUTPUT can serve as /opt/ml/input/data.
+    Images are copied byte for byte, and labels are neither dropped nor mended: that is left to
+    training. OUTPUT can serve as /opt/ml/input/data.
+
+    \b
+    Where a split called train is looked for:
+      voc             ImageSets/Main/train.txt, Annotations, JPEGImages
+      coco            annotations/instances_train2017.json with train2017, train.json with
+                      images/train, train/_annotations.coco.json, and the like
+      yolo            as data.yaml says, images/train with labels/train, or train.txt
+      manifest        train.manifest, train.jsonl
+      sagemaker-json  train with train_annotation
+      recordio        train.rec, or the .rec files in train; names in classes.txt
 
     \b
     object-detection convert --from voc --to recordio \\
         --split train --split val=validation VOCdevkit/VOC2012 build/voc
     """
-    data = convert(source, output, splits, reader=reader, writer=writer, class_names=class_names)
+    data = convert(
+        source,
+        output,
+        splits,
+        reader=reader,
+        writer=writer,
+        class_names=class_names,
+        attribute_names=attribute_names,
+    )
     click.echo(summary(data, output))

@@ -12,6 +12,7 @@ import numpy as np
 
 from sagemaker_object_detection.data.names import Names
 from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection.tools.formats.class_table import MAX_CLASSES
 from sagemaker_object_detection.tools.formats.record import (
     LabelledImage,
     check_size,
@@ -95,8 +96,11 @@ class YoloSplit:
             row = [float(word) for word in words]
         except ValueError as error:
             raise ClientError(f"{place}: {error}. {_FORM}.") from None
-        if not row[0].is_integer() or row[0] < 0:
-            raise ClientError(f"{place}: the class id is {words[0]}. Number the classes from 0.")
+        if not row[0].is_integer() or not 0 <= row[0] < MAX_CLASSES:
+            raise ClientError(
+                f"{place}: the class id is {words[0]}, it must be in 0..{MAX_CLASSES - 1}. Number "
+                "the classes from 0."
+            )
         if self._classes and row[0] >= len(self._classes):
             raise ClientError(
                 f"{place}: the class id is {words[0]}, but {len(self._classes)} classes are named. "

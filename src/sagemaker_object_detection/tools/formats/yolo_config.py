@@ -151,8 +151,10 @@ def _value(block: _Block, file: Path) -> _Value:
         return [_item(text, file, line) for line, text in block.lines]
     entry = _ENTRY.match(first)
     if entry is not None and number != block.line:
-        pairs = [_pair(text, file, line) for line, text in block.lines]
-        return dict(pairs)
+        pairs: dict[str, str] = {}
+        for line, text in block.lines:
+            _add(pairs, *_pair(text, file, line), file, line)
+        return pairs
     if len(block.lines) > 1:
         _refuse(file, block.lines[1][0], repr(block.lines[1][1]), _CURE)
     return _scalar(first, file, number)
@@ -169,6 +171,12 @@ def _pair(text: str, file: Path, line: int) -> tuple[str, str]:
     if entry is None:
         _refuse(file, line, repr(text), _CURE)
     return _scalar(entry[1], file, line), _scalar((entry[2] or "").strip(), file, line)
+
+
+def _add(pairs: dict[str, str], key: str, word: str, file: Path, line: int) -> None:
+    if key in pairs:
+        _refuse(file, line, f"{key!r} for the second time", "Remove one.")
+    pairs[key] = word
 
 
 def _scalar(text: str, file: Path, line: int) -> str:
@@ -210,9 +218,10 @@ class _Brackets:
         while self._peek() != closing:
             word = self._word()
             if closing == "}":
-                if self._take() != ":":
+                if self._peek() != ":":
                     self._fail()
-                pairs[word] = self._word()
+                self._take()
+                _add(pairs, word, self._word(), self._file, self._line)
             else:
                 words.append(word)
             if self._peek() == ",":
