@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from sagemaker_object_detection.data.augment import Augmentation
 from sagemaker_object_detection.data.dataset import Dataset
 from sagemaker_object_detection.data.loader import Batch, Loader, plan_epoch
-from sagemaker_object_detection.images import ImageError, decode, resize_square
+from sagemaker_object_detection.images import decode, resize_square
+from sagemaker_object_detection.platform.errors import ClientError
 from tests.data.samples import BOX, MemorySource, dataset, encode, plain, raw
 
 SIDE = 32
@@ -286,9 +287,9 @@ def test_an_error_in_a_thread_reaches_the_caller(
     batches = loader(dataset(records)).evaluation_pass(4)
     for _ in range(batch):
         next(batches)
-    with pytest.raises(ImageError, match=f"record {bad} is not an image"):
+    with pytest.raises(ClientError, match=f"record {bad} was sound.*is not any more"):
         next(batches)
-    with pytest.raises(ImageError, match=f"record {bad} is not an image"):
+    with pytest.raises(ClientError, match=f"record {bad} was sound.*is not any more"):
         list(loader(dataset(records)).training_epoch(4, 0, 0, Augmentation()))
 
 

@@ -70,7 +70,7 @@ def test_each_record_counts_once_and_padding_never(
 ) -> None:
     """Were a filled row scored, its detection of score 0.99 would come first and be wrong."""
     engine = Knowing(RIGHT)
-    score = evaluate(engine, data, loader, 2, 0.5, batch_size)
+    score = evaluate(engine, loader.evaluation_pass(batch_size), 2, 0.5)
     assert score is not None
     assert (score.mean, score.per_class) == (1.0, (1.0, 1.0))
     assert set(engine.sizes) == {batch_size}  # an engine is bound for one size
@@ -82,7 +82,7 @@ def test_batch_size_does_not_change_the_score(
     data: Dataset, loader: Loader, batch_size: int
 ) -> None:
     answers = RIGHT | {1: [(1, 0.9, *OTHER)], 3: [(1, 0.2, *BOX), (0, 0.9, *BOX)], 2: []}
-    score = evaluate(Knowing(answers), data, loader, 2, 0.5, batch_size)
+    score = evaluate(Knowing(answers), loader.evaluation_pass(batch_size), 2, 0.5)
     assert score is not None
     # Class 0: boxes of 0 and 2 count, 4 is difficult; a wrong one comes first. Class 1: boxes of
     # 1, 3 and 5; ranked wrong (0.9), right (5), right (3).
@@ -91,7 +91,7 @@ def test_batch_size_does_not_change_the_score(
 
 
 def test_detections_in_an_image_without_boxes_cost(data: Dataset, loader: Loader) -> None:
-    score = evaluate(Knowing(RIGHT | {6: [(0, 0.9, *BOX)]}), data, loader, 2, 0.5, 4)
+    score = evaluate(Knowing(RIGHT | {6: [(0, 0.9, *BOX)]}), loader.evaluation_pass(4), 2, 0.5)
     assert score is not None
     assert score.per_class == pytest.approx((2 / 3, 1.0))
 
@@ -99,7 +99,7 @@ def test_detections_in_an_image_without_boxes_cost(data: Dataset, loader: Loader
 @pytest.mark.parametrize(("threshold", "mean"), [(0.5, 1.0), (0.8, 0.0)])
 def test_overlap_threshold(data: Dataset, loader: Loader, threshold: float, mean: float) -> None:
     near = {r: [(r % 2, 0.5, 0.0, 0.0, 0.5, 0.375)] for r in range(6)} | {6: []}  # IoU 0.75
-    score = evaluate(Knowing(near), data, loader, 2, threshold, 4)
+    score = evaluate(Knowing(near), loader.evaluation_pass(4), 2, threshold)
     assert score is not None
     assert score.mean == mean
 
@@ -107,10 +107,15 @@ def test_overlap_threshold(data: Dataset, loader: Loader, threshold: float, mean
 @pytest.mark.parametrize("batches", [0, 1, 2])
 def test_stops_before_the_next_batch(data: Dataset, loader: Loader, batches: int) -> None:
     engine = Knowing(RIGHT)
-    assert evaluate(engine, data, loader, 2, 0.5, 2, lambda: len(engine.sizes) == batches) is None
+    assert (
+        evaluate(engine, loader.evaluation_pass(2), 2, 0.5, lambda: len(engine.sizes) == batches)
+        is None
+    )
     assert len(engine.sizes) == batches
 
 
 def test_evaluating_twice_gives_the_same(data: Dataset, loader: Loader) -> None:
     engine = Knowing(RIGHT | {1: []})
-    assert evaluate(engine, data, loader, 2, 0.5, 3) == evaluate(engine, data, loader, 2, 0.5, 3)
+    assert evaluate(engine, loader.evaluation_pass(3), 2, 0.5) == evaluate(
+        engine, loader.evaluation_pass(3), 2, 0.5
+    )

@@ -109,7 +109,7 @@ def test_the_log(done: TrainingJob) -> None:
     lines = done.log.splitlines()
     for metric in METRICS:
         values = [float(m[1]) for line in lines if (m := re.search(metric.regex, line))]
-        assert len(values) == EPOCHS, metric.name
+        assert len(values) == (0 if metric.name == "test:mAP" else EPOCHS), metric.name
         assert all(math.isfinite(value) for value in values)
     progress = next(m.regex for m in METRICS if m.name == "train:progress")
     assert re.findall(progress, done.log) == ["50.0", "100.0"]
@@ -160,6 +160,7 @@ def test_both_forms_pass_the_gate_alike(recordio: TrainingJob, images: TrainingJ
     reports = [_report(job) for job in (recordio, images)]
     for report in reports:
         for channel in report.values():
+            channel["boxes_per_class"] = [*channel["boxes_per_class"].values()]  # keys are names
             channel["dropped"] = [
                 (drop["reason"], drop["detail"].rpartition(":")[2]) for drop in channel["dropped"]
             ]
@@ -197,7 +198,7 @@ def test_it_learns_and_the_artefact_is_what_was_validated(tmp_path: Path) -> Non
     dataset, _ = pass_gate("validation", source, 3, 2)
     loader = Loader(dataset, 300, 2)
     try:
-        score = evaluate(engine, dataset, loader, 3, 0.5, 2)
+        score = evaluate(engine, loader.evaluation_pass(2), 3, 0.5)
     finally:
         loader.close()
     assert score is not None

@@ -1,10 +1,14 @@
 """Progress: lines in a log, a bar on a terminal."""
 
+import fcntl
 import logging
 import os
 import pty
+import select
+import struct
 import subprocess
 import sys
+import termios
 
 import pytest
 
@@ -45,7 +49,9 @@ def test_nothing_is_said_of_short_work(caplog: pytest.LogCaptureFixture) -> None
 
 def test_a_terminal_gets_a_bar() -> None:
     ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     subprocess.run([sys.executable, "-c", PROGRAM], stdout=theirs, stderr=theirs, check=True)
+    assert select.select([ours], [], [], 10)[0]
     assert b"looking:" in os.read(ours, 65536)
     os.close(theirs)
     os.close(ours)

@@ -24,7 +24,7 @@ from sagemaker_object_detection.platform.job import Job
 from sagemaker_object_detection.platform.paths import Paths
 from sagemaker_object_detection.training import run
 from sagemaker_object_detection.training.history import EpochResult
-from sagemaker_object_detection.training.loop import Interrupted
+from sagemaker_object_detection.training.loop import BrokenData, Interrupted
 
 SPEC = get_spec("resnet-18", 300)
 
@@ -38,50 +38,10 @@ def _job(base: Path, channels: Sequence[str] = (), **given: object) -> Job:
         paths=paths,
         hyperparameters=parse({**needed, **given}),
         channels={name: Channel(name, paths.channel_dir(name)) for name in channels},
-        form="recordio",
         hosts=("algo-1",),
         current_host="algo-1",
         network_interface_name="eth0",
     )
-
-
-@pytest.mark.parametrize(
-    ("asked", "channel", "image", "found", "level"),
-    [
-        pytest.param("", True, False, "channel", "INFO", id="not said, but the channel has them"),
-        pytest.param("", False, True, "image", "INFO", id="not said, but the image has them"),
-        pytest.param("", False, False, None, "WARNING", id="not said and none there: a warning"),
-        pytest.param("1", True, True, "channel", "INFO", id="the channel counts first"),
-        pytest.param("1", False, True, "image", "INFO", id="the image"),
-        pytest.param("0", True, True, None, "INFO", id="not wanted, whatever is there"),
-    ],
-)
-def test_where_training_starts(
-    asked: str,
-    channel: bool,
-    image: bool,
-    found: str | None,
-    level: str,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    caplog.set_level(logging.INFO)
-    job = _job(tmp_path, ["pretrained"] if channel else [], use_pretrained_model=asked)
-    places = {"channel": job.paths.channel_dir("pretrained"), "image": tmp_path / "weights"}
-    places["image"].mkdir()
-    for name, there in (("channel", channel), ("image", image)):
-        if there:
-            (places[name] / "resnet18_v1.params").touch()
-    environ = {"OBJECT_DETECTION_WEIGHTS": str(places["image"])}
-    path = run._weights(job, SPEC, environ)
-    assert path == (None if found is None else places[found] / "resnet18_v1.params")
-    assert [record.levelname for record in caplog.records] == [level]
-
-
-def test_weights_that_are_asked_for_and_missing(tmp_path: Path) -> None:
-    job = _job(tmp_path, use_pretrained_model=1)
-    with pytest.raises(ClientError, match=r"no weights for resnet-18.*channel 'pretrained'"):
-        run._weights(job, SPEC, {"OBJECT_DETECTION_WEIGHTS": str(tmp_path)})
 
 
 @pytest.mark.parametrize(
@@ -116,16 +76,33 @@ def test_which_layers_learn(
 
 @dataclass
 class Epochs:
-    """Stands for the loop: these mAPs, then it is interrupted where there is a None."""
+    """Stands for the loop: these mAPs, and `end` where there is a None."""
 
     values: Sequence[float | None]
+    end: Exception = field(default_factory=Interrupted)
+    updates: int = 0
 
     def epochs(self) -> Iterator[EpochResult]:
         for epoch, value in enumerate(self.values):
             if value is None:
-                raise Interrupted
+                raise self.end
+            self.updates += 1
             score = AveragePrecision(value, (value, math.nan))
             yield EpochResult(epoch, {"cross_entropy": 1.0}, score, 0.1, 8, 1.0, 0.0, 1.0)
+
+
+@dataclass
+class Channels:
+    """Stands for the data, which is read in File mode or, with streams, in Pipe mode."""
+
+    streams: Sequence[str] = ()
+    reports: list[tuple[str, ...]] = field(default_factory=list)
+
+    def class_names(self) -> tuple[str, ...]:
+        return ("red", "blue")
+
+    def report(self, refused: Sequence[str] = ()) -> None:
+        self.reports.append(tuple(refused))
 
 
 @dataclass
@@ -147,7 +124,8 @@ def _follow(
     loop: Any = Epochs(values)
     stub = Graph()
     graph: Any = stub
-    history = run._follow(job, loop, graph, ("red", "blue"))
+    data: Any = Channels()
+    history = run._follow(job, loop, graph, data)
     return [result.epoch for result in history], stub, job
 
 
@@ -210,3 +188,31 @@ def test_interrupted(
     assert done == epochs
     assert len(graph.saved) == len(epochs)
     assert any(told in r.getMessage() for r in caplog.records if r.levelname == "WARNING")
+
+
+@pytest.mark.parametrize(
+    ("updates", "values", "saves", "validated"),
+    [
+        pytest.param(0, [None], 0, None, id="before the first batch there is nothing to save"),
+        pytest.param(7, [None], 1, False, id="in the first epoch: what was learnt so far"),
+        pytest.param(7, [0.5, None], 1, True, id="later: the best model stays"),
+    ],
+)
+def test_a_stream_that_is_refused_leaves_what_was_trained(
+    updates: int,
+    values: list[float | None],
+    saves: int,
+    validated: bool | None,
+    tmp_path: Path,
+) -> None:
+    job = _job(tmp_path, epochs=20)
+    graph, data = Graph(), Channels(streams=["train"])
+    loop: Any = Epochs(values, BrokenData(ClientError("train_0, record 7: class_id 9.")), updates)
+    channels: Any = data
+    stub: Any = graph
+    with pytest.raises(ClientError, match="train_0, record 7: class_id 9"):
+        run._follow(job, loop, stub, channels)
+    assert len(graph.saved) == saves
+    assert data.reports[-1] == ("train_0, record 7: class_id 9.",)
+    if validated is not None:
+        assert bool(artifact.read_config(job.paths.model_dir).validation) == validated

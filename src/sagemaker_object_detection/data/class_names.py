@@ -19,6 +19,7 @@ def class_names(
     folders: Iterable[Path],
     found: Mapping[int, Set[str]],
     num_classes: int,
+    earlier: tuple[str, ...] = (),
 ) -> tuple[str, ...]:
     """One name for each class id, by the first of these that has them.
 
@@ -27,8 +28,7 @@ def class_names(
         listed: channel -> its COCO categories in the order of their ids.
         folders: where a `classes.txt` may lie, a name a line.
         found: class id -> names that annotations give to it; used where all agree on one.
-
-    What is left is called class_0, class_1 and so on.
+        earlier: names of the model that training goes on from, class_0, class_1 and so on without.
 
     Raises:
         ClientError: classes.txt is not UTF-8 text, or channels list different categories.
@@ -40,15 +40,21 @@ def class_names(
             "category's place in the order of the ids, so they must agree: give every file the "
             "same list of categories."
         )
-    if given:
-        return given
-    for names in listed.values():
-        return names
-    for folder in folders:
-        names = _from_file(folder / CLASSES_FILE, num_classes)
-        if names:
-            return names
-    return _agreed(found, num_classes)
+    told = given or next(iter(listed.values()), ()) or _from_files(folders, num_classes)
+    names = told or _agreed(found, earlier or tuple(f"class_{i}" for i in range(num_classes)))
+    if earlier and names != earlier:
+        log.warning(
+            "The classes are called %s, and in the model that training goes on from %s. It knows "
+            "them by their ids alone: see that these have kept their meaning.",
+            ", ".join(names),
+            ", ".join(earlier),
+        )
+    return names
+
+
+def _from_files(folders: Iterable[Path], num_classes: int) -> tuple[str, ...]:
+    listed = (_from_file(folder / CLASSES_FILE, num_classes) for folder in folders)
+    return next((names for names in listed if names), ())
 
 
 def _from_file(path: Path, num_classes: int) -> tuple[str, ...]:
@@ -66,7 +72,9 @@ def _from_file(path: Path, num_classes: int) -> tuple[str, ...]:
     return ()
 
 
-def _agreed(found: Mapping[int, Set[str]], num_classes: int) -> tuple[str, ...]:
+def _agreed(found: Mapping[int, Set[str]], others: tuple[str, ...]) -> tuple[str, ...]:
+    """The name that all give to a class, or else that of `others`, which has one for each."""
+    num_classes = len(others)
     agreed = {i: next(iter(names)) for i, names in found.items() if len(names) == 1}
     torn = {i: names for i, names in found.items() if len(names) > 1 and 0 <= i < num_classes}
     for i, names in torn.items():
@@ -75,11 +83,10 @@ def _agreed(found: Mapping[int, Set[str]], num_classes: int) -> tuple[str, ...]:
             i,
             ", ".join(sorted(names)[:5]),
         )
-    numbered = [f"class_{i}" for i in range(num_classes)]
-    names = tuple(agreed.get(i) or name for i, name in enumerate(numbered))
+    names = tuple(agreed.get(i) or name for i, name in enumerate(others))
     if len(set(names)) < num_classes:
         log.warning("The annotations' categories give one name to several classes: not used.")
-        return tuple(numbered)
+        return others
     return names
 
 

@@ -40,9 +40,7 @@ def pass_gate(
             than the limits allow, or no usable image at all.
     """
     tally = survey(channel, source, num_classes, threads, limits)
-    tally.refuse_faults()
-    tally.refuse_shares()
-    tally.refuse_empty()
+    tally.refuse()
     return passed(source, tally), tally
 
 

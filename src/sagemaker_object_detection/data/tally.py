@@ -167,6 +167,12 @@ class Tally:
         """Numbers that the fullest picture's label has in RecordIO of object_width 5."""
         return 2 + 5 * self.declared_boxes_max
 
+    def refuse(self) -> None:
+        """Raises ClientError when the channel, now complete, cannot be trained on."""
+        self.refuse_faults()
+        self.refuse_shares()
+        self.refuse_empty()
+
     def refuse_faults(self) -> None:
         """Raises ClientError, which lists up to ten offenders, when a record is refused."""
         if self.faults:

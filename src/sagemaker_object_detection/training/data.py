@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sagemaker_object_detection.data.class_names import class_names
 from sagemaker_object_detection.data.coco import CocoSource
@@ -19,10 +18,9 @@ from sagemaker_object_detection.data.sharding import share
 from sagemaker_object_detection.data.sources import open_source
 from sagemaker_object_detection.data.stream_loader import StreamLoader
 from sagemaker_object_detection.data.tally import Limits, Tally
-from sagemaker_object_detection.model.specs import Spec, get_spec
+from sagemaker_object_detection.model.specs import get_spec
 from sagemaker_object_detection.platform.channels import DATA_CHANNELS
 from sagemaker_object_detection.platform.errors import ClientError
-from sagemaker_object_detection.platform.hyperparameters import Hyperparameters
 from sagemaker_object_detection.platform.job import Job
 
 log = logging.getLogger(__name__)
@@ -33,19 +31,23 @@ SCORING_BATCH = 8
 
 @dataclass(frozen=True)
 class Data:
-    """What a job trains on and is scored on.
+    """What a job trains on and is scored on, channel by channel.
 
     Attributes:
-        loaders: channel -> its loader; train, validation and, where it is given, test.
-        sources: of the channels that were read before training.
+        job: whose channels they are.
+        earlier_names: class names of the model that training goes on from.
+        sources: of the channels that are read in File mode.
         tallies: what the gate counted in these.
+        streams: the channels in Pipe mode.
+        loaders: train, validation and, where it is given, test.
     """
 
     job: Job
-    spec: Spec
-    loaders: Mapping[str, Loader | StreamLoader]
+    earlier_names: tuple[str, ...]
     sources: Mapping[str, Source]
     tallies: Mapping[str, Tally]
+    streams: Mapping[str, StreamLoader]
+    loaders: Mapping[str, Loader | StreamLoader]
 
     @property
     def train_images(self) -> int:
@@ -63,17 +65,40 @@ class Data:
 
         Raises ClientError as data.class_names does.
         """
-        return _names(self.job, self.sources, self.loaders)
+        coco = {n: s.category_names for n, s in self.sources.items() if isinstance(s, CocoSource)}
+        found: dict[int, set[str]] = {}
+        origins: list[Source | StreamLoader] = [*self.sources.values(), *self.streams.values()]
+        for origin in origins:
+            for class_id, names in origin.class_names.items():
+                found.setdefault(class_id, set()).update(names)
+        channels = self.job.channels
+        return class_names(
+            self.job.hyperparameters.class_names,
+            coco,
+            [channels[n].path for n in ("train", "train_annotation") if n in channels],
+            found,
+            self.job.hyperparameters.num_classes,
+            self.earlier_names,
+        )
 
-    def report_streams(self) -> None:
-        """Write the data report again, with what streams have counted in their first pass."""
-        streams = {
-            name: loader
-            for name, loader in self.loaders.items()
-            if isinstance(loader, StreamLoader) and loader.first_pass is not None
-        }
-        if streams:
-            _report(self.job, self.spec, self.sources, self.tallies, self.loaders)
+    def report(self, refused: Sequence[str] = ()) -> None:
+        """Write the data report: the channels of File mode, and the first pass of each stream.
+
+        Args:
+            refused: why the data cannot be trained on.
+        """
+        checked = [Checked(self.tallies[n], source.name) for n, source in self.sources.items()]
+        checked += [
+            Checked(stream.first_pass, stream.record_name)
+            for stream in self.streams.values()
+            if stream.first_pass is not None
+        ]
+        hyperparameters = self.job.hyperparameters
+        spec = get_spec(hyperparameters.base_network, hyperparameters.image_shape)
+        report = make_report(checked, self.class_names(), spec, refused)
+        log_report(report)
+        self.job.paths.output_data_dir.mkdir(parents=True, exist_ok=True)
+        write_report(self.job.paths.output_data_dir, report)
 
     def close(self) -> None:
         """Stop the threads of all loaders."""
@@ -81,7 +106,12 @@ class Data:
             loader.close()
 
 
-def read_channels(job: Job, threads: int, should_stop: Callable[[], bool]) -> Data:
+def read_channels(
+    job: Job,
+    threads: int,
+    should_stop: Callable[[], bool],
+    earlier_names: tuple[str, ...] = (),
+) -> Data:
     """Pass the channels through the gate and write the data report.
 
     A channel in Pipe mode is only opened: its records pass the gate as they come.
@@ -89,53 +119,46 @@ def read_channels(job: Job, threads: int, should_stop: Callable[[], bool]) -> Da
     Args:
         threads: records checked at a time.
         should_stop: whether a stream that is waited for is to be given up.
+        earlier_names: class names of the model that training goes on from.
 
     Raises:
         ClientError: the faults of all channels, as the sources and the gate find them; OSError
             where the report cannot be written.
     """
-    hyperparameters = job.hyperparameters
-    spec = get_spec(hyperparameters.base_network, hyperparameters.image_shape)
-    limits = Limits(hyperparameters.max_dropped_images, hyperparameters.max_dropped_boxes)
     names = [name for name in DATA_CHANNELS if name in job.channels]
-    sources = _open(job, [name for name in names if job.channels[name].form != "pipe"])
-    tallies = {}
-    for name, source in sources.items():
-        begun = time.perf_counter()
-        tallies[name] = survey(name, source, hyperparameters.num_classes, threads, limits)
-        log.info("Channel '%s' checked in %.1f s.", name, time.perf_counter() - begun)
+    sources = _open([name for name in names if job.channels[name].form != "pipe"], job)
+    tallies = {name: _check(name, source, job, threads) for name, source in sources.items()}
+    streams: dict[str, StreamLoader] = {}
+    loaders: dict[str, Loader | StreamLoader] = {}
+    data = Data(job, earlier_names, sources, tallies, streams, loaders)
     refused = _refused(tallies)
-    _report(job, spec, sources, tallies, {}, refused)
+    if sources:
+        data.report(refused)
     if refused:
         raise ClientError(*refused)
-    _warn_of_width(hyperparameters, tallies)
-    rank, world_size = job.hosts.index(job.current_host), len(job.hosts)
-    loaders: dict[str, Loader | StreamLoader] = {}
+    _warn_of_width(job.hyperparameters.label_width, tallies)
+    log.info("Class names: %s", ", ".join(data.class_names()))
     for name in names:
-        channel = job.channels[name]
-        part = share(channel, rank, world_size)
         if name in sources:
             dataset = passed(sources[name], tallies[name])
-            loaders[name] = Loader(dataset, hyperparameters.image_shape, threads, part)
-            continue
-        loaders[name] = StreamLoader(
-            channel.path,
-            name,
-            hyperparameters.image_shape,
-            threads,
-            num_classes=hyperparameters.num_classes,
-            limits=limits,
-            buffer_bytes=hyperparameters.shuffle_buffer_mib * MIB,
-            expected_records=hyperparameters.num_training_samples if name == "train" else 0,
-            label_rows=max(1, (hyperparameters.label_width - 2) // 5),
-            share=part,
-            stop=should_stop,
-            epochs=1 if name == "test" else hyperparameters.epochs,
-        )
-    return Data(job, spec, loaders, sources, tallies)
+            part = share(job.channels[name], *_rank(job))
+            loaders[name] = Loader(dataset, job.hyperparameters.image_shape, threads, part)
+        else:
+            loaders[name] = streams[name] = _stream(name, job, threads, should_stop)
+    return data
 
 
-def _open(job: Job, names: list[str]) -> dict[str, Source]:
+def _rank(job: Job) -> tuple[int, int]:
+    """This host's rank and how many hosts there are."""
+    return job.hosts.index(job.current_host), len(job.hosts)
+
+
+def _limits(job: Job) -> Limits:
+    hyperparameters = job.hyperparameters
+    return Limits(hyperparameters.max_dropped_images, hyperparameters.max_dropped_boxes)
+
+
+def _open(names: Sequence[str], job: Job) -> dict[str, Source]:
     sources: dict[str, Source] = {}
     faults: list[str] = []
     for name in names:
@@ -148,67 +171,48 @@ def _open(job: Job, names: list[str]) -> dict[str, Source]:
     return sources
 
 
+def _check(name: str, source: Source, job: Job, threads: int) -> Tally:
+    begun = time.perf_counter()
+    tally = survey(name, source, job.hyperparameters.num_classes, threads, _limits(job))
+    log.info("Channel '%s' checked in %.1f s.", name, time.perf_counter() - begun)
+    return tally
+
+
 def _refused(tallies: Mapping[str, Tally]) -> list[str]:
     """Why the channels cannot be trained on, one text each at most."""
-    refused = []
+    refused: list[str] = []
     for tally in tallies.values():
         try:
-            tally.refuse_faults()
-            tally.refuse_shares()
-            tally.refuse_empty()
+            tally.refuse()
         except ClientError as error:
             refused.extend(error.faults)
     return refused
 
 
-def _names(
-    job: Job, sources: Mapping[str, Source], loaders: Mapping[str, Loader | StreamLoader]
-) -> tuple[str, ...]:
-    listed = {n: s.category_names for n, s in sources.items() if isinstance(s, CocoSource)}
-    found: dict[int, set[str]] = {}
-    streams = [loader for loader in loaders.values() if isinstance(loader, StreamLoader)]
-    for origin in (*sources.values(), *streams):
-        for class_id, names in origin.class_names.items():
-            found.setdefault(class_id, set()).update(names)
-    channels = [job.channels[n] for n in ("train", "train_annotation") if n in job.channels]
+def _stream(name: str, job: Job, threads: int, should_stop: Callable[[], bool]) -> StreamLoader:
     hyperparameters = job.hyperparameters
-    return class_names(
-        hyperparameters.class_names,
-        listed,
-        [channel.path for channel in channels],
-        found,
+    return StreamLoader(
+        job.channels[name].path,
+        name,
+        hyperparameters.image_shape,
+        threads,
         hyperparameters.num_classes,
+        epochs=1 if name == "test" else hyperparameters.epochs,
+        expected_records=hyperparameters.num_training_samples if name == "train" else 0,
+        label_rows=(hyperparameters.label_width - 2) // 5,
+        limits=_limits(job),
+        buffer_bytes=hyperparameters.shuffle_buffer_mib * MIB,
+        share=share(job.channels[name], *_rank(job)),
+        stop=should_stop,
     )
 
 
-def _report(
-    job: Job,
-    spec: Spec,
-    sources: Mapping[str, Source],
-    tallies: Mapping[str, Tally],
-    loaders: Mapping[str, Loader | StreamLoader],
-    refused: list[str] | None = None,
-) -> None:
-    checked = [Checked(tallies[name], source.name) for name, source in sources.items()]
-    for loader in loaders.values():
-        if isinstance(loader, StreamLoader) and loader.first_pass is not None:
-            checked.append(Checked(loader.first_pass, loader.name))
-    if not checked:
-        return
-    report: dict[str, Any] = make_report(
-        checked, _names(job, sources, loaders), spec, refused or ()
-    )
-    log_report(report)
-    job.paths.output_data_dir.mkdir(parents=True, exist_ok=True)
-    write_report(job.paths.output_data_dir, report)
-
-
-def _warn_of_width(hyperparameters: Hyperparameters, tallies: Mapping[str, Tally]) -> None:
+def _warn_of_width(label_width: int, tallies: Mapping[str, Tally]) -> None:
     widest = max((tally.label_width for tally in tallies.values()), default=0)
-    if widest > hyperparameters.label_width:
+    if widest > label_width:
         log.warning(
             "label_width is %d, the fullest image needs %d. Nothing is lost: the data is counted "
             "here, but the service's own algorithm would fail.",
-            hyperparameters.label_width,
+            label_width,
             widest,
         )

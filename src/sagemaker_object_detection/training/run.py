@@ -36,7 +36,7 @@ from sagemaker_object_detection.training.optimizer import make_trainer
 from sagemaker_object_detection.training.precision import choose_precision, cpu_flags
 from sagemaker_object_detection.training.saving import save_model, save_test_score
 from sagemaker_object_detection.training.schedule import make_learning_rate
-from sagemaker_object_detection.training.start import starting_network
+from sagemaker_object_detection.training.start import make_start, with_warmup
 
 log = logging.getLogger(__name__)
 
@@ -65,12 +65,13 @@ def run_job(job: Job, stop: Stop, threads: int, environ: Mapping[str, str]) -> N
     hyperparameters = job.hyperparameters
     precision = choose_precision(hyperparameters.precision, ctx.device_type == "gpu", cpu_flags())
     log.info("Training on %s with %d threads, computing in %s.", ctx, threads, precision)
-    job, network = starting_network(job, precision, ctx, environ)
-    data = read_channels(job, threads, stop.requested)
+    start = make_start(job, precision, ctx, environ)
+    data = read_channels(start.job, threads, stop.requested, start.class_names)
+    job = with_warmup(start.job, data.train_images)
     setup_seconds = time.time() - started
     stop.training = True
     try:
-        history = _train(job, data, network, ctx, stop)
+        history = _train(job, data, start.network, ctx, stop)
         if "test" in data.loaders and not stop.requested():
             _score_test(job, data, ctx, stop)
     finally:
@@ -161,8 +162,8 @@ def _follow(job: Job, loop: TrainingLoop, graph: DeployGraph, data: Data) -> lis
     try:
         for result in loop.epochs():
             history.append(result)
-            if len(history) == 1:
-                data.report_streams()
+            if len(history) == 1 and data.streams:
+                data.report()
             write_history(job.paths.output_data_dir, history)
             if best is None or result.score.mean >= best.score.mean:
                 best = result
@@ -181,7 +182,7 @@ def _follow(job: Job, loop: TrainingLoop, graph: DeployGraph, data: Data) -> lis
                 )
                 break
     except BrokenData as broken:
-        data.report_streams()
+        data.report(broken.error.faults)
         if best is None and loop.updates:
             path = save_model(job, graph, data.class_names(), None)
             log.warning(

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import mxnet as mx
 
+from sagemaker_object_detection.model.archive import find_model
+from sagemaker_object_detection.model.continued import earlier_network
 from sagemaker_object_detection.model.network import Network, build_network, initialize
 from sagemaker_object_detection.model.specs import Spec, get_spec
 from sagemaker_object_detection.model.weights import find_weights, load_backbone
@@ -18,24 +22,71 @@ from sagemaker_object_detection.platform.job import Job
 log = logging.getLogger(__name__)
 
 
-def starting_network(
-    job: Job, precision: str, ctx: mx.Context, environ: Mapping[str, str]
-) -> tuple[Job, Network]:
-    """A network with values, and the job with what was decided on the way.
+@dataclass(frozen=True)
+class Start:
+    """What training begins with.
+
+    Attributes:
+        job: the job with what was decided on the way.
+        network: with its values.
+        class_names: of the earlier model; empty when there is none, or it has no names.
+    """
+
+    job: Job
+    network: Network
+    class_names: tuple[str, ...] = ()
+
+
+def make_start(job: Job, precision: str, ctx: mx.Context, environ: Mapping[str, str]) -> Start:
+    """The network to train: the model channel's, or a new one.
 
     Raises:
         ClientError: the earlier model or the pretrained weights cannot be used.
     """
     hyperparameters = job.hyperparameters
+    if "model" in job.channels:
+        return _from_earlier(job, precision, ctx)
     spec = get_spec(hyperparameters.base_network, hyperparameters.image_shape)
     weights = _weights(job, spec, environ)
-    job = _with_pretrained(job, weights is not None)
     network = build_network(spec, hyperparameters.num_classes, precision)
     initialize(network, [ctx], hyperparameters.seed)
     if weights is not None:
         count = load_backbone(network, weights)
         log.info("Loaded pretrained model parameters: %d from %s.", count, weights)
-    return job, network
+    return Start(_with(job, use_pretrained_model=weights is not None), network)
+
+
+def _from_earlier(job: Job, precision: str, ctx: mx.Context) -> Start:
+    """Weights carry over, the optimiser's state does not: a warm-up of one epoch makes up for it,
+    which the service's algorithm lacks (contract.md B.6: it loses 7 points there).
+    """
+    hyperparameters = job.hyperparameters
+    if hyperparameters.use_pretrained_model:
+        log.warning("use_pretrained_model is ignored: there is a model channel.")
+    with TemporaryDirectory(prefix="earlier-model-") as scratch:
+        network, earlier = earlier_network(
+            find_model(job.channels["model"].path, Path(scratch)),
+            hyperparameters.base_network,
+            hyperparameters.num_classes,
+            hyperparameters.image_shape,
+            precision,
+            ctx,
+        )
+    if earlier.validation_map is not None:
+        log.info("Its validation mAP was %.4f.", earlier.validation_map)
+    return Start(_with(job, use_pretrained_model=False), network, earlier.class_names)
+
+
+def with_warmup(job: Job, train_images: int) -> Job:
+    """The job with its warmup_steps decided: one epoch after a model channel, else none."""
+    hyperparameters = job.hyperparameters
+    if hyperparameters.warmup_steps is not None:
+        return job
+    if "model" not in job.channels:
+        return _with(job, warmup_steps=0)
+    steps = -(-train_images // hyperparameters.mini_batch_size)
+    log.info("warmup_steps: %d, one epoch, since training goes on from a model.", steps)
+    return _with(job, warmup_steps=steps)
 
 
 def _weights(job: Job, spec: Spec, environ: Mapping[str, str]) -> Path | None:
@@ -64,6 +115,6 @@ def _weights(job: Job, spec: Spec, environ: Mapping[str, str]) -> Path | None:
     return path
 
 
-def _with_pretrained(job: Job, used: bool) -> Job:
-    """The job with use_pretrained_model as it turned out."""
-    return replace(job, hyperparameters=replace(job.hyperparameters, use_pretrained_model=used))
+def _with(job: Job, **changes: Any) -> Job:
+    """The job with other hyperparameters, as they turned out."""
+    return replace(job, hyperparameters=replace(job.hyperparameters, **changes))

@@ -1,0 +1,87 @@
+"""The network that training starts from: new, on pretrained weights, or an earlier model."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from sagemaker_object_detection.model.specs import get_spec
+from sagemaker_object_detection.platform.channels import Channel
+from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection.platform.hyperparameters import parse
+from sagemaker_object_detection.platform.job import Job
+from sagemaker_object_detection.platform.paths import Paths
+from sagemaker_object_detection.training import start
+
+SPEC = get_spec("resnet-18", 300)
+
+
+def make_job(base: Path, channels: Sequence[str] = (), **given: object) -> Job:
+    paths = Paths(base)
+    needed = {"num_classes": 2, "num_training_samples": 8, "base_network": "resnet-18"}
+    for folder in (paths.model_dir, *(paths.channel_dir(name) for name in channels)):
+        folder.mkdir(parents=True)
+    return Job(
+        paths=paths,
+        hyperparameters=parse({**needed, **given}),
+        channels={name: Channel(name, paths.channel_dir(name)) for name in channels},
+        hosts=("algo-1",),
+        current_host="algo-1",
+        network_interface_name="eth0",
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "channel", "image", "found", "level"),
+    [
+        pytest.param("", True, False, "channel", "INFO", id="not said, but the channel has them"),
+        pytest.param("", False, True, "image", "INFO", id="not said, but the image has them"),
+        pytest.param("", False, False, None, "WARNING", id="not said and none there: a warning"),
+        pytest.param("1", True, True, "channel", "INFO", id="the channel counts first"),
+        pytest.param("1", False, True, "image", "INFO", id="the image"),
+        pytest.param("0", True, True, None, "INFO", id="not wanted, whatever is there"),
+    ],
+)
+def test_where_training_starts(
+    asked: str,
+    channel: bool,
+    image: bool,
+    found: str | None,
+    level: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    job = make_job(tmp_path, ["pretrained"] if channel else [], use_pretrained_model=asked)
+    places = {"channel": job.paths.channel_dir("pretrained"), "image": tmp_path / "weights"}
+    places["image"].mkdir()
+    for name, there in (("channel", channel), ("image", image)):
+        if there:
+            (places[name] / "resnet18_v1.params").touch()
+    environ = {"OBJECT_DETECTION_WEIGHTS": str(places["image"])}
+    path = start._weights(job, SPEC, environ)
+    assert path == (None if found is None else places[found] / "resnet18_v1.params")
+    assert [record.levelname for record in caplog.records] == [level]
+
+
+def test_weights_that_are_asked_for_and_missing(tmp_path: Path) -> None:
+    job = make_job(tmp_path, use_pretrained_model=1)
+    with pytest.raises(ClientError, match=r"no weights for resnet-18.*channel 'pretrained'"):
+        start._weights(job, SPEC, {"OBJECT_DETECTION_WEIGHTS": str(tmp_path)})
+
+
+@pytest.mark.parametrize(
+    ("channels", "given", "steps"),
+    [
+        pytest.param([], {}, 0, id="a new network needs none"),
+        pytest.param(["model"], {"mini_batch_size": 4}, 3, id="one epoch after a model channel"),
+        pytest.param(["model"], {"warmup_steps": 0}, 0, id="the user says"),
+        pytest.param([], {"warmup_steps": 7}, 7, id="the user says"),
+    ],
+)
+def test_warm_up(channels: list[str], given: dict[str, object], steps: int, tmp_path: Path) -> None:
+    job = start.with_warmup(make_job(tmp_path, channels, **given), train_images=9)
+    assert job.hyperparameters.warmup_steps == steps
