@@ -122,10 +122,11 @@ def class_map_names(metadata: object) -> dict[int, str]:
     return _agreed(class_map.items() if isinstance(class_map, dict) else ())
 
 
-def load(text: bytes | str, name: str) -> object:
+def load(text: bytes | str, name: str, one_line: bool = False) -> object:
     """The value of a JSON text; `name` is what errors call it.
 
-    Raises AnnotationError with line and column of the fault.
+    Raises AnnotationError with line and column of the fault; column alone where `name` tells the
+    line already.
     """
     try:
         if isinstance(text, bytes):
@@ -137,9 +138,12 @@ def load(text: bytes | str, name: str) -> object:
             f"{name}: byte {error.start} is not UTF-8 text. Save the file as UTF-8 JSON."
         ) from None
     except json.JSONDecodeError as error:
+        place = (
+            f"column {error.colno}" if one_line else f"line {error.lineno}, column {error.colno}"
+        )
         raise AnnotationError(
-            f"{name}, line {error.lineno}, column {error.colno}: not valid JSON ({error.msg}). "
-            "Mend the file at that place or write it again."
+            f"{name}, {place}: not valid JSON ({error.msg}). Mend the file at that place or write "
+            "it again."
         ) from None
     except ValueError:  # the one other that json raises: Python's limit of 4,300 digits
         raise AnnotationError(

@@ -24,6 +24,7 @@ _WANTED = {
 _LARGEST_PX = 1e7
 _LARGEST_SIDE = 10**6
 _CROWD = -(2**63)
+_CHUNK = 2**16
 
 
 class CocoContent:
@@ -74,7 +75,10 @@ class CocoContent:
         return tuple(name for _, name in sorted(self._categories.items()))
 
     def places(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Number of the image and class id of every annotation; class id -1 for crowds."""
+        """Number of the image and class id of every annotation; class id -1 for crowds.
+
+        To be called once: the ids are forgotten, to make room.
+        """
         crowd = np.frombuffer(self._category_ids, np.int64) == _CROWD
         records = _find(np.frombuffer(self._ids, np.int64), self._image_ids)
         categories = np.array(sorted(self._categories), np.int64)
@@ -84,6 +88,8 @@ class CocoContent:
         if len(rows):
             self._refuse_annotations(rows, lost, unknown)
         class_ids[crowd] = -1
+        del crowd
+        self._image_ids = self._category_ids = array("q")
         return records, class_ids
 
     def _fault(self, entry: Entry, what: str) -> None:
@@ -235,13 +241,16 @@ class CocoContent:
 
 def _find(known: NDArray[np.int64], wanted: array[int]) -> NDArray[np.int32]:
     """Places of numbers in an array of different ones, -1 for those that are not there."""
-    numbers = np.frombuffer(wanted, np.int64)
+    places = np.full(len(wanted), -1, np.int32)
     if not len(known):
-        return np.full(len(numbers), -1, np.int32)
+        return places
     order = np.argsort(known, kind="stable").astype(np.int32)
-    at = np.minimum(np.searchsorted(known[order], numbers), len(known) - 1)
-    places: NDArray[np.int32] = order[at]
-    places[known[places] != numbers] = -1
+    ordered = known[order]
+    numbers = np.frombuffer(wanted, np.int64)
+    for start in range(0, len(numbers), _CHUNK):  # what is in between takes memory
+        span = slice(start, start + _CHUNK)
+        at = np.minimum(np.searchsorted(ordered, numbers[span]), len(known) - 1)
+        places[span] = np.where(ordered[at] == numbers[span], order[at], -1)
     return places
 
 

@@ -18,7 +18,7 @@ from sagemaker_object_detection.platform.errors import ClientError
 
 _STARTS = frozenset({"start_map", "start_array"})
 _ENDS = frozenset({"end_map", "end_array"})
-_BUFFER = 2**18
+_BUFFER = 2**16
 _REREAD = 2**26
 """Bytes up to which a broken file is read once more, as a whole, for line and column."""
 

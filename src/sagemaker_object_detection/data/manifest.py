@@ -145,7 +145,7 @@ class ManifestSource:
                     continue
                 first_line[image] = number
                 if attribute is None:
-                    keys.update(content)
+                    keys.update(content.keys())
                     self._lonely[0].append(number)
                     self._lonely[1].append(image)
                     continue
@@ -203,7 +203,7 @@ class ManifestSource:
 
 def _object(line: bytes, where: str) -> dict[str, object]:
     """A line as a JSON object; AnnotationError for what is none."""
-    content = load(line, where)
+    content = load(line, where, one_line=True)
     if not isinstance(content, dict):
         raise AnnotationError(
             f"{where}: holds a JSON {type(content).__name__}, not an object. A manifest has one "

@@ -1,0 +1,429 @@
+"""COCO files: what they mean, in any order and in bounded memory, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sagemaker_object_detection.data import coco_content, coco_stream
+from sagemaker_object_detection.data.coco import CocoSource
+from sagemaker_object_detection.platform.errors import ClientError
+from tests.data.mutation import mutated
+
+CONTENT: dict[str, Any] = {
+    "info": {"description": "three images", "images": [{"id": "not one"}]},
+    "images": [
+        {"id": 7, "file_name": "b.jpg", "width": 100, "height": 50, "license": 1},
+        {"id": 3, "file_name": "a.jpg", "width": 200, "height": 150},
+        {"id": 5, "file_name": "c.jpg", "width": 10, "height": 10},
+    ],
+    "annotations": [
+        {"id": 30, "image_id": 3, "category_id": 90, "bbox": [1.5, 2, 3, 4], "iscrowd": 0},
+        {"id": 31, "image_id": 7, "category_id": 2, "bbox": [5, 6, 7, 8], "segmentation": [[1, 2]]},
+        {"id": 32, "image_id": 3, "category_id": 2, "bbox": [0, 0, 9, 9], "iscrowd": 1},
+        {"id": 33, "image_id": 3, "category_id": 17, "bbox": [-1, -2, 300, 0]},
+    ],
+    "categories": [
+        {"id": 17, "name": "cat", "supercategory": "animal"},
+        {"id": 2, "name": "bicycle"},
+        {"id": 90, "name": "toothbrush"},
+    ],
+}
+
+
+def opened(tmp_path: Path, content: object, names: str = "a.jpg b.jpg c.jpg") -> CocoSource:
+    for name in names.split():
+        (tmp_path / "train" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "train" / name).write_bytes(name.encode())
+    text = content if isinstance(content, bytes) else json.dumps(content).encode()
+    (tmp_path / "coco.json").write_bytes(text)
+    return CocoSource(tmp_path / "train", tmp_path / "coco.json")
+
+
+def refused(tmp_path: Path, content: object, names: str = "a.jpg b.jpg c.jpg") -> str:
+    with pytest.raises(ClientError) as caught:
+        opened(tmp_path, content, names)
+    return str(caught.value)
+
+
+def changed(key: str, number: int, **changes: object) -> dict[str, Any]:
+    """The content with other values in one entry; `...` takes a value out."""
+    content = deepcopy(CONTENT)
+    content[key][number].update(changes)
+    for name, value in changes.items():
+        if value is ...:
+            del content[key][number][name]
+    return content
+
+
+def expect_content(source: CocoSource, folder: Path) -> None:
+    names = [source.name(index) for index in range(len(source))]
+    assert names == [str(folder / name) for name in ("b.jpg", "a.jpg", "c.jpg")]
+    assert source.category_names == ("bicycle", "cat", "toothbrush")
+    assert source.class_names == {0: {"bicycle"}, 1: {"cat"}, 2: {"toothbrush"}}
+    records = [source.read(index) for index in range(len(source))]
+    assert [record.image for record in records] == [b"b.jpg", b"a.jpg", b"c.jpg"]
+    assert [record.declared_size for record in records] == [(100, 50), (200, 150), (10, 10)]
+    assert [record.class_ids.tolist() for record in records] == [[0], [2, 1], []]
+    boxes = [[5, 6, 12, 14]], [[1.5, 2, 4.5, 6], [-1, -2, 299, -2]], []
+    for record, expected in zip(records, boxes, strict=True):
+        np.testing.assert_array_equal(record.boxes, np.reshape(expected, (-1, 4)))
+        assert record.difficult.tolist() == [False] * len(expected)
+    assert (source.crowd_boxes, source.unlisted, source.unannotated) == (1, 0, ())
+
+
+def test_documented_form(tmp_path: Path) -> None:
+    expect_content(opened(tmp_path, CONTENT), tmp_path / "train")
+
+
+SAME = [
+    pytest.param(json.dumps(dict(reversed(CONTENT.items()))).encode(), id="lists in another order"),
+    pytest.param(json.dumps(CONTENT, indent=2).encode("utf-8-sig"), id="byte order mark, indented"),
+    pytest.param(
+        json.dumps(changed("images", 0, id=7.0, width="100")).encode(), id="7.0 and '100'"
+    ),
+    pytest.param(json.dumps(changed("annotations", 0, image_id="3")).encode(), id="id as text"),
+    pytest.param(json.dumps(changed("annotations", 0, iscrowd=None)).encode(), id="iscrowd null"),
+    pytest.param(json.dumps(changed("annotations", 2, bbox=[])).encode(), id="a crowd without box"),
+    pytest.param(json.dumps(changed("annotations", 2, image_id=99)).encode(), id="a crowd of none"),
+    pytest.param(json.dumps(changed("annotations", 0, id=...)).encode(), id="a box without id"),
+    pytest.param(
+        json.dumps(changed("images", 0, file_name="train2017/b.jpg")).encode(), id="prefix folder"
+    ),
+    pytest.param(
+        json.dumps(changed("annotations", 1, segmentation={"counts": [[[]], {"a": []}]})).encode(),
+        id="nested values that nobody asks for",
+    ),
+]
+
+
+@pytest.mark.parametrize("text", SAME)
+def test_what_is_written_differently_and_means_the_same(tmp_path: Path, text: bytes) -> None:
+    expect_content(opened(tmp_path, text), tmp_path / "train")
+
+
+def test_images_in_sub_folders_and_such_that_are_not_listed(tmp_path: Path) -> None:
+    source = opened(tmp_path, CONTENT, "s/a.jpg b.jpg s/t/c.jpg more.jpg s/more.PNG notes.txt")
+    assert [Path(source.name(index)).name for index in range(3)] == ["b.jpg", "a.jpg", "c.jpg"]
+    assert source.read(2).image == b"s/t/c.jpg"
+    assert source.unlisted == 2
+
+
+def test_no_objects_at_all(tmp_path: Path) -> None:
+    source = opened(tmp_path, {**CONTENT, "annotations": []})
+    assert [source.read(index).boxes.shape for index in range(3)] == [(0, 4)] * 3
+
+
+def test_number_of_classes(tmp_path: Path) -> None:
+    source = opened(tmp_path, CONTENT)
+    source.check_num_classes(3)
+    with pytest.raises(ClientError) as caught:
+        source.check_num_classes(20)
+    assert str(caught.value) == (
+        f"{tmp_path}/coco.json: 3 categories (bicycle, cat, toothbrush), but num_classes is 20. "
+        "Set num_classes to 3, or correct the categories."
+    )
+
+
+def test_few_of_many_categories_are_named(tmp_path: Path) -> None:
+    categories = [{"id": number, "name": f"c{number}"} for number in range(90)]
+    source = opened(tmp_path, {**CONTENT, "categories": categories, "annotations": []})
+    with pytest.raises(ClientError, match=r"90 categories \(c0, .*, c19 and 70 more\)"):
+        source.check_num_classes(3)
+
+
+UNREADABLE = [
+    pytest.param(b"", "line 1, column 1: not valid JSON", id="empty"),
+    pytest.param(b'{"images": [\n{"id": 1,}]}', "line 2, column 10: not valid JSON", id="syntax"),
+    pytest.param(b'{"images": [{"id": 1}', "line 1, column 22: not valid JSON", id="cut off"),
+    pytest.param(b'{"images": "\xe9"}', "byte 12 is not UTF-8 text", id="Latin-1"),
+    pytest.param(b"\xff\xfe{\x00}\x00", "byte 0 is not UTF-8 text", id="UTF-16"),
+    pytest.param(
+        b'{"annotations": [{"bbox": [NaN, 1, 2, 3]}]}',
+        'not JSON that can be read (lexical error: invalid char in json text. {"annotations": '
+        '[{"bbox": [NaN',
+        id="NaN",
+    ),
+    pytest.param(b'{"a": 1e400}', "(parse error: numeric (floating point) overflow", id="1e400"),
+    pytest.param(b'{"a": 99999999999999999999}', "(parse error: integer overflow", id="huge"),
+    pytest.param(
+        b'{"a": ' + b"9" * 10_000 + b"}",
+        "a whole number of thousands of digits",
+        id="10,000 digits",
+    ),
+    pytest.param(b'{"images": ' + b"[" * 300_000, "nested too deeply", id="nesting bomb, cut off"),
+    pytest.param(b"{}{}", "line 1, column 3: not valid JSON (Extra data)", id="two objects"),
+    pytest.param(b"[1]", "it does not hold an object. A COCO file is {", id="a list at the top"),
+    pytest.param(b"3", "it does not hold an object. A COCO file is {", id="a number at the top"),
+    pytest.param(
+        b"{}", 'it has no list "images" and "annotations" and "categories". A COCO', id="no lists"
+    ),
+    pytest.param(
+        b'{"images": [], "categories": [], "annotations": {"a": []}}',
+        'it has no list "annotations".',
+        id="an object instead of a list",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "what"), UNREADABLE)
+def test_unreadable_file(tmp_path: Path, text: bytes, what: str) -> None:
+    fault = refused(tmp_path, text)
+    assert fault.startswith(f"{tmp_path}/coco.json")
+    assert what in fault
+
+
+def test_a_large_broken_file_is_not_read_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coco_stream, "_REREAD", 10)
+    fault = refused(tmp_path, b'{"images": [{"id": 1, }]}')
+    assert "not JSON that can be read (parse error: " in fault
+
+
+FAULTS = [
+    pytest.param(
+        changed("images", 1, id=7), "images[1]: id 7 is the id of images[0] too", id="id twice"
+    ),
+    pytest.param(changed("images", 1, id=None), "images[1]: id is None. Give", id="no id"),
+    pytest.param(
+        changed("images", 1, id=True), "images[1] (id True): id is True.", id="true as id"
+    ),
+    pytest.param(changed("images", 1, id="x"), "images[1] (id 'x'): id is 'x'.", id="a word as id"),
+    pytest.param(
+        changed("images", 1, file_name="b.jpg"),
+        "images[1] (id 3): file_name 'b.jpg' is the file of images[0] too",
+        id="file twice",
+    ),
+    pytest.param(
+        changed("images", 1, file_name="x/b.jpg"),
+        "images[1] (id 3): file_name 'x/b.jpg' is the file of images[0] too",
+        id="file twice, by other paths",
+    ),
+    pytest.param(
+        changed("images", 0, file_name="x.jpg"),
+        "images[0] (id 7): there is no file 'x.jpg' in ",
+        id="file missing",
+    ),
+    pytest.param(
+        changed("images", 0, file_name="../../etc/passwd"),
+        "images[0] (id 7): there is no file '../../etc/passwd' in ",
+        id="file outside",
+    ),
+    pytest.param(
+        changed("images", 0, file_name="\x00"), r"there is no file '\x00' in ", id="NUL as file"
+    ),
+    pytest.param(
+        changed("images", 0, file_name=...), "file_name is None. Write", id="no file_name"
+    ),
+    pytest.param(changed("images", 0, file_name=5), "file_name is 5. Write", id="number as file"),
+    pytest.param(
+        changed("images", 0, file_name="a" * 999), "there is no file 'aaaaaaa", id="long file_name"
+    ),
+    pytest.param(
+        changed("images", 0, width=0), "images[0] (id 7): width is 0, not a", id="width 0"
+    ),
+    pytest.param(changed("images", 0, height=-5), "height is -5, not a number of", id="height -5"),
+    pytest.param(changed("images", 0, height=...), "height is None, not a", id="no height"),
+    pytest.param(changed("images", 0, height=1.5), "height is 1.5, not a", id="half a pixel"),
+    pytest.param(changed("images", 0, width=2**40), "width is 1099511627776,", id="width 2^40"),
+    pytest.param(
+        changed("annotations", 1, image_id=99),
+        "annotations[1] (id 31): no image has the id 99 that its image_id says",
+        id="image_id of no image",
+    ),
+    pytest.param(
+        changed("annotations", 1, id=..., image_id=99),
+        "annotations[1]: no image has the id 99 that its image_id says",
+        id="image_id of no image, an annotation without id",
+    ),
+    pytest.param(
+        changed("annotations", 3, category_id=18),
+        "annotations[3] (id 33): no category has the id 18 that its category_id says",
+        id="category_id of no category",
+    ),
+    pytest.param(
+        changed("annotations", 0, category_id="dog"), "category_id is 'dog'. Write", id="a name"
+    ),
+    pytest.param(changed("annotations", 0, image_id=...), "image_id is None. Write", id="no image"),
+    pytest.param(
+        changed("annotations", 0, bbox=[1, 2, 3]),
+        "annotations[0] (id 30): bbox is [1, 2, 3], not four numbers",
+        id="three numbers",
+    ),
+    pytest.param(
+        changed("annotations", 0, bbox=[1, 2, 3, 4, 5]), "5], not four", id="five numbers"
+    ),
+    pytest.param(changed("annotations", 0, bbox=...), "bbox is None, not four", id="no bbox"),
+    pytest.param(changed("annotations", 0, bbox={"x": 1}), "bbox is {}, not four", id="an object"),
+    pytest.param(changed("annotations", 0, bbox="1,2,3,4"), "bbox is '1,2,3,4', not", id="text"),
+    pytest.param(
+        changed("annotations", 0, bbox=[1, 2, 3, True]), "bbox is [1, 2, 3, True], not", id="true"
+    ),
+    pytest.param(
+        changed("annotations", 0, bbox=[1, 2, 3, "4"]), "bbox is [1, 2, 3, '4'], not", id="'4'"
+    ),
+    pytest.param(
+        changed("annotations", 0, bbox=[[1], 2, 3, 4]),
+        "bbox is ['[...]', 2, 3, 4], not",
+        id="nested",
+    ),
+    pytest.param(
+        changed("annotations", 0, bbox=[1, 2, 3, 2e7]), "20000000.0], not four", id="huge"
+    ),
+    pytest.param(
+        changed("categories", 1, id=17),
+        "categories[1] (id 17): the category 'cat' has that id too",
+        id="category id twice",
+    ),
+    pytest.param(
+        changed("categories", 1, name="cat"),
+        "categories[1] (id 2): another category is called 'cat' too",
+        id="category name twice",
+    ),
+    pytest.param(changed("categories", 1, name=" "), "name is ' '. Give the", id="blank name"),
+    pytest.param(changed("categories", 1, name=...), "name is None. Give the", id="no name"),
+    pytest.param(changed("categories", 1, id=1.5), "id is 1.5. Give it", id="half a category"),
+    pytest.param({**CONTENT, "images": [[]]}, "images[0]: is not an object", id="no object"),
+]
+
+
+@pytest.mark.parametrize(("content", "what"), FAULTS)
+def test_faults_are_named(tmp_path: Path, content: object, what: str) -> None:
+    heading, *lines = refused(tmp_path, content).splitlines()
+    assert heading.startswith(f"{tmp_path}/coco.json and {tmp_path}/train do not go together (1 ")
+    assert len(lines) == 1
+    assert lines[0].startswith(f"{tmp_path}/coco.json, ")
+    assert what in lines[0]
+    assert len(lines[0]) < len(str(tmp_path)) * 2 + 300
+
+
+def test_a_file_that_two_images_may_be(tmp_path: Path) -> None:
+    fault = refused(tmp_path, CONTENT, "s/a.jpg t/a.jpg b.jpg c.jpg")
+    assert "images[1] (id 3): file_name 'a.jpg' can be several images: s/a.jpg, t/a.jpg." in fault
+
+
+def test_ten_offenders_are_listed(tmp_path: Path) -> None:
+    content = deepcopy(CONTENT)
+    content["annotations"] = [
+        {"id": i, "image_id": 99, "category_id": 2, "bbox": [1, 1, 1, 1]} for i in range(13)
+    ]
+    heading, *lines = refused(tmp_path, content).splitlines()
+    assert "(13 in all)" in heading
+    assert [line.split(", ")[1].split(":")[0] for line in lines[:10]] == [
+        f"annotations[{i}] (id {i})" for i in range(10)
+    ]
+    assert lines[10:] == ["... and 3 more."]
+
+
+def test_faults_of_all_lists_come_together(tmp_path: Path) -> None:
+    content = changed("images", 0, width=0)
+    content["categories"][0]["name"] = ""
+    content["annotations"][0]["bbox"] = None
+    assert "(3 in all)" in refused(tmp_path, content)
+
+
+def test_many_boxes_are_sorted_to_their_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coco_content, "_CHUNK", 7)
+    random = np.random.default_rng(0)
+    owners = random.choice([7, 3, 5], 100)
+    content = {
+        **CONTENT,
+        "annotations": [
+            {
+                "image_id": int(owner),
+                "category_id": 2,
+                "bbox": [place, 0, 1, 1],
+                "iscrowd": place % 5 == 0,
+            }
+            for place, owner in enumerate(owners)
+        ],
+    }
+    source = opened(tmp_path, content)
+    for index, owner in enumerate([7, 3, 5]):
+        places = [place for place in range(100) if owners[place] == owner and place % 5]
+        assert source.read(index).boxes[:, 0].tolist() == places
+    assert source.crowd_boxes == 20
+
+
+def test_memory_is_bounded(tmp_path: Path) -> None:
+    """At most 200 bytes for each image and 30 for each box; what nobody asks for takes none."""
+    images, boxes = 2000, 20_000
+    outline = [[0.5] * 40]
+    content = {
+        "annotations": [
+            {
+                "image_id": i % images,
+                "category_id": 1,
+                "bbox": [1, 2, 3, 4],
+                "segmentation": outline,
+            }
+            for i in range(boxes)
+        ],
+        "images": [
+            {"id": i, "file_name": f"{i:020}.jpg", "width": 9, "height": 9} for i in range(images)
+        ],
+        "categories": [{"id": 1, "name": "a"}],
+    }
+    (tmp_path / "train").mkdir()
+    for i in range(images):
+        (tmp_path / "train" / f"{i:020}.jpg").touch()
+    (tmp_path / "coco.json").write_text(json.dumps(content))
+    del content
+    tracemalloc.start()
+    source = CocoSource(tmp_path / "train", tmp_path / "coco.json")
+    size, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(source) == images
+    assert size < 100 * images + 25 * boxes
+    assert peak < 200 * images + 60 * boxes + 2**21
+
+
+WORDS = [
+    "NaN",
+    "1e400",
+    "-1",
+    '"\\ud800"',
+    "[]",
+    "{}",
+    "null",
+    "9" * 5000,
+    "[" * 3000,
+    "\x00",
+    "0.5",
+    "true",
+]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_mutated_file_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """Bits flipped, parts cut out, doubled and replaced: records or one ClientError."""
+    folder = tmp_path_factory.getbasetemp() / "mutated_coco"
+    text = mutated(data, json.dumps(CONTENT).encode(), WORDS)
+    try:
+        source = opened(folder, text)
+    except ClientError as error:
+        fault = str(error)
+    else:
+        for index in range(len(source)):
+            record = source.read(index)
+            assert record.boxes.shape == (len(record.class_ids), 4)
+            assert np.isfinite(record.boxes).all()
+            assert (record.class_ids < len(source.category_names)).all()
+            assert Path(source.name(index)).parent == folder / "train"
+        return
+    assert fault.startswith(f"{folder}/coco.json")
+    assert len(fault) < 5000

@@ -1,0 +1,69 @@
+"""Files of a channel, and which of them a reference means: never one outside of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sagemaker_object_detection.data.listing import Listing
+
+RESOLVED = [
+    pytest.param("a.jpg s/a.jpg", "a.jpg", "a.jpg", id="its own name"),
+    pytest.param("a.jpg s/a.jpg", "s/a.jpg", "s/a.jpg", id="its own path"),
+    pytest.param("s/t/a.jpg", "a.jpg", "s/t/a.jpg", id="base name of a file in a sub-folder"),
+    pytest.param("s/t/a.jpg", "t/a.jpg", "s/t/a.jpg", id="end of a path"),
+    pytest.param("a.jpg", "train2017/a.jpg", "a.jpg", id="a folder that the channel is without"),
+    pytest.param("t/a.jpg a.jpg", "x/t/a.jpg", "t/a.jpg", id="the longest end counts"),
+    pytest.param("t/a.jpg", "s3://bucket/some/t/a.jpg", "t/a.jpg", id="S3 URI"),
+    pytest.param("t/a.jpg", "/home/me/t/a.jpg", "t/a.jpg", id="a path of another machine"),
+    pytest.param("t/a.jpg", "C:\\data\\t\\a.jpg", "t/a.jpg", id="a path of Windows"),
+    pytest.param("t\\a.jpg a.jpg", "t\\a.jpg", "t\\a.jpg", id="a backslash in a name"),
+    pytest.param("t/a.jpg", "./t//a.jpg", "t/a.jpg", id="parts that say nothing"),
+    pytest.param("a.jpg", "../../etc/a.jpg", "a.jpg", id="parts that lead out count for nothing"),
+    pytest.param("passwd.jpg", "../../etc/passwd", "", id="a file outside"),
+    pytest.param("passwd.jpg", "/etc/passwd", "", id="a file outside, absolute"),
+    pytest.param("s/a.jpg t/a.jpg", "a.jpg", "s/a.jpg t/a.jpg", id="several of that name"),
+    pytest.param("x/s/a.jpg y/s/a.jpg z/t/a.jpg", "t/a.jpg", "z/t/a.jpg", id="one with that end"),
+    pytest.param("s/a.jpg", "t/a.jpg", "", id="another folder's file is not meant"),
+    pytest.param("s/ba.jpg", "a.jpg", "", id="whole names only"),
+    pytest.param("A.jpg", "a.jpg", "", id="letters as they are"),
+    pytest.param("a.jpg", "", "", id="empty"),
+    pytest.param("a.jpg", "/", "", id="the root"),
+    pytest.param("a.jpg", "..", "", id="the parent"),
+    pytest.param("a.jpg", "\x00", "", id="NUL"),
+    pytest.param("a.jpg", "\ud800", "", id="half a character"),
+    pytest.param("", "a.jpg", "", id="nothing there"),
+    pytest.param("a.jpg", "x/" * 100_000 + "a.jpg", "a.jpg", id="very long"),
+    pytest.param("1/a 2/a 3/a 4/a 5/a 6/a", "a", "1/a 2/a 3/a 4/a 5/a", id="the first five"),
+]
+
+
+@pytest.mark.parametrize(("names", "reference", "found"), RESOLVED)
+def test_references(names: str, reference: str, found: str) -> None:
+    listing = Listing(Path("/channel"), names.split())
+    assert [listing.names[one] for one in listing.resolve(reference)] == found.split()
+
+
+@given(st.lists(st.text("ab/.", min_size=1, max_size=5), max_size=6), st.text("ab/.\\", max_size=9))
+def test_only_files_that_are_there_are_found(names: list[str], reference: str) -> None:
+    listing = Listing(Path("/channel"), names)
+    parts = [part for part in reference.replace("\\", "/").split("/") if part not in ("", ".")]
+    for one in listing.resolve(reference):
+        end = listing.names[one].split("/")
+        shorter = min(len(end), len(parts))
+        assert end[-shorter:] == parts[-shorter:] or listing.names[one] in reference
+
+
+def test_files_of_a_folder(tmp_path: Path) -> None:
+    for name in ("b.jpg", "s/a.PNG", "s/c.json", ".hidden.jpg", ".git/d.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert list(Listing.of(tmp_path).names) == ["b.jpg", "s/a.PNG", "s/c.json"]
+    listing = Listing.of(tmp_path, {".jpg", ".png"})
+    assert list(listing.names) == ["b.jpg", "s/a.PNG"]
+    assert len(listing) == 2
+    assert listing.path(1) == tmp_path / "s" / "a.PNG"
+    assert (listing.find("b.jpg"), listing.find("a.PNG")) == (0, None)

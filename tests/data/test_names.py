@@ -1,0 +1,61 @@
+"""Names in little memory: as the strings they were, and found again by a key."""
+
+from __future__ import annotations
+
+import os
+import tracemalloc
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sagemaker_object_detection.data import names as names_module
+from sagemaker_object_detection.data.names import Lookup, Names
+
+ANY_TEXT = st.text(st.characters(codec=None), max_size=8)
+
+
+@given(st.lists(ANY_TEXT, max_size=20))
+def test_names_are_the_strings_they_were_made_of(strings: list[str]) -> None:
+    names = Names(iter(strings))
+    assert list(names) == strings
+    assert len(names) == len(strings)
+    assert [names[index] for index in range(-len(strings), 0)] == strings
+    assert list(names[1:-1]) == strings[1:-1]
+
+
+def test_a_name_that_is_not_text() -> None:
+    name = os.fsdecode(b"caf\xe9.jpg")
+    assert Names([name])[0] == name
+    assert os.fsencode(Names([name])[0]) == b"caf\xe9.jpg"
+
+
+@pytest.mark.parametrize("index", [2, -3])
+def test_there_is_no_name_beyond_the_ends(index: int) -> None:
+    with pytest.raises(IndexError):
+        Names(["a", "b"])[index]
+
+
+@given(st.lists(st.text("ab/", max_size=4), max_size=30), st.text("ab/", max_size=4))
+def test_lookup_finds_what_a_scan_finds(strings: list[str], wanted: str) -> None:
+    def key(name: str) -> str:
+        return name.rpartition("/")[2]
+
+    found = list(Lookup(Names(strings), key).find(wanted))
+    assert found == [place for place, name in enumerate(strings) if key(name) == wanted]
+
+
+def test_equal_hashes_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(names_module, "hash", len, raising=False)
+    lookup = Lookup(["aa", "bb", "c", "aa"], str)
+    assert (list(lookup.find("aa")), list(lookup.find("cc"))) == ([0, 3], [])
+
+
+def test_memory_of_a_name() -> None:
+    tracemalloc.start()
+    names = Names(f"{number:020}" for number in range(10_000))
+    lookup = Lookup(names, str)
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert next(lookup.find(names[77])) == 77
+    assert size < 10_000 * (20 + 8 + 12) * 1.15
