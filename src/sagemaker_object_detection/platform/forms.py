@@ -5,7 +5,7 @@ images or JSON, or declare nothing. What the files are decides, each channel for
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from sagemaker_object_detection.platform import files
@@ -23,8 +23,10 @@ _SAID: Mapping[Form, str] = {
 }
 
 
-def with_forms(channels: Mapping[str, Channel]) -> dict[str, Channel]:
-    """The channels, those that hold images with their form.
+def with_forms(
+    channels: Mapping[str, Channel], names: Iterable[str] = DATA_CHANNELS
+) -> dict[str, Channel]:
+    """The channels, those of these names, which hold images, with their form.
 
     "pipe" by the mode; "recordio" where .rec files stand alone; with an annotation channel, or a
     list beside the images, "coco" and "manifest" when it is such a file, else "image".
@@ -33,7 +35,7 @@ def with_forms(channels: Mapping[str, Channel]) -> dict[str, Channel]:
     """
     result = dict(channels)
     faults: list[str] = []
-    for name in DATA_CHANNELS:
+    for name in names:
         if name not in channels:
             continue
         try:

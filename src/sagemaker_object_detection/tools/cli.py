@@ -12,6 +12,8 @@ from sagemaker_object_detection.platform.errors import AlgorithmError, JobError,
 from sagemaker_object_detection.platform.logs import metric_definitions
 from sagemaker_object_detection.tools.convert import command as convert_command
 from sagemaker_object_detection.tools.demo import command as demo_command
+from sagemaker_object_detection.tools.report_text import printable
+from sagemaker_object_detection.tools.validate import command as validate_command
 
 
 class _Group(click.Group):
@@ -24,7 +26,7 @@ class _Group(click.Group):
             failure = as_job_error(error)
             if isinstance(error, OSError) and isinstance(failure, AlgorithmError):
                 raise
-            click.echo(f"{failure.label}: {failure}", err=True)
+            click.echo(printable(f"{failure.label}: {failure}"), err=True)
             ctx.exit(failure.exit_code)
 
 
@@ -48,6 +50,7 @@ def metrics(as_json: bool) -> None:
 
 main.add_command(convert_command)
 main.add_command(demo_command)
+main.add_command(validate_command)
 
 if __name__ == "__main__":
     main()
