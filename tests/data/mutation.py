@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 
 from hypothesis import strategies as st
@@ -33,3 +34,29 @@ def mutated(data: st.DataObject, text: bytes, words: Sequence[str], changes: int
             }.get(kind, b"")
             text = text[:start] + part + text[end:]
     return text
+
+
+WORDS = [struct.pack("<I", number) for number in (0, 1, 5, 2**29, 2**32 - 1, 0xCED7230A)] + [
+    struct.pack("<f", number) for number in (float("nan"), float("inf"), -1, 0.5, 3e38, 1e-40)
+]
+
+
+def damaged(data: st.DataObject, content: bytes, changes: int = 3) -> bytes:
+    """Binary content after some changes: a bit flipped, a word replaced, a part cut or doubled."""
+    for _ in range(data.draw(st.integers(1, changes))):
+        kind = data.draw(st.sampled_from(["flip", "word", "word", "truncate", "cut", "double"]))
+        start = data.draw(st.integers(0, len(content)))
+        if kind == "flip" and start < len(content):
+            flipped = content[start] ^ (1 << data.draw(st.integers(0, 7)))
+            content = content[:start] + bytes([flipped]) + content[start + 1 :]
+        elif kind == "word":
+            start -= start % 4
+            word = data.draw(st.sampled_from(WORDS))
+            content = content[:start] + word + content[start + 4 :]
+        elif kind == "truncate":
+            content = content[:start]
+        else:
+            end = min(start + data.draw(st.integers(0, 64)), len(content))
+            part = content[start:end] * (2 if kind == "double" else 0)
+            content = content[:start] + part + content[end:]
+    return content

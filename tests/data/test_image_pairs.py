@@ -246,6 +246,13 @@ def test_unreadable_annotation_of_a_doubtful_pair(folders: tuple[Path, Path]) ->
         pair_files(*folders)
 
 
+def test_a_doubtful_annotation_that_is_a_link_to_nothing(folders: tuple[Path, Path]) -> None:
+    touch(folders[0], "s/a.jpg t/a.jpg")
+    (folders[1] / "a.json").symlink_to("nowhere.json")
+    with pytest.raises(ClientError, match=r"a\.json is a link to nothing"):
+        pair_files(*folders)
+
+
 def test_names_that_are_not_text(folders: tuple[Path, Path]) -> None:
     """A file system holds bytes: what was Latin-1 elsewhere is paired and read all the same."""
     images, notes = folders

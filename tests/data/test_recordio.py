@@ -274,6 +274,9 @@ LABEL_FAULTS = [
     pytest.param([9, 5, 0, 0, 0, 1, 1], "7 numbers cannot be a header of 9", id="header too long"),
     pytest.param([2, 5, 0, 0, 0, 1], "6 numbers cannot be .* objects of 5", id="half an object"),
     pytest.param([2, 5, 0.5, 0, 0, 1, 1], r"object 0 is \[0.5, 0, 0, 1, 1\]", id="half a class"),
+    pytest.param([2, 5, 1e30, 0, 0, 1, 1], r"object 0 is \[1e\+30, 0,", id="absurd class"),
+    pytest.param([2, 5, 0, 0, 0, 3e38, 1], r"object 0 is \[0, 0, 0, 3e\+38", id="absurd corner"),
+    pytest.param([2, 5, np.nan, 0, 0, 1, 1], r"object 0 is \[nan, 0, 0", id="class not a number"),
     pytest.param(
         [2, 5, 0, 0, 0, 1, 1, 0, 0, 0, np.inf, 1], r"object 1 is \[0, 0, 0, inf", id="infinite"
     ),

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sagemaker_object_detection.data import labels, recordio
 from sagemaker_object_detection.data.coco import CocoSource
@@ -18,6 +20,7 @@ from sagemaker_object_detection.data.recordio import RecordIOError
 from sagemaker_object_detection.data.sources import RecordIOSource, open_source
 from sagemaker_object_detection.platform.channels import Channel, Form
 from sagemaker_object_detection.platform.errors import ClientError
+from tests.data.mutation import damaged
 from tests.data.samples import (
     BOX,
     HEIGHT,
@@ -180,6 +183,34 @@ def test_forms_of_recordio(
     assert [int(one) for record in records for one in record.class_ids] == class_ids
     for record in records:
         np.testing.assert_allclose(record.boxes, [BOX] * len(record.boxes))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_damaged_records_are_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """Bits flipped, words replaced, parts cut out and doubled: records or ClientErrors."""
+    path = tmp_path_factory.getbasetemp() / "damaged.rec"
+    packed(path, [2, 5, 1, *BOX], [2, 6, 0, *BOX, 1, 1, *BOX, 0], image=b"1234" + MAGIC + b"567")
+    path.write_bytes(damaged(data, path.read_bytes()))
+    faults = []
+    try:
+        source = RecordIOSource([path])
+    except ClientError as error:
+        faults.append(str(error))
+    else:
+        for index in range(len(source)):
+            try:
+                record = source.read(index)
+            except ClientError as error:
+                faults.append(str(error))
+                continue
+            assert record.boxes.shape == (len(record.class_ids), 4)
+            assert np.isfinite(record.boxes).all()
+            assert (np.abs(record.class_ids) <= 1e7).all()
+            assert record.image
+    assert all(fault.startswith(str(path)) for fault in faults)
 
 
 def test_a_split_record_gives_its_image_as_it_was(tmp_path: Path) -> None:

@@ -189,9 +189,12 @@ class _Pairing:
         return all(folders) and folders[0] != folders[1]
 
     def _said(self, note: int) -> str | None:
-        """What an annotation says as its file. Raises AnnotationError when it is not JSON."""
+        """What an annotation says as its file. Raises AnnotationError when it cannot be read."""
         path = self._notes.path(note)
-        content = load(path.read_bytes(), str(path))
+        try:
+            content = load(path.read_bytes(), str(path))
+        except FileNotFoundError:
+            raise AnnotationError(f"{path} is a link to nothing. Mend or remove it.") from None
         said = content.get("file") if isinstance(content, dict) else None
         return said if isinstance(said, str) and said else None
 

@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from sagemaker_object_detection.data.recordio import PACK_AGAIN, RecordIOError
 
+_LARGEST = 1e7
+
 
 class DetectionLabel(NamedTuple):
     """Objects of one image: corners (n, 4) float32 in 0..1, ids (n,) int64, flags (n,) bool."""
@@ -25,7 +27,7 @@ def parse_label(label: npt.NDArray[np.float32], name: str) -> DetectionLabel:
     An object is ``class_id, xmin, ymin, xmax, ymax``, then ``difficult`` if object_width is 6 or
     more; further numbers are ignored. Rows of class -1 without area are padding (MXNet's iterators
     need one for an image without objects) and left out. Raises RecordIOError for widths that make
-    no sense, numbers that are not finite and class ids that are not whole.
+    no sense, numbers that are not finite or beyond 1e7, and class ids that are not whole.
     """
     if label.size < 2:
         what = f"the label has {label.size} numbers, a detection label begins with two widths"
@@ -41,7 +43,7 @@ def parse_label(label: npt.NDArray[np.float32], name: str) -> DetectionLabel:
         raise RecordIOError(name, what, PACK_AGAIN)
     rows = label[header_width:].reshape(-1, object_width)
     difficult = rows[:, 5] != 0 if object_width > 5 else np.zeros(len(rows), np.bool_)
-    bad = ~np.isfinite(rows[:, :5]).all(axis=1) | (rows[:, 0] != np.round(rows[:, 0]))
+    bad = ~(np.abs(rows[:, :5]) <= _LARGEST).all(axis=1) | (rows[:, 0] != np.round(rows[:, 0]))
     if bad.any():
         row = int(np.argmax(bad))
         values = ", ".join(f"{value:g}" for value in rows[row, :5])
