@@ -51,7 +51,8 @@ class ReadAhead:
         self._time_limit = time_limit
         self._changed = threading.Condition()
         self._queue: deque[tuple[int, Sample]] = deque()
-        self._held = 0
+        self._held = 0  # bytes, with the sample that was taken last
+        self._in_hand = 0  # bytes of that one
         self._ended = -1  # the last pass that was read to its end
         self._left = -1  # the last pass that nobody takes samples of any more
         self._taking = False
@@ -91,21 +92,22 @@ class ReadAhead:
         self._leave(number - 1)
         try:
             while (sample := self._take(number)) is not None:
-                try:
-                    yield sample
-                finally:
-                    self._give_back(sample)
+                yield sample
         finally:
             self._leave(number)
 
     def _take(self, number: int) -> Sample | None:
         """The next sample of a pass, None at its end."""
         with self._changed:
+            if number > self._left:
+                self._give_back()
             self._taking = True
             try:
                 while not self.interrupted:
                     if self._queue and self._queue[0][0] == number:
-                        return self._queue.popleft()[1]
+                        sample = self._queue.popleft()[1]
+                        self._in_hand = sample.nbytes
+                        return sample
                     if max(self._ended, self._left) >= number:
                         break
                     if self._error is not None:
@@ -115,17 +117,19 @@ class ReadAhead:
                 self._taking = False
         return None
 
-    def _give_back(self, sample: Sample) -> None:
-        with self._changed:
-            self._held -= sample.nbytes
-            self._changed.notify_all()
+    def _give_back(self) -> None:
+        self._held -= self._in_hand
+        self._in_hand = 0
+        self._changed.notify_all()
 
     def _leave(self, number: int) -> None:
         with self._changed:
+            if number <= self._left:
+                return
+            self._left = number
             while self._queue and self._queue[0][0] <= number:
                 self._held -= self._queue.popleft()[1].nbytes
-            self._left = max(self._left, number)
-            self._changed.notify_all()
+            self._give_back()
 
     def _run(self) -> None:
         for number in range(self._passes):

@@ -41,15 +41,19 @@ class ShuffleWindow(Generic[T]):
 
     def __call__(self, items: Iterable[T]) -> Iterator[T]:
         """The items in their new order, ahead of the end of the stream."""
-        for count, item in enumerate(items, 1):
-            while self._window and self.held + item.nbytes > self._bound:
+        try:
+            for count, item in enumerate(items, 1):
+                while self._window and self.held + item.nbytes > self._bound:
+                    yield self._draw()
+                self._window.append(item)
+                self.held += item.nbytes
+                if count % 2 == 0:
+                    yield self._draw()
+            while self._window:
                 yield self._draw()
-            self._window.append(item)
-            self.held += item.nbytes
-            if count % 2 == 0:
-                yield self._draw()
-        while self._window:
-            yield self._draw()
+        finally:
+            self._window.clear()
+            self.held = 0
 
     def _draw(self) -> T:
         chosen = int(self._random.integers(len(self._window)))
