@@ -425,7 +425,7 @@ def test_no_fifo_is_opened_before_the_first_pass_or_beyond_the_last(
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 def test_leaving_early_closes_the_fifo(make: MakeLoader, feed: Feed, training: bool) -> None:
-    many = STREAM * 20
+    many = STREAM * 60  # much more than the pipe and the reader hold
     feeder = feed(many, STREAM)
     loader = make(epochs=2, buffer_bytes=50_000)
     batches = loader.training_epoch(2, 0, 0, None) if training else loader.evaluation_pass(2)
