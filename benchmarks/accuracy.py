@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import data
+import job
 
 
 def hyperparameters(options: argparse.Namespace) -> dict[str, str]:
@@ -40,14 +39,10 @@ def hyperparameters(options: argparse.Namespace) -> dict[str, str]:
 
 def run_ours(options: argparse.Namespace, out: Path) -> None:
     """Train by ./train on a tree of its own and copy its metrics.csv."""
-    base = data.BUILD / f"job-{out.stem}"
-    shutil.rmtree(base, ignore_errors=True)
-    (base / "input" / "config").mkdir(parents=True)
-    (base / "input" / "data").symlink_to(data.bccd())
-    settings = json.dumps(hyperparameters(options))
-    (base / "input" / "config" / "hyperparameters.json").write_text(settings, encoding="utf-8")
-    environment = os.environ | {"SAGEMAKER_BASE_DIR": str(base)}
-    subprocess.run([sys.executable, str(data.ROOT / "train")], env=environment, check=True)
+    folder = data.bccd()
+    channels = {name: folder / name for name in ("train", "validation")}
+    base = job.make_tree(out.stem, hyperparameters(options), channels)
+    job.run_train(base)
     shutil.copy(base / "output" / "data" / "metrics.csv", out)
 
 

@@ -77,28 +77,33 @@ def write_recordio(folder: Path, records: Sequence[Picture]) -> Path:
     return path
 
 
+def annotation(record: Picture) -> dict[str, Any]:
+    """The annotation of a picture as the service documents it, without its file."""
+    width, height = record.size
+    objects = [
+        {
+            "class_id": int(class_id),
+            "left": left,
+            "top": top,
+            "width": right - left,
+            "height": bottom - top,
+        }
+        for class_id, (left, top, right, bottom) in zip(
+            record.class_ids, record.boxes_px.tolist(), strict=True
+        )
+    ]
+    size = [{"width": width, "height": height, "depth": 3}]
+    return {"image_size": size, "annotations": objects}
+
+
 def write_images(images: Path, notes: Path, records: Sequence[Picture]) -> None:
     """Write a channel's pictures as 000.jpg, 001.jpg, ... and their annotations."""
     images.mkdir(parents=True, exist_ok=True)
     notes.mkdir(parents=True, exist_ok=True)
     for number, record in enumerate(records):
-        width, height = record.size
-        objects = [
-            {
-                "class_id": int(class_id),
-                "left": left,
-                "top": top,
-                "width": right - left,
-                "height": bottom - top,
-            }
-            for class_id, (left, top, right, bottom) in zip(
-                record.class_ids, record.boxes_px.tolist(), strict=True
-            )
-        ]
         note = {
             "file": f"{number:03}.jpg",
-            "image_size": [{"width": width, "height": height, "depth": 3}],
-            "annotations": objects,
+            **annotation(record),
             "categories": [
                 {"class_id": i, "name": name} for i, name in enumerate(demo_data.CLASS_NAMES)
             ],
@@ -123,17 +128,21 @@ class TrainingJob:
         file = self.paths.failure_file
         return file.read_text() if file.exists() else None
 
-    def configure(self, channels: Mapping[str, str], **hyperparameters: object) -> None:
-        """Write the configuration: channel -> ContentType, and SMALL with these changes."""
+    def configure(
+        self, channels: Mapping[str, str | Mapping[str, object]], **hyperparameters: object
+    ) -> None:
+        """Write the configuration: channel -> ContentType, or what differs from the usual; and
+        SMALL with these changes.
+        """
         values = {**SMALL, **hyperparameters}
         described = {
             name: {
-                "ContentType": content_type,
                 "TrainingInputMode": "File",
                 "S3DistributionType": "FullyReplicated",
                 "RecordWrapperType": "None",
+                **({"ContentType": given} if isinstance(given, str) else given),
             }
-            for name, content_type in channels.items()
+            for name, given in channels.items()
         }
         host = {"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "eth0"}
         self.paths.config_dir.mkdir(parents=True, exist_ok=True)

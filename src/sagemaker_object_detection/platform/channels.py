@@ -15,8 +15,8 @@ Form = Literal["recordio", "image", "coco", "manifest", "pipe"]
 RECORDIO = "application/x-recordio"
 MODEL = "application/x-sagemaker-model"
 _IMAGES = frozenset({"application/x-image", "image/jpeg", "image/jpg", "image/png"})
-_DATA = _IMAGES | {RECORDIO}
-_ANNOTATIONS = _DATA | {"application/json", "application/jsonlines"}
+_DATA = _IMAGES | {RECORDIO, "application/jsonlines"}
+_ANNOTATIONS = _DATA | {"application/json"}
 _WEIGHTS = frozenset({MODEL, "application/octet-stream", "binary/octet-stream"})
 
 CONTENT_TYPES: Mapping[str, frozenset[str]] = {

@@ -1,0 +1,68 @@
+"""What a model forgets when training goes on: validation mAP on BCCD before and after one epoch.
+
+python benchmarks/incremental.py [--base-network resnet-18] [--epochs 15] [--warmup-steps N ...]
+Trains a model, then starts one epoch from it on the same data with the same settings: with the
+warm-up that a model channel brings, and with those that are named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import data
+import job
+
+
+def settings(options: argparse.Namespace, optimizer: str, rate: float) -> dict[str, object]:
+    """Hyperparameters of the first job."""
+    return {
+        "num_classes": data.NUM_CLASSES,
+        "num_training_samples": 205,
+        "base_network": options.base_network,
+        "use_pretrained_model": 0,
+        "epochs": options.epochs,
+        "mini_batch_size": 8,
+        "optimizer": optimizer,
+        "learning_rate": rate,
+        "precision": "bfloat16",
+    }
+
+
+def main() -> None:
+    """Train the first model unless it is there, then one epoch from it for each warm-up."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--base-network", default="resnet-18")
+    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--optimizer", default="adam")
+    parser.add_argument("--learning-rate", type=float, default=5e-4)
+    parser.add_argument("--warmup-steps", type=int, nargs="*", default=[0])
+    options = parser.parse_args()
+    folder = data.bccd()
+    channels = {name: folder / name for name in ("train", "validation")}
+    first = settings(options, "adam", 5e-4) | {"lr_schedule": "cosine", "warmup_steps": 50}
+    base = data.BUILD / "job-incremental-first"
+    if not (base / "model" / "model.json").is_file():
+        base = job.make_tree("incremental-first", first, channels)
+        job.run_train(base)
+    own = json.loads((base / "model" / "model.json").read_text(encoding="utf-8"))["validation"]
+    print(data.machine(), options.base_network, f"first model: mAP {own['mAP']:.4f}", flush=True)
+    again = settings(options, options.optimizer, options.learning_rate) | {"epochs": 1}
+    for steps in ("", *options.warmup_steps):
+        given = again | ({} if steps == "" else {"warmup_steps": steps})
+        tree = job.make_tree("incremental-next", given, channels | {"model": base / "model"})
+        (row,) = job.run_train(tree)
+        score = float(row["mAP"])
+        name = "as a model channel has it" if steps == "" else f"{steps} batches"
+        print(
+            f"{options.optimizer} {options.learning_rate:g}, warm-up {name}: mAP {score:.4f} "
+            f"({score - own['mAP']:+.4f})",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
