@@ -283,7 +283,7 @@ def test_lonely_images_are_named_in_full(folders: tuple[Path, Path]) -> None:
 def test_pairs_take_little_memory(folders: tuple[Path, Path]) -> None:
     """Once built, 100 bytes each at most; twice and a half that on the way there."""
     images, notes = folders
-    count = 2000
+    count = 1000
     for number in range(count):
         (images / f"image_{number:010}.jpg").touch()
         (notes / f"image_{number:010}.json").touch()

@@ -296,7 +296,7 @@ def test_the_file_is_closed_with_the_source(tmp_path: Path) -> None:
 
 def test_memory_is_bounded(tmp_path: Path) -> None:
     """100 bytes for each line, however long it is."""
-    count = 2000
+    count = 1000
     note = {**NOTE, "annotations": [OBJECT] * 20}
     lines = [{"source-ref": f"s3://b/{i:020}.jpg", "x": note} for i in range(count)]
     opened(tmp_path, lines, names=" ".join(f"{i:020}.jpg" for i in range(count)))
