@@ -96,7 +96,8 @@ class Data:
         hyperparameters = self.job.hyperparameters
         spec = get_spec(hyperparameters.base_network, hyperparameters.image_shape)
         report = make_report(checked, self.class_names(), spec, refused)
-        log_report(report)
+        new = {n: c for n, c in report["channels"].items() if n in self.streams or not self.loaders}
+        log_report({**report, "channels": new})
         self.job.paths.output_data_dir.mkdir(parents=True, exist_ok=True)
         write_report(self.job.paths.output_data_dir, report)
 
