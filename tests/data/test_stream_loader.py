@@ -549,3 +549,34 @@ def test_a_split_record(make: MakeLoader, feed: Feed) -> None:
     picture += bytes(-len(picture) % 4) + recordio.MAGIC_BYTES + b"tail"
     feed(stream([Sample(picture), Sample()]))
     assert records(list(make().evaluation_pass(2))) == [0, 1]
+
+
+@pytest.mark.parametrize("form", ["recordio", "manifest"])
+def test_damaged_streams_end_in_one_error_or_pass(
+    tmp_path: Path, make: MakeLoader, form: str
+) -> None:
+    few = PICTURES[:5]
+    whole = stream(few) if form == "recordio" else manifest_stream(few)
+    passed = 0
+    refusals = []
+    for seed in range(100):
+        random = np.random.default_rng(seed)
+        damaged = bytearray(whole)
+        for _ in range(random.integers(1, 6)):
+            damaged[random.integers(len(damaged))] ^= 1 << random.integers(8)
+        if seed % 4 == 0:
+            del damaged[random.integers(len(damaged)) :]
+        if seed % 4 == 1:
+            start = int(random.integers(len(damaged)))
+            damaged[start : start + 8] = random.bytes(random.integers(8))
+        (tmp_path / "train_0").write_bytes(damaged)
+        loader = make(limits=Limits(1.0, 1.0))
+        try:
+            passed += len(train(loader, 2)) > 0
+        except ClientError as error:
+            refusals.append(str(error))
+        finally:
+            loader.close()
+    assert passed > 5
+    assert len(refusals) == 100 - passed
+    assert [text for text in refusals if "train" not in text] == []
