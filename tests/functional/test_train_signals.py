@@ -12,10 +12,19 @@ from pathlib import Path
 
 import mxnet as mx
 import numpy as np
+import pytest
 
 from sagemaker_object_detection.inference.engine_mxnet import MXNetEngine
 from sagemaker_object_detection.model import artifact
-from tests.training_job import TIMEOUT, TrainingJob, picture, pictures, wait_until
+from tests.fifo import Feeder
+from tests.training_job import (
+    TIMEOUT,
+    TrainingJob,
+    picture,
+    pictures,
+    wait_until,
+    write_recordio,
+)
 
 GRACE = 30
 
@@ -114,3 +123,28 @@ def test_ctrl_c(tmp_path: Path) -> None:
         assert process.wait(TIMEOUT) == 130, job.log
     assert "Traceback" not in job.log
     assert job.failure is None
+
+
+@pytest.mark.parametrize(
+    ("fed", "log"),
+    [
+        pytest.param((), "Metrics", id="a FIFO that never comes"),
+        pytest.param((b"\x0a\x23\xd7\xce", 60.0), "Metrics", id="one that falls silent"),
+    ],
+)
+def test_waiting_for_a_stream_stops(
+    fed: tuple[bytes | float, ...], log: str, tmp_path: Path
+) -> None:
+    job = TrainingJob(tmp_path)
+    write_recordio(job.paths.channel_dir("validation"), [picture(20)])
+    pipe = {"TrainingInputMode": "Pipe"}
+    job.configure({"train": pipe, "validation": "application/x-recordio"})
+    with (
+        Feeder(job.paths.channel_dir("train"), [fed] if fed else []),
+        _started(job, log) as process,
+    ):
+        begun = time.monotonic()
+        assert _stop(process) == 0, job.log
+        assert time.monotonic() - begun < GRACE / 3
+    assert job.failure is None
+    assert "there is no model yet" in job.log
