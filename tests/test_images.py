@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import struct
+import time
 import zlib
 
 import cv2
@@ -158,3 +159,20 @@ def test_resize_square(picture: npt.NDArray[np.uint8]) -> None:
     assert got[10, 18, 2] > 150 > got[10, 18, 0]
     square = np.zeros((8, 8, 3), np.uint8)
     assert images.resize_square(square, 8) is square
+
+
+def test_a_png_whose_chunk_declares_too_much_is_refused_at_once() -> None:
+    """OpenCV takes memory for 4 GB first, and seconds over it."""
+    pixels = np.zeros((40, 40, 3), np.uint8)
+    data = bytearray(cv2.imencode(".png", pixels)[1].tobytes())
+    at = data.index(b"IDAT") - 4
+    data[at : at + 4] = b"\xff\xff\xff\xf0"
+    begun = time.process_time()
+    with pytest.raises(images.ImageError, match="begins as a PNG but cannot be decoded"):
+        images.decode(bytes(data))
+    assert time.process_time() - begun < 0.5
+
+
+def test_what_follows_the_end_of_a_png_does_not_matter() -> None:
+    data = cv2.imencode(".png", np.zeros((4, 4, 3), np.uint8))[1].tobytes()
+    assert images.decode(data + b"appended").shape == (4, 4, 3)

@@ -48,6 +48,8 @@ def decode(data: bytes, name: str = "the image") -> Image:
         )
     if is_truncated_jpeg(data):
         raise ImageError(f"{name} is a JPEG that was cut short: its end marker is missing")
+    if _is_broken_png(data):
+        raise ImageError(f"{name} {_what_is_wrong(data)}")
     try:
         image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), _READ_FLAGS)
     except cv2.error as error:
@@ -78,6 +80,22 @@ def is_truncated_jpeg(data: bytes) -> bool:
         if marker == _JPEG_SCAN:
             return data.find(_JPEG_END, start) < 0
     return True
+
+
+def _is_broken_png(data: bytes) -> bool:
+    """Whether a chunk of a PNG reaches over the end of the bytes; False for whatever is no PNG.
+
+    OpenCV takes memory for whatever length a chunk declares: seconds for a few damaged bytes.
+    """
+    if not data.startswith(_PNG_START):
+        return False
+    at = len(_PNG_START)
+    while at + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        at += 12 + length
+        if kind == b"IEND":
+            break
+    return at > len(data)
 
 
 def header_size(data: bytes) -> tuple[int, int] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -112,6 +113,13 @@ def test_stops_before_the_next_batch(data: Dataset, loader: Loader, batches: int
         is None
     )
     assert len(engine.sizes) == batches
+
+
+def test_a_stream_that_is_given_up_is_not_scored(loader: Loader) -> None:
+    """It ends as if it were complete: the question comes after the last batch too."""
+    engine = Knowing(RIGHT)
+    some = islice(loader.evaluation_pass(2), 2)
+    assert evaluate(engine, some, 2, 0.5, lambda: len(engine.sizes) == 2) is None
 
 
 def test_evaluating_twice_gives_the_same(data: Dataset, loader: Loader) -> None:

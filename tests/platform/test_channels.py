@@ -137,7 +137,7 @@ def test_descriptions(
         pytest.param(
             "train",
             {"ContentType": "text/csv"},
-            "ContentType 'text/csv' is not supported. Use one of application/x-image,",
+            "ContentType 'text/csv' is not supported. Use one of application/jsonlines,",
             id="tables",
         ),
         pytest.param(

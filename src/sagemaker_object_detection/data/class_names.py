@@ -77,11 +77,11 @@ def _agreed(found: Mapping[int, Set[str]], others: tuple[str, ...]) -> tuple[str
     num_classes = len(others)
     agreed = {i: next(iter(names)) for i, names in found.items() if len(names) == 1}
     torn = {i: names for i, names in found.items() if len(names) > 1 and 0 <= i < num_classes}
-    for i, names in torn.items():
+    for i, several in torn.items():
         log.warning(
             "The annotations call class_id %d by different names (%s): not used.",
             i,
-            ", ".join(sorted(names)[:5]),
+            ", ".join(sorted(several)[:5]),
         )
     names = tuple(agreed.get(i) or name for i, name in enumerate(others))
     if len(set(names)) < num_classes:

@@ -34,7 +34,7 @@ REASONS: Mapping[str, Reason] = {
     ),
     "no_annotation": Reason(
         "image dropped",
-        "No annotation has the image's name.",
+        "Nothing annotates the image.",
         'Add one; an image without objects needs "annotations": [].',
     ),
     "undecodable": Reason(

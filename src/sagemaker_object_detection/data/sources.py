@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
@@ -17,6 +18,8 @@ from sagemaker_object_detection.data.manifest import ManifestSource
 from sagemaker_object_detection.platform import files
 from sagemaker_object_detection.platform.channels import Channel
 from sagemaker_object_detection.platform.errors import ClientError
+
+log = logging.getLogger(__name__)
 
 
 class RecordIOSource:
@@ -85,6 +88,13 @@ def open_source(channels: Mapping[str, Channel], name: str, num_classes: int) ->
     if channel.form == "coco":
         coco = CocoSource(channel.path, _listed(files.coco_file(notes), channel))
         coco.check_num_classes(num_classes)
+        log.info(
+            "Channel '%s': %d iscrowd boxes are left out; %d images of the folder are not in the "
+            "COCO file and not used.",
+            name,
+            coco.crowd_boxes,
+            coco.unlisted,
+        )
         return coco
     if channel.form == "manifest":
         manifest = _listed(files.manifest_file(notes), channel)

@@ -96,7 +96,7 @@ class Tally:
 
     def add_unannotated(self, names: Iterable[str]) -> None:
         """Count images that the source left out, once all its records were added."""
-        rows = [Dropped(n, "no_annotation", "no annotation has this image's name") for n in names]
+        rows = [Dropped(n, "no_annotation", "nothing annotates this image") for n in names]
         self.records += len(rows)
         self._dropped_images += len(rows)
         self._drop(rows)

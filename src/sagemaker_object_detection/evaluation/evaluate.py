@@ -24,7 +24,8 @@ def evaluate(
     Args:
         batches: with their truth, at the engine's image_shape, of a size it was bound for.
         overlap_threshold: IoU that a right detection exceeds.
-        should_stop: asked before every batch; once it says so, the answer is None.
+        should_stop: asked before every batch, and at the end, since a stream that is given up
+            just ends; once it says so, the answer is None.
     """
     metric = MeanAveragePrecision(num_classes, overlap_threshold)
     for batch in batches:
@@ -34,4 +35,4 @@ def evaluate(
         for row, labels in zip(rows, batch.truth, strict=True):
             if labels is not None:
                 metric.update(row, *labels)
-    return metric.compute()
+    return None if should_stop() else metric.compute()

@@ -31,7 +31,9 @@ from sagemaker_object_detection.model.graph_json import (
 from sagemaker_object_detection.model.specs import VARIANCES
 from sagemaker_object_detection.platform.errors import first_line
 
+MAX_ANCHORS = 10**7  # VGG-16 has some 400,000 on an image of 2048 px
 HEAD_OUTPUTS = ("class_scores", "box_offsets")
+_SMALLEST_STEP = 1e-6
 _MULTIPLIERS = {"__lr_mult__": "lr_mult", "__wd_mult__": "wd_mult"}
 _BY_CLASS, _BY_ANCHOR = 1, 2  # axis of the classes in (B, C+1, N) and in (B, N, C+1)
 _TELLING_NAMES = {
@@ -76,6 +78,7 @@ class ServiceGraph:
             and scores[1] == offsets[1] == anchors[1]
             and scores[2] > 1
             and anchors[2] == 4
+            and 0 < anchors[1] <= MAX_ANCHORS
         ):
             raise refusal(
                 f"has scores {scores}, offsets {offsets} and anchors {anchors}, which do not fit "
@@ -90,6 +93,8 @@ class ServiceGraph:
             ArtifactError: the graph lays them out for another side.
         """
         _, shapes, _ = _infer(self.maps, image_shape)
+        if any(len(shape) != 4 or not all(shape) for shape in shapes):
+            raise refusal(f"lays anchors on what are no feature maps: {shapes}")
         trained = self._trained_at(image_shape, shapes[0][2])
         if trained != image_shape:
             raise ArtifactError(
@@ -153,12 +158,15 @@ def read_graph(path: Path) -> ServiceGraph:
         [mx.sym.identity(part, name=name) for part, name in zip(parts, HEAD_OUTPUTS, strict=False)]
     )
     variables = {number: f"map{i}" for i, number in enumerate(maps)}
+    layout = _load(cut(with_variables(nodes, variables), [anchors]))
+    if not set(layout.list_arguments()) <= set(variables.values()):
+        raise refusal(f"lays out anchors by {layout.list_arguments()!s:.200}, expected maps alone")
     return ServiceGraph(
         _base_network(heads),
         heads,
         parts[2],
         mx.sym.Group(parts[3:]),
-        _load(cut(with_variables(nodes, variables), [anchors])),
+        layout,
         _step(nodes[priors[0]]),
     )
 
@@ -178,7 +186,7 @@ def _step(prior: Node) -> float | None:
         vertical, horizontal = (float(step) for step in steps)
     except (TypeError, ValueError) as error:
         raise refusal(f"has {prior.name} with steps {steps}") from error
-    if vertical != horizontal:
+    if vertical != horizontal or 0 < vertical < _SMALLEST_STEP:
         raise refusal(f"has {prior.name} with steps {steps}, expected two that are equal")
     return vertical if vertical > 0 else None
 

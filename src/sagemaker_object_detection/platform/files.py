@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -28,20 +29,18 @@ _MAGICS: tuple[tuple[bytes, Kind], ...] = (
 
 def forms(folder: Path) -> set[Kind]:
     """The forms that suffixes tell, or, where none does, what the first file that tells is."""
-    paths = list(walk(folder))
-    named = {form for path in paths if (form := _by_suffix(path)) is not None}
+    named = {form for path in walk(folder) if (form := _by_suffix(path)) is not None}
     if named:
         return named
-    contents = (_by_content(path) for path in paths)
+    contents = (_by_content(path) for path in walk(folder))
     first = next((form for form in contents if form is not None), None)
     return set() if first is None else {first}
 
 
 def of_form(folder: Path, form: Kind) -> tuple[Path, ...]:
     """The files of one form, sorted: those whose suffix says so, or else whose content does."""
-    paths = sorted(walk(folder))
-    named = tuple(path for path in paths if _by_suffix(path) == form)
-    return named or tuple(path for path in paths if _by_content(path) == form)
+    named = sorted(path for path in walk(folder) if _by_suffix(path) == form)
+    return tuple(named or sorted(path for path in walk(folder) if _by_content(path) == form))
 
 
 def manifest_file(folder: Path) -> Path | None:
@@ -59,7 +58,8 @@ def coco_file(folder: Path) -> Path | None:
     Folders with many .json files hold one for each image. Raises ClientError when there are
     several COCO files.
     """
-    found = sorted(path for path in walk(folder) if path.suffix.lower() == ".json")
+    listed = (path for path in walk(folder) if path.suffix.lower() == ".json")
+    found = sorted(islice(listed, _COCO_AMONG + 1))
     if len(found) > _COCO_AMONG:
         return None
     return _only([path for path in found if _is_coco(path)], "COCO files", folder)

@@ -44,12 +44,8 @@ class YoloSplit:
         config = find_config(source)
         self._source = source
         self._classes = config.names if config and config.names else listed_classes(source)
-        paths: list[str] = []
-        names: list[str] = []
-        for path, name in images_of(source, split, config):
-            paths.append(str(path))
-            names.append(name)
-        self._paths, self._names = Names(paths), Names(names)
+        found = images_of(source, split, config)
+        self._files = Names(f"{path}\0{name}" for path, name in found)
         self._check(split)
 
     @property
@@ -58,11 +54,11 @@ class YoloSplit:
         return {class_id: {name} for class_id, name in enumerate(self._classes)}
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return len(self._files)
 
     def read(self, index: int) -> LabelledImage:
         """One image and its objects. Raises ClientError for a line that is no box."""
-        path, name = Path(self._paths[index]), self._names[index]
+        path, name = self._file(index)
         if not is_safe_name(name):
             raise ClientError(f"{path}: the file's name is not UTF-8 text. Rename it.")
         rows = self._rows(label_of(path, self._source))
@@ -79,6 +75,11 @@ class YoloSplit:
             difficult=(False,) * len(rows),
             read_image=path.read_bytes,
         )
+
+    def _file(self, index: int) -> tuple[Path, str]:
+        """An image's file, and its name inside the split."""
+        path, name = self._files[index].split("\0")
+        return Path(path), name
 
     def _rows(self, label: Path) -> list[list[float]]:
         if not label.is_file():
@@ -115,7 +116,7 @@ class YoloSplit:
 
     def _check(self, split: str) -> None:
         """Labels must be where they are looked for, or every image would have no objects."""
-        labels = (label_of(Path(path), self._source) for path in self._paths)
+        labels = (label_of(self._file(n)[0], self._source) for n in range(len(self)))
         first = next(labels, None)
         if first is None:
             raise ClientError(f"{self._source}: split '{split}' has no images.")
