@@ -17,31 +17,15 @@ from sagemaker_object_detection.evaluation.average_precision import AveragePreci
 from sagemaker_object_detection.model import artifact
 from sagemaker_object_detection.model.network import build_network
 from sagemaker_object_detection.model.specs import get_spec
-from sagemaker_object_detection.platform.channels import Channel
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.hyperparameters import parse
 from sagemaker_object_detection.platform.job import Job
-from sagemaker_object_detection.platform.paths import Paths
 from sagemaker_object_detection.training import run
 from sagemaker_object_detection.training.history import EpochResult
 from sagemaker_object_detection.training.loop import BrokenData, Interrupted
+from tests.training.jobs import make_job
 
 SPEC = get_spec("resnet-18", 300)
-
-
-def _job(base: Path, channels: Sequence[str] = (), **given: object) -> Job:
-    paths = Paths(base)
-    needed = {"num_classes": 2, "num_training_samples": 8, "base_network": "resnet-18"}
-    for folder in (paths.model_dir, *(paths.channel_dir(name) for name in channels)):
-        folder.mkdir(parents=True)
-    return Job(
-        paths=paths,
-        hyperparameters=parse({**needed, **given}),
-        channels={name: Channel(name, paths.channel_dir(name)) for name in channels},
-        hosts=("algo-1",),
-        current_host="algo-1",
-        network_interface_name="eth0",
-    )
 
 
 @pytest.mark.parametrize(
@@ -64,7 +48,7 @@ def test_which_layers_learn(
 ) -> None:
     network = build_network(SPEC, 2)
     trainable = run._trainable(
-        network, _job(tmp_path, freeze_layer_pattern=pattern).hyperparameters
+        network, make_job(tmp_path, freeze_layer_pattern=pattern).hyperparameters
     )
     assert learning in trainable
     assert "pixel_mean" not in trainable
@@ -120,7 +104,7 @@ def _follow(
     base: Path, values: Sequence[float | None], **given: object
 ) -> tuple[list[int], Graph, Job]:
     """Epochs done, what was saved, and the job."""
-    job = _job(base, epochs=20, **given)
+    job = make_job(base, epochs=20, **given)
     loop: Any = Epochs(values)
     stub = Graph()
     graph: Any = stub
@@ -205,7 +189,7 @@ def test_a_stream_that_is_refused_leaves_what_was_trained(
     validated: bool | None,
     tmp_path: Path,
 ) -> None:
-    job = _job(tmp_path, epochs=20)
+    job = make_job(tmp_path, epochs=20)
     graph, data = Graph(), Channels(streams=["train"])
     loop: Any = Epochs(values, BrokenData(ClientError("train_0, record 7: class_id 9.")), updates)
     channels: Any = data

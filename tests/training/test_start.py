@@ -3,35 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from sagemaker_object_detection.model.specs import get_spec
-from sagemaker_object_detection.platform.channels import Channel
 from sagemaker_object_detection.platform.errors import ClientError
-from sagemaker_object_detection.platform.hyperparameters import parse
-from sagemaker_object_detection.platform.job import Job
-from sagemaker_object_detection.platform.paths import Paths
 from sagemaker_object_detection.training import start
+from tests.training.jobs import make_job
 
 SPEC = get_spec("resnet-18", 300)
-
-
-def make_job(base: Path, channels: Sequence[str] = (), **given: object) -> Job:
-    paths = Paths(base)
-    needed = {"num_classes": 2, "num_training_samples": 8, "base_network": "resnet-18"}
-    for folder in (paths.model_dir, *(paths.channel_dir(name) for name in channels)):
-        folder.mkdir(parents=True)
-    return Job(
-        paths=paths,
-        hyperparameters=parse({**needed, **given}),
-        channels={name: Channel(name, paths.channel_dir(name)) for name in channels},
-        hosts=("algo-1",),
-        current_host="algo-1",
-        network_interface_name="eth0",
-    )
 
 
 @pytest.mark.parametrize(
