@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sagemaker_object_detection.data.class_names import class_names
 from sagemaker_object_detection.data.coco import CocoSource
@@ -48,6 +48,7 @@ class Data:
     tallies: Mapping[str, Tally]
     streams: Mapping[str, StreamLoader]
     loaders: Mapping[str, Loader | StreamLoader]
+    _names: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def train_images(self) -> int:
@@ -65,14 +66,20 @@ class Data:
 
         Raises ClientError as data.class_names does.
         """
-        coco = {n: s.category_names for n, s in self.sources.items() if isinstance(s, CocoSource)}
         found: dict[int, set[str]] = {}
         origins: list[Source | StreamLoader] = [*self.sources.values(), *self.streams.values()]
         for origin in origins:
             for class_id, names in origin.class_names.items():
                 found.setdefault(class_id, set()).update(names)
+        told = repr(sorted((class_id, sorted(names)) for class_id, names in found.items()))
+        if told not in self._names:  # decided, and said in the log, once
+            self._names[told] = self._decide_names(found)
+        return self._names[told]
+
+    def _decide_names(self, found: Mapping[int, set[str]]) -> tuple[str, ...]:
+        coco = {n: s.category_names for n, s in self.sources.items() if isinstance(s, CocoSource)}
         channels = self.job.channels
-        return class_names(
+        names = class_names(
             self.job.hyperparameters.class_names,
             coco,
             [channels[n].path for n in ("train", "train_annotation") if n in channels],
@@ -80,6 +87,8 @@ class Data:
             self.job.hyperparameters.num_classes,
             self.earlier_names,
         )
+        log.info("Class names: %s", ", ".join(names))
+        return names
 
     def report(self, refused: Sequence[str] = ()) -> None:
         """Write the data report: the channels of File mode, and the first pass of each stream.
@@ -138,7 +147,6 @@ def read_channels(
     if refused:
         raise ClientError(*refused)
     _warn_of_width(job.hyperparameters.label_width, tallies)
-    log.info("Class names: %s", ", ".join(data.class_names()))
     for name in names:
         if name in sources:
             dataset = passed(sources[name], tallies[name])
