@@ -168,6 +168,19 @@ def _uneven_steps(raw: Any) -> None:
     _nodes(raw, "_contrib_MultiBoxPrior")[0]["attrs"]["steps"] = "(0.1, 0.2)"
 
 
+def _tiny_steps(raw: Any) -> None:
+    _nodes(raw, "_contrib_MultiBoxPrior")[0]["attrs"]["steps"] = "(5e-324, 5e-324)"
+
+
+def _a_huge_map(raw: Any) -> None:
+    _nodes(raw, "Convolution")[0]["attrs"]["pad"] = "(9999, 9999)"
+
+
+def _anchors_of_a_layer(raw: Any) -> None:
+    concat = _nodes(raw, "Concat")[-1]
+    concat["inputs"][0] = [raw["nodes"].index(_nodes(raw, "Flatten")[0]), 0, 0]
+
+
 def _words_for_variances(raw: Any) -> None:
     _nodes(raw, "_contrib_MultiBoxDetection")[0]["attrs"]["variances"] = "sys.exit()"
 
@@ -231,6 +244,9 @@ def _too_few_scores(raw: Any) -> None:
         (_softmax_over_anchors, "where a softmax over the classes is due"),
         (_fixed_anchors, "lays out no anchors"),
         (_uneven_steps, "expected two that are equal"),
+        (_tiny_steps, "expected two that are equal"),
+        (_a_huge_map, "do not fit together"),
+        (_anchors_of_a_layer, "lays out anchors by .*conv1_1_weight.*expected maps alone"),
         (_words_for_variances, r"with variances sys\.exit\(\)"),
         (_other_layers, "layers of neither of the service's networks"),
         (_unknown_operator, "has Custom pool1, which no network of it has"),
