@@ -10,7 +10,10 @@ from click.testing import CliRunner, Result
 
 from sagemaker_object_detection.platform.logs import METRICS
 from sagemaker_object_detection.tools import cli
+from tests.tools.format_trees import annotation, sample, write
 from tests.tools.voc_tree import write_voc
+
+ONE = sample("a.jpg", (40, 30), ("dog", (1, 2, 30, 20), False))
 
 
 def run(*arguments: object) -> Result:
@@ -40,11 +43,29 @@ def test_convert(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "validation_annotation" / "b.json").is_file()
 
 
+def test_convert_a_manifest_with_several_annotations(tmp_path: Path) -> None:
+    line = {"source-ref": "s3://b/a.jpg", "first": {"annotations": 1}, "second": annotation(ONE)}
+    write(tmp_path / "train.manifest", json.dumps(line))
+    write(tmp_path / "a.jpg", ONE.data)
+    options = ("--attribute-names", "source-ref, second", "--from", "manifest", "--split", "train")
+    result = run("convert", *options, tmp_path, tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "class_0 0, class_1 1" in result.output
+
+
 USAGE = [
     pytest.param(["--split", "=train"], "'=train' is not NAME or NAME=CHANNEL", id="no name"),
     pytest.param(["--split", "a="], "'a=' is not NAME or NAME=CHANNEL", id="no channel"),
     pytest.param([], "Missing option '--split'", id="no split"),
     pytest.param(["--split", "a", "--classes", "a,,b"], "has an empty name", id="empty class"),
+    pytest.param(
+        ["--split", "a", "--attribute-names", "a,b"], "only manifests have attributes", id="VOC"
+    ),
+    pytest.param(
+        ["--split", "a", "--from", "manifest", "--attribute-names", "a"],
+        "'a' is not two names with a comma",
+        id="one attribute",
+    ),
     pytest.param(["--split", "a", "--to", "tfrecord"], "'tfrecord' is not one of", id="format"),
 ]
 

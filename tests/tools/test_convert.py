@@ -11,6 +11,7 @@ from sagemaker_object_detection.data import annotations, labels, recordio
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.tools.convert import convert, summary
 from sagemaker_object_detection.tools.formats import READERS
+from tests.tools.format_trees import sample, write_tree
 from tests.tools.split import MemorySplit, image
 from tests.tools.voc_tree import Object, write_voc
 
@@ -165,6 +166,37 @@ def test_nothing_is_left_of_a_conversion_that_fails(tmp_path: Path) -> None:
     assert list((tmp_path / "output").iterdir()) == []
 
 
+def test_a_record_that_is_too_large(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recordio, "LENGTH_MASK", 1000)
+    with pytest.raises(ClientError, match=r"b\.jpg: a record must be under 1001 bytes.*smaller\."):
+        convert(source, tmp_path / "output", SPLITS)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp"])
+@pytest.mark.parametrize("writer", ["coco", "sagemaker-json"])
+def test_images_of_records_get_the_suffix_that_training_reads(
+    tmp_path: Path, writer: str, suffix: str
+) -> None:
+    one = sample(f"a{suffix}", (40, 30), ("dog", (1, 2, 30, 20), False))
+    folder = write_tree("recordio", tmp_path / "rec", {"train": [one]})
+    convert(folder, tmp_path / "out", SPLITS[:1], reader="recordio", writer=writer)
+    data = convert(tmp_path / "out", tmp_path / "again", SPLITS[:1], reader=writer)
+    assert [found.name for found in data.channels["train"]] == [f"000000{suffix}"]
+    assert next(iter(data.channels["train"])).read_image() == one.data
+
+
+def test_summary_of_what_is_not_written(tmp_path: Path) -> None:
+    split = MemorySplit([image("a.jpg", "cat", difficult=True)], left_out=["Nobody saw b.jpg."])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(READERS, "voc", lambda *_: split)
+        text = summary(convert(tmp_path, tmp_path / "output", SPLITS[:1]), tmp_path)
+    assert (
+        "1 boxes are marked as difficult; only recordio keeps the mark.\nNobody saw b.jpg." in text
+    )
+
+
 def test_summary(source: Path, tmp_path: Path) -> None:
     text = summary(convert(source, tmp_path / "out", SPLITS), tmp_path / "out")
     assert "train            2      3  cat 2, dog 1" in text
@@ -178,9 +210,9 @@ def test_summary(source: Path, tmp_path: Path) -> None:
 def test_real_photographs(tmp_path: Path) -> None:
     """364 pictures of blood cells, 4888 boxes, two of them without area."""
     splits = [(name, name) for name in ("train", "val", "test")]
-    data = convert(BCCD, tmp_path, splits)
+    data = convert(BCCD, tmp_path / "0", splits)
     assert data.class_names == ("Platelets", "RBC", "WBC")
-    packed = [record for name, _ in splits for record in records(tmp_path / name / f"{name}.rec")]
+    packed = bccd_records(tmp_path / "0")
     assert len(packed) == 364
     boxes = np.concatenate([label.boxes for label, _ in packed])
     class_ids = np.concatenate([label.class_ids for label, _ in packed])
@@ -189,3 +221,24 @@ def test_real_photographs(tmp_path: Path) -> None:
     assert flat.sum() == 2
     assert boxes.min() >= -1 / 480
     assert boxes.max() <= 1
+
+
+@pytest.mark.skipif(not BCCD.is_dir(), reason="the BCCD data set is not beside the checkout")
+def test_real_photographs_by_way_of_other_formats(tmp_path: Path) -> None:
+    """VOC to COCO to JSON to RecordIO gives what VOC to RecordIO gives, images in another order."""
+    splits = [(name, name) for name in ("train", "val", "test")]
+    convert(BCCD, tmp_path / "direct", splits)
+    convert(BCCD, tmp_path / "coco", splits, writer="coco")
+    convert(tmp_path / "coco", tmp_path / "json", splits, reader="coco", writer="sagemaker-json")
+    convert(tmp_path / "json", tmp_path / "rec", splits, reader="sagemaker-json")
+    direct, rec = (bccd_records(tmp_path / name) for name in ("direct", "rec"))
+    by_image = {picture: label for label, picture in rec}
+    assert len(rec) == len(direct) == len(by_image)
+    for label, picture in direct:
+        other = by_image[picture]
+        np.testing.assert_array_equal(other.class_ids, label.class_ids)
+        np.testing.assert_allclose(other.boxes, label.boxes, atol=1e-6)
+
+
+def bccd_records(folder: Path) -> list[tuple[labels.DetectionLabel, bytes]]:
+    return [record for path in sorted(folder.glob("*/*.rec")) for record in records(path)]

@@ -1,17 +1,16 @@
 """`object-detection convert`: labelled images of another layout into channels for training."""
 
 import re
-import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import click
-from tqdm import tqdm
 
 from sagemaker_object_detection.data.class_names import CLASSES_FILE
 from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection.platform.progress import Progress
 from sagemaker_object_detection.tools.formats import READERS, WRITERS, manifest
 from sagemaker_object_detection.tools.formats.data_set import DataSet, Images, Step
 from sagemaker_object_detection.tools.formats.record import LabelledImage, Split
@@ -48,15 +47,17 @@ def convert(
     for split, channel in splits:
         found.setdefault(channel, []).append(read(source, split))
     channels = {channel: Images(parts) for channel, parts in found.items()}
-    with _bar("checked", channels) as bar:
-        data = DataSet.build(channels, class_names, bar.update)
+    total = sum(len(images) for images in channels.values())
+    with Progress("Images checked", total) as progress:
+        data = DataSet.build(channels, class_names, partial(progress.advance, 1))
     _check_classes(output, data)
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output, prefix=".converting-") as name:
         aside = Path(name)
-        with _bar("written", channels) as bar:
+        with Progress("Images written", total) as progress:
+            step = partial(progress.advance, 1)
             for channel, images in channels.items():
-                WRITERS[writer](aside, channel, data, _counted(images, bar.update))
+                WRITERS[writer](aside, channel, data, _counted(images, step))
         (aside / CLASSES_FILE).write_text(data.table.text(), encoding="utf-8", newline="\n")
         for path in sorted(aside.iterdir()):
             path.replace(output / path.name)
@@ -86,12 +87,6 @@ def _check_classes(output: Path, data: DataSet) -> None:
             f"{', '.join(data.class_names)}. Give --classes with all of them, or another output "
             "folder."
         )
-
-
-def _bar(what: str, channels: Mapping[str, Images]) -> tqdm:
-    """A progress bar, if there is a terminal to show it on."""
-    total = sum(len(images) for images in channels.values())
-    return tqdm(total=total, desc=what, unit="image", disable=not sys.stderr.isatty())
 
 
 def _counted(images: Iterable[LabelledImage], step: Step) -> Iterator[LabelledImage]:
