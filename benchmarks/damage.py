@@ -1,9 +1,10 @@
-"""Damage to files, decided by a random generator alone: to text as JSON has it, to RecordIO."""
+"""Damage to files, decided by a random generator alone: to JSON, RecordIO and pictures."""
 
 from __future__ import annotations
 
 import re
 import struct
+import zlib
 from collections.abc import Callable
 from random import Random
 
@@ -41,6 +42,7 @@ VALUES: tuple[bytes, ...] = (
 
 MAGIC = b"\x0a\x23\xd7\xce"
 _LENGTH_BITS = 29
+_PNG = b"\x89PNG"
 _WORDS = (
     *(0, 1, 2, 5, 7, 23, 24, 27, 28, 1000, 2**16, 2**24, 2**28, 2**29 - 1, 2**29, 2**31 - 1, 2**31),
     *(2**32 - 4, 2**32 - 1, struct.unpack("<I", MAGIC)[0]),
@@ -104,6 +106,22 @@ def records(random: Random, data: bytes) -> bytes:
         any_bytes,
     )
     return random.choice(changes)(random, data)
+
+
+def picture(random: Random, data: bytes) -> bytes:
+    """One change to an encoded picture: to its header, which says how large it is, or anywhere."""
+    if len(data) < 64 or random.random() < 0.4:
+        return any_bytes(random, data)
+    place, size = random.randrange(64), random.choice((1, 2, 4))
+    number = random.choice((0, 1, 255, 2**14 - 1, 2**15, 2**16 - 1, 2**24, 2**31 - 1, 2**32 - 1))
+    word = (number % 256**size).to_bytes(size, random.choice(("big", "little")))
+    frame_header = re.search(rb"\xff\xc0..\x08", data, re.DOTALL)
+    if data.startswith(_PNG):  # with a checksum that agrees
+        header = _put(data[12:29], random.choice((4, 8, 12, 13, 14, 16)), word)[:17]
+        return data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
+    if frame_header and random.random() < 0.7:
+        place = frame_header.start() + random.randrange(2, 17)
+    return _put(data, place, word)
 
 
 def _value(random: Random, data: bytes) -> bytes:
