@@ -466,7 +466,7 @@ def test_going_on_from_a_model(recordio: TrainingJob, tmp_path: Path) -> None:
         "Start training from the model in the model channel.",
         "Found a model archive file. Extracting model.tar.gz",
         "done loading checkpoint",
-        "warmup_steps: 2, one epoch, since training goes on from a model.",
+        "The learning rate rises over the first 6 batches.",
         "use_pretrained_model is ignored",
     ):
         assert line in job.log

@@ -33,6 +33,11 @@ from sagemaker_object_detection.training.schedule import (
             id="rises, never from zero",
         ),
         pytest.param(
+            LearningRate(0.1, warmup_steps=4, warmup_power=2),
+            {0: 0.00625, 1: 0.025, 2: 0.05625, 3: 0.1, 4: 0.1},
+            id="rises by the square",
+        ),
+        pytest.param(
             LearningRate(0.1, warmup_steps=4, drops=(2,)),
             {1: 0.05, 2: 0.075, 3: 0.1, 4: 0.01},
             id="a step inside the warm-up counts after it",
@@ -113,3 +118,28 @@ def test_from_hyperparameters(given: dict[str, str], rates: dict[int, float]) ->
     needed = {"num_classes": "1", "num_training_samples": "100", "mini_batch_size": "10"}
     schedule = make_learning_rate(parse({**needed, **given}), 125)
     assert {update: schedule(update) for update in rates} == pytest.approx(rates)
+
+
+@pytest.mark.parametrize(
+    ("given", "continued", "steps", "power"),
+    [
+        pytest.param({}, False, 0, 1, id="a new network needs none"),
+        pytest.param({"warmup_steps": 7}, False, 7, 1, id="the user's"),
+        pytest.param({}, True, 9, 2, id="three epochs after a model channel"),
+        pytest.param({"warmup_steps": 7}, True, 7, 2, id="the user's, after a model channel"),
+        pytest.param({"warmup_steps": 0}, True, 0, 2, id="the user wants none"),
+    ],
+)
+def test_warm_up(given: dict[str, object], continued: bool, steps: int, power: int) -> None:
+    needed = {"num_classes": 2, "num_training_samples": 9, "mini_batch_size": 4}
+    schedule = make_learning_rate(parse({**needed, **given}), 9, continued)
+    assert (schedule.warmup_steps, schedule.warmup_power) == (steps, power)
+
+
+def test_the_first_epoch_after_a_model_channel_is_gentle() -> None:
+    """On average less than a twentieth of the rate: an annealed model stays where it is."""
+    schedule = make_learning_rate(
+        parse({"num_classes": 2, "num_training_samples": 800, "mini_batch_size": 8}), 800, True
+    )
+    assert sum(schedule(update) for update in range(100)) / 100 < schedule.base / 20
+    assert schedule(300) == schedule.base

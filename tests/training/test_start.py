@@ -52,17 +52,3 @@ def test_weights_that_are_asked_for_and_missing(tmp_path: Path) -> None:
     job = make_job(tmp_path, use_pretrained_model=1)
     with pytest.raises(ClientError, match=r"no weights for resnet-18.*channel 'pretrained'"):
         start._weights(job, SPEC, {"OBJECT_DETECTION_WEIGHTS": str(tmp_path)})
-
-
-@pytest.mark.parametrize(
-    ("channels", "given", "steps"),
-    [
-        pytest.param([], {}, 0, id="a new network needs none"),
-        pytest.param(["model"], {"mini_batch_size": 4}, 3, id="one epoch after a model channel"),
-        pytest.param(["model"], {"warmup_steps": 0}, 0, id="the user says"),
-        pytest.param([], {"warmup_steps": 7}, 7, id="the user says"),
-    ],
-)
-def test_warm_up(channels: list[str], given: dict[str, object], steps: int, tmp_path: Path) -> None:
-    job = start.with_warmup(make_job(tmp_path, channels, **given), train_images=9)
-    assert job.hyperparameters.warmup_steps == steps

@@ -97,8 +97,9 @@ class Hyperparameters:
     warmup_steps: int | None = row(
         Whole(0),
         None,
-        "The learning rate rises linearly over this many batches at the start. When not given: "
-        "none, but the first epoch where training goes on from a model channel.",
+        "The learning rate rises over this many batches at the start, linearly, or by the square "
+        "where training goes on from a model channel. When not given: none, but three epochs after "
+        "a model channel.",
         service=False,
     )
     optimizer: str = row(

@@ -36,7 +36,7 @@ from sagemaker_object_detection.training.optimizer import make_trainer
 from sagemaker_object_detection.training.precision import choose_precision, cpu_flags
 from sagemaker_object_detection.training.saving import save_model, save_test_score
 from sagemaker_object_detection.training.schedule import make_learning_rate
-from sagemaker_object_detection.training.start import make_start, with_warmup
+from sagemaker_object_detection.training.start import make_start
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +66,8 @@ def run_job(job: Job, stop: Stop, threads: int, environ: Mapping[str, str]) -> N
     precision = choose_precision(hyperparameters.precision, ctx.device_type == "gpu", cpu_flags())
     log.info("Training on %s with %d threads, computing in %s.", ctx, threads, precision)
     start = make_start(job, precision, ctx, environ)
-    data = read_channels(start.job, threads, stop.requested, start.class_names)
-    job = with_warmup(start.job, data.train_images)
+    job = start.job
+    data = read_channels(job, threads, stop.requested, start.class_names)
     setup_seconds = time.time() - started
     stop.training = True
     try:
@@ -103,12 +103,17 @@ def _train(
         return _score(job, engine, guarded(batches), stop)
 
     _warn_of_batch_count(hyperparameters, data.train_images)
+    learning_rate = make_learning_rate(
+        hyperparameters, data.train_images, continued="model" in job.channels
+    )
+    if learning_rate.warmup_steps:
+        log.info("The learning rate rises over the first %d batches.", learning_rate.warmup_steps)
     recipe = Recipe(
         epochs=hyperparameters.epochs,
         batch_size=hyperparameters.mini_batch_size,
         seed=hyperparameters.seed,
         augmentation=Augmentation() if hyperparameters.augmentation else None,
-        learning_rate=make_learning_rate(hyperparameters, data.train_images),
+        learning_rate=learning_rate,
         host=job.current_host,
     )
     loop = TrainingLoop(

@@ -8,16 +8,19 @@ from dataclasses import dataclass
 from sagemaker_object_detection.platform.hyperparameters import Hyperparameters
 
 FINAL_SHARE = 0.01
+CONTINUED_WARMUP_EPOCHS = 3
+CONTINUED_WARMUP_POWER = 2
 RMSPROP_DIVISOR = 10  # the service's algorithm does the same
 
 
 @dataclass(frozen=True)
 class LearningRate:
-    """A schedule: linear warm-up, then constant, in steps, or along half a cosine.
+    """A schedule: warm-up, then constant, in steps, or along half a cosine.
 
     Attributes:
         base: the rate after the warm-up.
-        warmup_steps: updates over which it rises from base / warmup_steps.
+        warmup_steps: updates over which it rises to the base.
+        warmup_power: of the rise; 1 is linear, from base / warmup_steps.
         kind: "step" or "cosine".
         total_steps: updates of the whole training; cosine ends there at a hundredth of the base.
         drops: updates after which the rate is multiplied by `factor` ("step" only).
@@ -25,6 +28,7 @@ class LearningRate:
 
     base: float
     warmup_steps: int = 0
+    warmup_power: int = 1
     kind: str = "step"
     total_steps: int = 1
     drops: tuple[int, ...] = ()
@@ -33,7 +37,7 @@ class LearningRate:
     def __call__(self, update: int) -> float:
         """The rate of an update, counted from 0."""
         if update < self.warmup_steps:
-            return self.base * (update + 1) / self.warmup_steps
+            return self.base * ((update + 1) / self.warmup_steps) ** self.warmup_power
         if self.kind == "cosine":
             span = max(1, self.total_steps - self.warmup_steps)
             done = min(1.0, (update - self.warmup_steps) / span)
@@ -61,13 +65,26 @@ def base_learning_rate(hyperparameters: Hyperparameters) -> float:
     return hyperparameters.learning_rate
 
 
-def make_learning_rate(hyperparameters: Hyperparameters, num_images: int) -> LearningRate:
-    """The schedule of the hyperparameters for a train channel of so many images."""
+def make_learning_rate(
+    hyperparameters: Hyperparameters, num_images: int, continued: bool = False
+) -> LearningRate:
+    """The schedule of the hyperparameters for a train channel of so many images.
+
+    Args:
+        continued: training goes on from an earlier model. Then the rate rises by the square, over
+            three epochs unless warmup_steps says otherwise: a rate that is not small throughout
+            the first epoch undoes much of what an annealed model has learnt, and the service's
+            algorithm loses 7 points there (contract.md B.6; figures in docs/decisions.md).
+    """
     batches = -(-num_images // hyperparameters.mini_batch_size)
+    warmup = hyperparameters.warmup_steps
+    if warmup is None:
+        warmup = CONTINUED_WARMUP_EPOCHS * batches if continued else 0
     kind = "step" if hyperparameters.lr_schedule == "auto" else hyperparameters.lr_schedule
     return LearningRate(
         base=base_learning_rate(hyperparameters),
-        warmup_steps=hyperparameters.warmup_steps or 0,
+        warmup_steps=warmup,
+        warmup_power=CONTINUED_WARMUP_POWER if continued else 1,
         kind=kind,
         total_steps=batches * hyperparameters.epochs,
         drops=step_updates(

@@ -57,9 +57,7 @@ def make_start(job: Job, precision: str, ctx: mx.Context, environ: Mapping[str, 
 
 
 def _from_earlier(job: Job, precision: str, ctx: mx.Context) -> Start:
-    """Weights carry over, the optimiser's state does not: a warm-up of one epoch makes up for it,
-    which the service's algorithm lacks (contract.md B.6: it loses 7 points there).
-    """
+    """Weights carry over, the optimiser's state does not; see make_learning_rate."""
     hyperparameters = job.hyperparameters
     if hyperparameters.use_pretrained_model:
         log.warning("use_pretrained_model is ignored: there is a model channel.")
@@ -75,18 +73,6 @@ def _from_earlier(job: Job, precision: str, ctx: mx.Context) -> Start:
     if earlier.validation_map is not None:
         log.info("Its validation mAP was %.4f.", earlier.validation_map)
     return Start(_with(job, use_pretrained_model=False), network, earlier.class_names)
-
-
-def with_warmup(job: Job, train_images: int) -> Job:
-    """The job with its warmup_steps decided: one epoch after a model channel, else none."""
-    hyperparameters = job.hyperparameters
-    if hyperparameters.warmup_steps is not None:
-        return job
-    if "model" not in job.channels:
-        return _with(job, warmup_steps=0)
-    steps = -(-train_images // hyperparameters.mini_batch_size)
-    log.info("warmup_steps: %d, one epoch, since training goes on from a model.", steps)
-    return _with(job, warmup_steps=steps)
 
 
 def _weights(job: Job, spec: Spec, environ: Mapping[str, str]) -> Path | None:
