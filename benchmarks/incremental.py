@@ -1,8 +1,9 @@
 """What a model forgets when training goes on: validation mAP on BCCD before and after one epoch.
 
-python benchmarks/incremental.py [--base-network resnet-18] [--epochs 15] [--warmup-steps N ...]
-Trains a model, then starts one epoch from it on the same data with the same settings: with the
-warm-up that a model channel brings, and with those that are named.
+python benchmarks/incremental.py [--base-network resnet-18] [--epochs 12] [--warmup-steps N ...]
+Trains a model, unless --model names the tree of a job that did, then starts one epoch from it on
+the same data with the same settings: with the warm-up that a model channel brings, and with those
+that are named.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def main() -> None:
     """Train the first model unless it is there, then one epoch from it for each warm-up."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--base-network", default="resnet-18")
-    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--model", type=Path, default=data.BUILD / "job-incremental-first")
     parser.add_argument("--optimizer", default="adam")
     parser.add_argument("--learning-rate", type=float, default=5e-4)
     parser.add_argument("--warmup-steps", type=int, nargs="*", default=[0])
@@ -44,7 +46,7 @@ def main() -> None:
     folder = data.bccd()
     channels = {name: folder / name for name in ("train", "validation")}
     first = settings(options, "adam", 5e-4) | {"lr_schedule": "cosine", "warmup_steps": 50}
-    base = data.BUILD / "job-incremental-first"
+    base = options.model
     if not (base / "model" / "model.json").is_file():
         base = job.make_tree("incremental-first", first, channels)
         job.run_train(base)
@@ -53,7 +55,8 @@ def main() -> None:
     again = settings(options, options.optimizer, options.learning_rate) | {"epochs": 1}
     for steps in ("", *options.warmup_steps):
         given = again | ({} if steps == "" else {"warmup_steps": steps})
-        tree = job.make_tree("incremental-next", given, channels | {"model": base / "model"})
+        own_model = (base / "model").resolve()
+        tree = job.make_tree("incremental-next", given, channels | {"model": own_model})
         (row,) = job.run_train(tree)
         score = float(row["mAP"])
         name = "as a model channel has it" if steps == "" else f"{steps} batches"

@@ -97,7 +97,7 @@ class Hyperparameters:
     warmup_steps: int | None = row(
         Whole(0),
         None,
-        "The learning rate rises over this many batches at the start, linearly, or by the square "
+        "The learning rate rises over this many batches at the start: linearly, or slowly at first "
         "where training goes on from a model channel. When not given: none, but three epochs after "
         "a model channel.",
         service=False,

@@ -9,7 +9,7 @@ from sagemaker_object_detection.platform.hyperparameters import Hyperparameters
 
 FINAL_SHARE = 0.01
 CONTINUED_WARMUP_EPOCHS = 3
-CONTINUED_WARMUP_POWER = 2
+CONTINUED_WARMUP_POWER = 3
 RMSPROP_DIVISOR = 10  # the service's algorithm does the same
 
 
@@ -71,7 +71,7 @@ def make_learning_rate(
     """The schedule of the hyperparameters for a train channel of so many images.
 
     Args:
-        continued: training goes on from an earlier model. Then the rate rises by the square, over
+        continued: training goes on from an earlier model. Then the rate rises by the cube, over
             three epochs unless warmup_steps says otherwise: a rate that is not small throughout
             the first epoch undoes much of what an annealed model has learnt, and the service's
             algorithm loses 7 points there (contract.md B.6; figures in docs/decisions.md).
