@@ -1,6 +1,7 @@
 """What the files of a channel's folder are: RecordIO, single images, or something beside them."""
 
 import os
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -77,6 +78,7 @@ def _is_coco(path: Path) -> bool:
     seen: set[str] = set()
     depth = 0
     with path.open("rb") as file:
+        file.seek(len(BOM_UTF8) if file.read(len(BOM_UTF8)) == BOM_UTF8 else 0)
         try:
             # use_float: without it an integer of more than 4300 digits crashes the process.
             for event, value in ijson.basic_parse(file, use_float=True):
