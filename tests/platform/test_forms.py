@@ -65,6 +65,11 @@ def test_content_types_of_the_image_form(
             "recordio",
             id="with weights",
         ),
+        pytest.param(
+            {"train": [*RECORDIO, "log.jsonl", "b.manifest"], "validation": RECORDIO},
+            "recordio",
+            id="lists beside RecordIO list nothing",
+        ),
         pytest.param({"train": ["data"], "validation": RECORDIO}, None, id="unknown content"),
     ],
 )
@@ -155,6 +160,7 @@ def test_a_declared_type_that_differs_from_the_files_is_said(
     [
         pytest.param({"a.json": ONE_IMAGE}, "image", id="one annotation"),
         pytest.param({"instances.json": COCO}, "coco", id="images stand behind annotations"),
+        pytest.param({"instances.json": "\ufeff" + COCO}, "coco", id="with a byte order mark"),
         pytest.param({"instances.json": COCO[:-1]}, "coco", id="broken at its end"),
         pytest.param(
             {"instances.json": '{"annotations": [{"id": NaN'}, "coco", id="broken before images"

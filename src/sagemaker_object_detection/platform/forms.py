@@ -62,7 +62,7 @@ def _form(channels: Mapping[str, Channel], name: str) -> Form:
         return "pipe"
     folder = channel.path
     kinds = files.forms(folder)
-    listing = _listing(channel, notes)
+    listing = _listing(channel, notes) if "image" in kinds else None
     if "recordio" in kinds and notes is None and listing is None:
         if len(kinds) > 1:
             _warn_of_both(channel, ".rec files")
