@@ -454,13 +454,14 @@ def test_an_error_that_is_not_the_user_s_stops_the_gate() -> None:
     assert set(threading.enumerate()) <= before
 
 
-def test_a_file_that_is_gone_is_a_fault_of_the_record(tmp_path: Path) -> None:
-    """As is a link to nothing; the other faults are told with it."""
+@pytest.mark.parametrize("target", ["nowhere", "0001.png"], ids=["to nothing", "to itself"])
+def test_a_file_that_is_gone_is_a_fault_of_the_record(target: str, tmp_path: Path) -> None:
+    """As is a link that leads to none; the other faults are told with it."""
     images, notes = tmp_path / "train", tmp_path / "train_annotation"
     write_images(images, notes, [GOOD] * 3)
     source = ImageSource(pair_files(images, notes))
     (images / "0001.png").unlink()
-    (images / "0001.png").symlink_to("nowhere")
+    (images / "0001.png").symlink_to(target)
     heading, line = refused(source)
     assert heading.endswith("cannot be used (1 in all):")
     assert line == f"{images / '0001.png'} does not exist, or is a link to nothing. Add the file."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -291,6 +292,17 @@ def test_an_error_in_a_thread_reaches_the_caller(
         next(batches)
     with pytest.raises(ClientError, match=f"record {bad} was sound.*is not any more"):
         list(loader(dataset(records)).training_epoch(4, 0, 0, Augmentation()))
+
+
+def test_a_picture_that_has_gone_is_the_users_to_mend(loader: MakeLoader, tmp_path: Path) -> None:
+    source = MemorySource([raw()] * 2)
+    data = dataset(source.records)
+    object.__setattr__(data, "source", source)
+    source.read_image = lambda index: (tmp_path / "gone.jpg").read_bytes()  # type: ignore[method-assign]
+    with pytest.raises(
+        ClientError, match=r"is not any more .*gone\.jpg.*Leave the channel's files"
+    ):
+        list(loader(data).evaluation_pass(2))
 
 
 def test_leaving_early_stops_the_threads(loader: MakeLoader) -> None:

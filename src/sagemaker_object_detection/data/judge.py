@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from sagemaker_object_detection.platform.errors import ClientError
 
 _OVERHANG = 1e-6
 _PIXELS_FROM = 2.0
+_NO_FILE = (errno.ENOENT, errno.ELOOP)
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,9 @@ def judge(
         raw = read()
     except ClientError as error:
         return Verdict(fault=Dropped(name, "unreadable_label", str(error)))
-    except FileNotFoundError as error:
+    except OSError as error:
+        if error.errno not in _NO_FILE:
+            raise
         detail = f"{error.filename} does not exist, or is a link to nothing. Add the file."
         return Verdict(fault=Dropped(name, "unreadable_label", detail))
     wrong = (raw.class_ids < 0) | (raw.class_ids >= num_classes)

@@ -135,7 +135,7 @@ class Loader:
         name = self._dataset.name(record)
         try:
             return decode(self._dataset.image(record), name)
-        except ImageError as error:
+        except (ImageError, FileNotFoundError) as error:
             raise ClientError(
                 f"{name} was sound when the channel was checked, and is not any more ({error}). "
                 "Leave the channel's files alone while training runs."
