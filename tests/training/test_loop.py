@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import re
@@ -18,9 +19,9 @@ from sagemaker_object_detection.data.loader import Batch
 from sagemaker_object_detection.evaluation.average_precision import AveragePrecision
 from sagemaker_object_detection.model.network import Network
 from sagemaker_object_detection.platform import logs
-from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection.platform.errors import ClientError, JobError, PlatformError
 from sagemaker_object_detection.training.history import EpochResult
-from sagemaker_object_detection.training.loop import Interrupted, Recipe, TrainingLoop
+from sagemaker_object_detection.training.loop import BrokenData, Interrupted, Recipe, TrainingLoop
 from sagemaker_object_detection.training.schedule import LearningRate
 
 SIDE = 8
@@ -292,6 +293,35 @@ def test_a_request_to_stop(stop_at: int, events: list[str]) -> None:
     with pytest.raises(Interrupted):
         list(_loop(script, should_stop=should_stop).epochs())
     assert script.events == events
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "told"),
+    [
+        pytest.param(
+            OSError(errno.EIO, "failed", "/mnt/train/1.jpg"),
+            PlatformError,
+            "Input/output error: '/mnt/train/1.jpg'",
+            id="the mounted folder",
+        ),
+        pytest.param(ClientError("train_0, record 3"), ClientError, "record 3", id="a stream"),
+    ],
+)
+def test_data_that_cannot_be_read_any_more(
+    error: Exception, kind: type[JobError], told: str
+) -> None:
+    """Whoever runs the epochs is to save what was trained until then."""
+
+    class Breaking(Script):
+        def training_epoch(self, *asked: Any) -> Iterator[Batch]:
+            yield from super().training_epoch(*asked)
+            raise error
+
+    loop = _loop(Breaking(_batch(2)))
+    with pytest.raises(BrokenData, match=told) as caught:
+        list(loop.epochs())
+    assert isinstance(caught.value.error, kind)
+    assert loop.updates == 1
 
 
 def test_a_request_during_the_validation(caplog: pytest.LogCaptureFixture) -> None:

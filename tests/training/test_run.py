@@ -200,3 +200,18 @@ def test_a_stream_that_is_refused_leaves_what_was_trained(
     assert data.reports[-1] == ("train_0, record 7: class_id 9.",)
     if validated is not None:
         assert bool(artifact.read_config(job.paths.model_dir).validation) == validated
+
+
+def test_what_was_trained_is_saved_before_the_report_is_tried(tmp_path: Path) -> None:
+    class Unwritable(Channels):
+        def report(self, refused: Sequence[str] = ()) -> None:
+            raise OSError("disk full")
+
+    job = make_job(tmp_path, epochs=20)
+    loop: Any = Epochs([None], BrokenData(ClientError("broken")), updates=7)
+    stub = Graph()
+    graph: Any = stub
+    data: Any = Unwritable(streams=["train"])
+    with pytest.raises(OSError, match="disk full"):
+        run._follow(job, loop, graph, data)
+    assert stub.saved == [job.paths.model_dir]

@@ -21,7 +21,7 @@ from sagemaker_object_detection.evaluation.average_precision import AveragePreci
 from sagemaker_object_detection.model.loss import LOSS_PARTS, MultiBoxLoss
 from sagemaker_object_detection.model.network import Network
 from sagemaker_object_detection.platform import logs
-from sagemaker_object_detection.platform.errors import ClientError, JobError
+from sagemaker_object_detection.platform.errors import ClientError, JobError, as_job_error
 from sagemaker_object_detection.training.history import EpochResult
 from sagemaker_object_detection.training.schedule import LearningRate
 
@@ -35,7 +35,7 @@ class Interrupted(Exception):
 
 
 class BrokenData(Exception):
-    """Data that came as a stream was refused, or did not come, while training went on.
+    """Data was refused, or did not come, while training went on.
 
     Attributes:
         error: what the user is to be told.
@@ -47,11 +47,11 @@ class BrokenData(Exception):
 
 
 def guarded(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """The same batches; raises BrokenData where getting one raises JobError."""
+    """The same batches; raises BrokenData where getting one raises JobError or OSError."""
     try:
         yield from batches
-    except JobError as error:
-        raise BrokenData(error) from error
+    except (JobError, OSError) as error:
+        raise BrokenData(as_job_error(error)) from error
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class TrainingLoop:
 
         Raises:
             Interrupted: should_stop said so.
-            BrokenData: a stream was refused.
+            BrokenData: a stream was refused, or a file could not be read any more.
             ClientError: a loss that is not finite, naming its part and the batch.
         """
         self._print_metrics(time.time(), "init_train_data_iter", None)

@@ -187,7 +187,6 @@ def _follow(job: Job, loop: TrainingLoop, graph: DeployGraph, data: Data) -> lis
                 )
                 break
     except BrokenData as broken:
-        data.report(broken.error.faults)
         if best is None and loop.updates:
             path = save_model(job, graph, data.class_names(), None)
             log.warning(
@@ -196,6 +195,7 @@ def _follow(job: Job, loop: TrainingLoop, graph: DeployGraph, data: Data) -> lis
                 loop.updates,
                 path,
             )
+        data.report(broken.error.faults)
         raise broken.error from broken
     except Interrupted:
         if best is None:
