@@ -216,6 +216,26 @@ def test_no_archive(content: bytes, channel: Path, scratch: Path) -> None:
         find_model(channel, scratch)
 
 
+@pytest.mark.parametrize(
+    "members",
+    [
+        pytest.param([_member("a"), _member("a/b")], id="a file as a folder"),
+        pytest.param([_member("a/b"), _member("a")], id="a folder as a file"),
+        pytest.param([_member("a" * 300)], id="a name too long for the disk"),
+        pytest.param([_member("a", pax_headers={"path": "a\0b"})], id="NUL in a name"),
+        pytest.param([_member("a", pax_headers={"mtime": "nan"})], id="a time that is none"),
+        pytest.param([_member("a", pax_headers={"mtime": "1e30"})], id="a time out of range"),
+        pytest.param([_member("a", pax_headers={"GNU.sparse.map": "x,y"})], id="sparse, no map"),
+    ],
+)
+def test_members_that_no_disk_can_hold(
+    members: list[tuple[tarfile.TarInfo, bytes]], channel: Path, scratch: Path
+) -> None:
+    _tar(channel / "model.tar.gz", *members)
+    with pytest.raises(ClientError, match=r"model.tar.gz is no tar archive or is damaged"):
+        find_model(channel, scratch)
+
+
 def test_a_place_that_cannot_be_written_is_not_the_archives_fault(tmp_path: Path) -> None:
     path = _model_tar(tmp_path / "model.tar.gz")
     with pytest.raises(NotADirectoryError):

@@ -6,7 +6,7 @@ is unpacked so that nothing is written beside the folder meant for it.
 
 from __future__ import annotations
 
-import gzip
+import errno
 import logging
 import lzma
 import tarfile
@@ -23,6 +23,7 @@ ENDINGS = (".tar.gz", ".tgz", ".tar")
 SYMBOL_ENDING = "-symbol.json"
 MAX_BYTES = 8 * 2**30
 MAX_MEMBERS = 10_000
+_OF_NAMES = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}
 CURE = "Give the model.tar.gz of a job of this algorithm or of the service's, or its files."
 
 
@@ -75,10 +76,13 @@ def extract(archive: Path, folder: Path) -> None:
                 tar.extract(member, folder, filter="data")
     except tarfile.FilterError as error:
         raise _unsafe(archive, error.tarinfo.name, f"is refused ({error})") from error
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise _damaged(archive, error) from error
+    except (ValueError, OverflowError) as error:  # a NUL in a name, a time that is no number
         raise _damaged(archive, error) from error
     except OSError as error:
-        if error.errno is None:  # bz2's way to say that the data are no bz2
+        # Without a number: the data are not what gzip or bz2 takes.
+        if error.errno is None or (error.errno in _OF_NAMES and folder.is_dir()):
             raise _damaged(archive, error) from error
         raise
 
