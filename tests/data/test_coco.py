@@ -122,6 +122,11 @@ def test_no_objects_at_all(tmp_path: Path) -> None:
     assert [source.read(index).boxes.shape for index in range(3)] == [(0, 4)] * 3
 
 
+def test_no_categories_at_all(tmp_path: Path) -> None:
+    with pytest.raises(ClientError, match=r"coco\.json: the list categories is empty\. Add"):
+        opened(tmp_path, {**CONTENT, "annotations": [], "categories": []})
+
+
 def test_number_of_classes(tmp_path: Path) -> None:
     source = opened(tmp_path, CONTENT)
     source.check_num_classes(3)

@@ -59,11 +59,15 @@ class CocoContent:
             "annotations": self._add_box,
             "categories": self._add_category,
         }
+        listed = 0
         for entry in entries(path, _WANTED):
+            listed += entry.key == "categories"
             if entry.value is None:
                 self._fault(entry, "is not an object. Remove it")
             else:
                 readers[entry.key](entry, entry.value)
+        if not listed:
+            self._offenders.add(f"{path}: the list categories is empty. Add every class to it.")
         self._check_ids()
 
     def refuse(self) -> None:
