@@ -342,12 +342,17 @@ def feed(job: TrainingJob, fed: Mapping[str, Sequence[bytes]], delay: float = 0.
 
 
 def test_recordio_through_fifos(tmp_path: Path) -> None:
-    """They appear late; each epoch has its own."""
+    """They appear late; each epoch has its own, the test channel has one."""
     job = TrainingJob(tmp_path)
     train, validation = pictures(0, 7), pictures(20, 3)
-    job.configure(dict.fromkeys(("train", "validation"), PIPE), epochs=2, num_training_samples=7)
-    with_train, with_validation = feed(job, streams(train, validation, 2))
-    with with_train, with_validation:
+    channels = dict.fromkeys(("train", "validation", "test"), PIPE)
+    job.configure(channels, epochs=2, num_training_samples=7)
+    fed = {
+        **streams(train, validation, 2),
+        "test": streams(train, pictures(30, 2), 1)["validation"],
+    }
+    with_train, with_validation, with_test = feed(job, fed)
+    with with_train, with_validation, with_test:
         report = done(job)
         with_train.join()
         with_validation.join()
@@ -355,6 +360,8 @@ def test_recordio_through_fifos(tmp_path: Path) -> None:
     assert report["train"]["images"] == 7
     assert list(report["train"]["boxes_per_class"].values()) == boxes_of(train)
     assert report["validation"]["images"] == 3
+    assert report["test"]["images"] == 2
+    assert job.log.count("Channel 'train': 7 images") == 1
     seen = re.findall(r'"Total Records Seen": {"sum": (\S+),', job.log)
     assert seen == ["0.0", "7.0", "14.0"]
 

@@ -65,6 +65,7 @@ class Epochs:
     values: Sequence[float | None]
     end: Exception = field(default_factory=Interrupted)
     updates: int = 0
+    records: int = 8
 
     def epochs(self) -> Iterator[EpochResult]:
         for epoch, value in enumerate(self.values):
@@ -72,7 +73,9 @@ class Epochs:
                 raise self.end
             self.updates += 1
             score = AveragePrecision(value, (value, math.nan))
-            yield EpochResult(epoch, {"cross_entropy": 1.0}, score, 0.1, 8, 1.0, 0.0, 1.0)
+            yield EpochResult(
+                epoch, {"cross_entropy": 1.0}, score, 0.1, self.records, 1.0, 0.0, 1.0
+            )
 
 
 @dataclass
@@ -215,3 +218,23 @@ def test_what_was_trained_is_saved_before_the_report_is_tried(tmp_path: Path) ->
     with pytest.raises(OSError, match="disk full"):
         run._follow(job, loop, graph, data)
     assert stub.saved == [job.paths.model_dir]
+
+
+@pytest.mark.parametrize(
+    ("streams", "records", "told"),
+    [
+        pytest.param(["train"], 100, True, id="the first pass shows the number"),
+        pytest.param(["train"], 8, False, id="as promised"),
+        pytest.param(["validation"], 100, False, id="a file's number was known before"),
+    ],
+)
+def test_a_stream_of_another_length_than_promised(
+    streams: list[str], records: int, told: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    loop: Any = Epochs([0.1, 0.2], records=records)
+    graph: Any = Graph()
+    data: Any = Channels(streams=streams)
+    run._follow(make_job(tmp_path, epochs=2, mini_batch_size=4), loop, graph, data)
+    warnings = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert [text for text in warnings if "num_training_samples is 8" in text] == warnings
+    assert len(warnings) == told

@@ -49,6 +49,7 @@ class Data:
     streams: Mapping[str, StreamLoader]
     loaders: Mapping[str, Loader | StreamLoader]
     _names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    _told: set[str] = field(default_factory=set)
 
     @property
     def train_images(self) -> int:
@@ -93,20 +94,23 @@ class Data:
     def report(self, refused: Sequence[str] = ()) -> None:
         """Write the data report: the channels of File mode, and the first pass of each stream.
 
+        The log tells of every channel once.
+
         Args:
             refused: why the data cannot be trained on.
         """
-        checked = [Checked(self.tallies[n], source.name) for n, source in self.sources.items()]
-        checked += [
-            Checked(stream.first_pass, stream.record_name)
-            for stream in self.streams.values()
-            if stream.first_pass is not None
-        ]
+        seen = {n: Checked(self.tallies[n], source.name) for n, source in self.sources.items()}
+        for name, stream in self.streams.items():
+            if stream.first_pass is not None:
+                seen[name] = Checked(stream.first_pass, stream.record_name)
+        checked = [seen[name] for name in DATA_CHANNELS if name in seen]
         hyperparameters = self.job.hyperparameters
         spec = get_spec(hyperparameters.base_network, hyperparameters.image_shape)
         report = make_report(checked, self.class_names(), spec, refused)
-        new = {n: c for n, c in report["channels"].items() if n in self.streams or not self.loaders}
-        log_report({**report, "channels": new})
+        new = {n: c for n, c in report["channels"].items() if n not in self._told}
+        leaks = [leak for leak in report["leaked_images"] if new.keys() & set(leak["channels"])]
+        log_report({**report, "channels": new, "leaked_images": leaks})
+        self._told.update(new)
         self.job.paths.output_data_dir.mkdir(parents=True, exist_ok=True)
         write_report(self.job.paths.output_data_dir, report)
 

@@ -102,7 +102,8 @@ def _train(
         batches = data.loaders["validation"].evaluation_pass(batch)
         return _score(job, engine, guarded(batches), stop)
 
-    _warn_of_batch_count(hyperparameters, data.train_images)
+    if "train" not in data.streams:
+        _warn_of_batch_count(hyperparameters, data.train_images)
     learning_rate = make_learning_rate(
         hyperparameters, data.train_images, continued="model" in job.channels
     )
@@ -142,13 +143,23 @@ def _score(
 
 
 def _score_test(job: Job, data: Data, ctx: mx.Context, stop: Stop) -> None:
-    """Score the artefact, as it was written, on the test channel."""
+    """Score the artefact, as it was written, on the test channel.
+
+    Raises JobError and OSError where the channel's data cannot be used; the model stays.
+    """
     batch = data.scoring_batch("test")
     engine = MXNetEngine.from_folder(job.paths.model_dir, ctx, batch_sizes=[batch])
-    score = _score(job, engine, data.loaders["test"].evaluation_pass(batch), stop)
+    batches = guarded(data.loaders["test"].evaluation_pass(batch))
+    try:
+        score = _score(job, engine, batches, stop)
+    except BrokenData as broken:
+        data.report(broken.error.faults)
+        raise broken.error from broken
     if score is None:
         log.warning("Stopped before the test channel was scored.")
         return
+    if "test" in data.streams:
+        data.report()
     epoch = artifact.read_config(job.paths.model_dir).validation["epoch"]
     log.info(logs.map_line(job.current_host, epoch, score.mean, "test"))
     save_test_score(job, score)
@@ -169,6 +180,8 @@ def _follow(job: Job, loop: TrainingLoop, graph: DeployGraph, data: Data) -> lis
             history.append(result)
             if len(history) == 1 and data.streams:
                 data.report()
+            if len(history) == 1 and "train" in data.streams:  # only now its number is known
+                _warn_of_batch_count(hyperparameters, result.records)
             write_history(job.paths.output_data_dir, history)
             if best is None or result.score.mean >= best.score.mean:
                 best = result
