@@ -91,3 +91,20 @@ def test_channels_must_number_their_classes_alike() -> None:
     listed = {"train": ("cat", "dog"), "validation": ("dog", "cat")}
     with pytest.raises(ClientError, match=r"train: cat, dog; validation: dog, cat.*same list"):
         class_names(("a", "b"), listed, [], {}, 2)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        pytest.param(("dog", "cat"), True, id="another order: every answer would be wrong"),
+        pytest.param(("cat", "dog"), False, id="the same"),
+        pytest.param((), False, id="not given"),
+    ],
+)
+def test_names_that_differ_from_the_categories_are_said(
+    given: tuple[str, ...], told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    listed = dict.fromkeys(("train", "validation"), ("cat", "dog"))
+    assert class_names(given, listed, [], {}, 2) == (given or ("cat", "dog"))
+    assert len(caplog.messages) == told
+    assert not told or "class_names (dog, cat) renames the categories" in caplog.text

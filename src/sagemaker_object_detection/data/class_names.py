@@ -33,13 +33,18 @@ def class_names(
     Raises:
         ClientError: classes.txt is not UTF-8 text, or channels list different categories.
     """
-    if len(set(listed.values())) > 1:
-        shown = "; ".join(f"{name}: {', '.join(names)}" for name, names in listed.items())
-        raise ClientError(
-            f"The COCO files of the channels have different categories ({shown}). A class_id is a "
-            "category's place in the order of the ids, so they must agree: give every file the "
-            "same list of categories."
-        )
+    check_categories(listed)
+    for channel, categories in listed.items():
+        if given and given != categories:
+            log.warning(
+                "The hyperparameter class_names (%s) renames the categories of the COCO file of "
+                "'%s' (%s), in the order of their ids. See that each name stands at its place, or "
+                "leave class_names out.",
+                ", ".join(given),
+                channel,
+                ", ".join(categories),
+            )
+            break
     told = given or next(iter(listed.values()), ()) or _from_files(folders, num_classes)
     names = told or _agreed(found, earlier or tuple(f"class_{i}" for i in range(num_classes)))
     if earlier and names != earlier:
@@ -50,6 +55,17 @@ def class_names(
             ", ".join(earlier),
         )
     return names
+
+
+def check_categories(listed: Mapping[str, tuple[str, ...]]) -> None:
+    """Raises ClientError when channels list different COCO categories."""
+    if len(set(listed.values())) > 1:
+        shown = "; ".join(f"{name}: {', '.join(names)}" for name, names in listed.items())
+        raise ClientError(
+            f"The COCO files of the channels have different categories ({shown}). A class_id is a "
+            "category's place in the order of the ids, so they must agree: give every file the "
+            "same list of categories."
+        )
 
 
 def _from_files(folders: Iterable[Path], num_classes: int) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sagemaker_object_detection.data.class_names import class_names
+from sagemaker_object_detection.data.class_names import check_categories, class_names
 from sagemaker_object_detection.data.coco import CocoSource
 from sagemaker_object_detection.data.dataset import Source
 from sagemaker_object_detection.data.gate import passed, survey
@@ -78,11 +78,10 @@ class Data:
         return self._names[told]
 
     def _decide_names(self, found: Mapping[int, set[str]]) -> tuple[str, ...]:
-        coco = {n: s.category_names for n, s in self.sources.items() if isinstance(s, CocoSource)}
         channels = self.job.channels
         names = class_names(
             self.job.hyperparameters.class_names,
-            coco,
+            _categories(self.sources),
             [channels[n].path for n in ("train", "train_annotation") if n in channels],
             found,
             self.job.hyperparameters.num_classes,
@@ -141,6 +140,7 @@ def read_channels(
     """
     names = [name for name in DATA_CHANNELS if name in job.channels]
     sources = _open([name for name in names if job.channels[name].form != "pipe"], job)
+    check_categories(_categories(sources))  # before the pictures, which take their time
     tallies = {name: _check(name, source, job, threads) for name, source in sources.items()}
     streams: dict[str, StreamLoader] = {}
     loaders: dict[str, Loader | StreamLoader] = {}
@@ -182,6 +182,11 @@ def _open(names: Sequence[str], job: Job) -> dict[str, Source]:
     if faults:
         raise ClientError(*faults)
     return sources
+
+
+def _categories(sources: Mapping[str, Source]) -> dict[str, tuple[str, ...]]:
+    """Of the COCO files, by channel."""
+    return {n: s.category_names for n, s in sources.items() if isinstance(s, CocoSource)}
 
 
 def _check(name: str, source: Source, job: Job, threads: int) -> Tally:
