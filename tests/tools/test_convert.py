@@ -156,9 +156,28 @@ def test_names_that_no_channel_can_have(source: Path, tmp_path: Path, channel: s
         convert(source, tmp_path / "out", [("train", channel)])
 
 
+def test_a_split_without_images(tmp_path: Path) -> None:
+    for name in ("train", "train_annotation"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+    with pytest.raises(ClientError, match=r"data: the split 'train' has no annotated images\. Add"):
+        convert(tmp_path / "data", tmp_path / "out", SPLITS[:1], reader="sagemaker-json")
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_without_objects_need_class_names(tmp_path: Path) -> None:
+    """num_classes=0 would be refused by training only."""
+    source = write_voc(tmp_path / "voc", {"train": {"a": []}})
+    with pytest.raises(ClientError, match=r"no image has an object, .* Give --classes"):
+        convert(source, tmp_path / "out", SPLITS[:1])
+    assert not (tmp_path / "out").exists()
+    assert convert(source, tmp_path / "out", SPLITS[:1], class_names=["cat"]).class_names == (
+        "cat",
+    )
+
+
 def test_nothing_is_left_of_a_conversion_that_fails(tmp_path: Path) -> None:
     """Two pictures that share an annotation: seen only while the second is written."""
-    images = [image("b.jpg"), image("a.jpg"), image("a.png")]
+    images = [image("b.jpg", "cat"), image("a.jpg"), image("a.png")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(READERS, "voc", lambda *_: MemorySplit(images))
         with pytest.raises(ClientError, match=r"both would be annotated by a\.json. Rename one"):

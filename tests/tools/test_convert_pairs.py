@@ -92,6 +92,7 @@ boxes = st.lists(
     st.tuples(
         st.tuples(coordinates, coordinates, coordinates, coordinates), st.sampled_from(NAMES)
     ),
+    min_size=1,
     max_size=4,
 )
 chains = st.lists(st.sampled_from(sorted(WRITERS)), min_size=1, max_size=4)

@@ -35,8 +35,9 @@ def convert(
     image and annotation, in case its lines have several. The images are read twice, to check and to
     write them, one at a time. Everything is written aside and moved into place at the end, so that
     `output` never holds half a channel. The same input gives the same bytes. Raises ClientError
-    for faults of the data, for a channel that is there already and for class names that differ
-    from those of the ``classes.txt`` that is there.
+    for faults of the data, for a split without images, for data without any class, for a channel
+    that is there already and for class names that differ from those of the ``classes.txt`` that is
+    there.
     """
     for channel in {channel for _, channel in splits}:
         _check_channel(output, channel)
@@ -45,11 +46,22 @@ def convert(
         read = partial(manifest.read, attribute_names=attribute_names)
     found: dict[str, list[Split]] = {}
     for split, channel in splits:
-        found.setdefault(channel, []).append(read(source, split))
+        part = read(source, split)
+        if not len(part):
+            raise ClientError(
+                f"{source}: the split '{split}' has no annotated images. Add some, or leave the "
+                "split out."
+            )
+        found.setdefault(channel, []).append(part)
     channels = {channel: Images(parts) for channel, parts in found.items()}
     total = sum(len(images) for images in channels.values())
     with Progress("Images checked", total) as progress:
         data = DataSet.build(channels, class_names, partial(progress.advance, 1))
+    if not data.class_names:
+        raise ClientError(
+            f"{source}: no image has an object, and no class is named. Give --classes with the "
+            "names of the classes."
+        )
     _check_classes(output, data)
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output, prefix=".converting-") as name:
