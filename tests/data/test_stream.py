@@ -121,6 +121,8 @@ def test_a_sample_comes_with_the_next_image() -> None:
 def test_what_is_no_image_is_left_to_the_gate(bytes_: bytes) -> None:
     found = samples([PNG, NOTE, bytes_, NOTE, JPEG, NOTE])
     assert [sample.parts[0] for sample in found] == [PNG, bytes_, JPEG]
+    found = samples([bytes_, NOTE, JPEG, NOTE])
+    assert [sample.parts for sample in found] == [(bytes_, NOTE), (JPEG, NOTE)]
 
 
 @pytest.mark.parametrize(
@@ -234,6 +236,17 @@ def test_class_names_from_all_threads() -> None:
     while any(thread.is_alive() for thread in threads):
         assert set(reader.class_names) <= set(range(7))
     assert reader.class_names == {i: {f"n{i}", f"n{i + 7}"} for i in range(7)}
+
+
+def test_class_names_of_categories_as_in_file_mode() -> None:
+    """What the metadata says counts before what the annotation says."""
+    categories = [{"class_id": i, "name": name} for i, name in enumerate(("dog", "cat"))]
+    note = json.dumps({**Picture().annotation(), "categories": categories}).encode()
+    reader = SampleReader()
+    list(map(reader.parse, samples([PNG, note, JPEG, note, b'{"class-map": {"1": "cat"}}'])))
+    assert reader.class_names == {0: {"dog"}, 1: {"cat"}}
+    list(map(reader.parse, samples([PNG, note, b'{"class-map": {"0": "hound"}}'])))
+    assert reader.class_names == {0: {"dog", "hound"}, 1: {"cat"}}
 
 
 def test_no_class_names_without_a_class_map() -> None:

@@ -10,7 +10,7 @@ import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +68,9 @@ class Sample:
 
 
 def samples(path: Path, records: Iterable[Record]) -> Iterator[Sample]:
-    """Group the records of a FIFO to samples; which of the two forms it is, its first record says.
+    """Group the records of a FIFO to samples; which of the two forms it is, its beginning says.
+
+    A manifest's first record is an image, or its second one JSON: the first image may be damaged.
 
     Args:
         path: the FIFO, for messages.
@@ -81,8 +83,11 @@ def samples(path: Path, records: Iterable[Record]) -> Iterator[Sample]:
     first = next(source, None)
     if first is None:
         return
-    source = chain([first], source)
-    if _IMAGE.match(first.payload):
+    begun = [first]
+    if not _IMAGE.match(first.payload) and not _JSON.match(first.payload):
+        begun += islice(source, 1)
+    source = chain(begun, source)
+    if _IMAGE.match(first.payload) or (len(begun) > 1 and _JSON.match(begun[1].payload)):
         yield from _manifest(path, source)
     elif _JSON.match(first.payload):
         where = recordio.where(path, first.number, first.offset)
@@ -163,12 +168,13 @@ class SampleReader:
 
     def _annotation(self, sample: Sample) -> Annotation:
         found: list[object] = []
+        names: dict[int, str] = {}
         for text in sample.parts[1:]:
             content = load(text, sample.name)
             if isinstance(content, dict) and "annotations" in content:
                 found.append(content)
             elif isinstance(content, dict) and "class-map" in content:
-                self._note(class_map_names(content))
+                names |= class_map_names(content)
             else:
                 raise ClientError(
                     f"{sample.name}: holds the JSON {shown(content)}, which is neither "
@@ -180,7 +186,9 @@ class SampleReader:
                 f"{sample.name}: {len(found)} of its attributes hold annotations, it must be one. "
                 f"{_ATTRIBUTES}"
             )
-        return from_object(found[0], sample.name)
+        annotation = from_object(found[0], sample.name)
+        self._note(annotation.categories | names)
+        return annotation
 
     def _note(self, names: Mapping[int, str]) -> None:
         with self._lock:
