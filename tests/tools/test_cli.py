@@ -85,6 +85,24 @@ def test_a_fault_of_the_data_is_one_line_and_no_traceback(tmp_path: Path) -> Non
     assert "Traceback" not in result.output
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(("convert", "--from", "voc", "--split", "train"), id="convert"),
+        pytest.param(("validate", "--html"), id="validate"),
+    ],
+)
+def test_an_output_below_a_file(command: tuple[str, ...], tmp_path: Path) -> None:
+    source = write_voc(tmp_path / "voc", {"train": {"a": [("cat", (1, 1, 51, 41), False)]}})
+    file = tmp_path / "file"
+    write(file, "not a folder")
+    paths = (source, file / "out") if command[0] == "convert" else (file / "a.html", source)
+    result = run(*command, *paths)
+    assert result.exit_code == 2, result.output
+    assert str(file) in result.output
+    assert result.output.endswith("Give another path.\n")
+
+
 def test_a_full_disk_is_the_platforms_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ import click
 from sagemaker_object_detection.data.class_names import CLASSES_FILE
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.progress import Progress
+from sagemaker_object_detection.tools.folders import make_folder
 from sagemaker_object_detection.tools.formats import READERS, WRITERS, manifest
 from sagemaker_object_detection.tools.formats.data_set import DataSet, Images, Step
 from sagemaker_object_detection.tools.formats.record import LabelledImage, Split
@@ -63,7 +64,7 @@ def convert(
             "names of the classes."
         )
     _check_classes(output, data)
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     with tempfile.TemporaryDirectory(dir=output, prefix=".converting-") as name:
         aside = Path(name)
         with Progress("Images written", total) as progress:

@@ -32,6 +32,7 @@ from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.forms import with_forms
 from sagemaker_object_detection.platform.hyperparameters import Hyperparameters
 from sagemaker_object_detection.platform.threads import physical_cores
+from sagemaker_object_detection.tools.folders import make_folder
 from sagemaker_object_detection.tools.report_text import printable, report_text
 
 _NOTES = "_annotation"
@@ -263,13 +264,15 @@ def command(
     object-detection validate data/train data/validation --html report.html
     """
     limits = Limits(max_dropped_images, max_dropped_boxes)
+    for file in (json_file, html_file):
+        if file is not None:  # before the work, so that a wrong path is told at once
+            make_folder(file.parent)
     with _logged():
         found = validate(channels, num_classes, base_network, image_shape, limits)
     click.echo(report_text(found.report))
     click.echo(printable(f"num_classes is {found.num_classes} ({found.counted_by})."))
     for file, text in ((json_file, as_json), (html_file, render)):
         if file is not None:
-            file.parent.mkdir(parents=True, exist_ok=True)
             write_text_whole(file, text(found.report))
             click.echo(printable(f"Written: {file}"))
     if found.refused:
