@@ -105,6 +105,11 @@ def test_form(content: Mapping[str, list[str]], form: str | None, tree: Tree) ->
         pytest.param(
             {**IMAGE_JOB, "train": LABELS}, ["holds no images (.bmp, .jpeg,"], id="no images"
         ),
+        pytest.param(
+            {**IMAGE_JOB, "train_annotation": ["a.txt", "b.xml"]},
+            ["holds neither .json files nor a manifest (.jsonl, .manifest)"],
+            id="annotations of another tool",
+        ),
     ],
 )
 def test_contradictions(content: Mapping[str, list[str]], faults: list[str], tree: Tree) -> None:

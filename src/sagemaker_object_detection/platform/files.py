@@ -59,11 +59,19 @@ def coco_file(folder: Path) -> Path | None:
     Folders with many .json files hold one for each image. Raises ClientError when there are
     several COCO files.
     """
-    listed = (path for path in walk(folder) if path.suffix.lower() == ".json")
-    found = sorted(islice(listed, _COCO_AMONG + 1))
+    found = sorted(islice(_json_files(folder), _COCO_AMONG + 1))
     if len(found) > _COCO_AMONG:
         return None
     return _only([path for path in found if _is_coco(path)], "COCO files", folder)
+
+
+def has_json(folder: Path) -> bool:
+    """Whether a folder holds a .json file."""
+    return any(_json_files(folder))
+
+
+def _json_files(folder: Path) -> Iterator[Path]:
+    return (path for path in walk(folder) if path.suffix.lower() == ".json")
 
 
 def _only(paths: list[Path], what: str, folder: Path) -> Path | None:

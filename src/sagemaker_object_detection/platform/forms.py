@@ -70,6 +70,12 @@ def _form(channels: Mapping[str, Channel], name: str) -> Form:
     if "image" in kinds and (notes is not None or listing is not None):
         if len(kinds) > 1:
             _warn_of_both(channel, "images")
+        if listing is None and notes is not None and not files.has_json(notes.path):
+            raise ClientError(
+                f"Channel '{notes.name}': {notes.path} holds neither .json files nor a manifest "
+                f"({', '.join(sorted(files.MANIFEST_SUFFIXES))}), so that no image of '{name}' is "
+                "annotated. Put one JSON file an image there, a COCO file or a manifest."
+            )
         return listing or "image"
     if kinds and notes is not None:
         raise ClientError(
