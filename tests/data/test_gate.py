@@ -359,6 +359,12 @@ def test_a_tenth_of_the_images_may_be_dropped(
     assert line.startswith(f"{source.name(good)}: undecodable, {source.name(good)} is not an image")
 
 
+@pytest.mark.parametrize(("limit", "shown"), [(0.0, "0%"), (0.005, "0.5%"), (0.07, "7%")])
+def test_the_limit_is_shown_as_it_was_given(limit: float, shown: str) -> None:
+    source = MemorySource([raw(), raw(b"no image")])
+    assert f"more than {shown} (undecodable 1)" in refused(source, Limits(images=limit))[0]
+
+
 @pytest.mark.parametrize(("good", "bad", "passes"), [(9, 1, True), (8, 1, False), (0, 1, False)])
 def test_a_tenth_of_the_boxes_may_be_dropped(
     make_source: MakeSource, good: int, bad: int, passes: bool

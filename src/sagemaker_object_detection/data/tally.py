@@ -214,7 +214,7 @@ class Tally:
         ]
         raise refusal(
             f"{dropped} of {total} {what} of the channel '{self.channel}' cannot be used, more "
-            f"than {limit:.0%} ({counts}). Mend or remove them, or allow more by the "
+            f"than {100 * limit:g}% ({counts}). Mend or remove them, or allow more by the "
             f"hyperparameter max_dropped_{what}. They are",
             examples,
             reasons.total(),
