@@ -116,6 +116,17 @@ def test_a_full_disk_is_the_platforms_fault(
     assert "a.rec" in result.output
 
 
+def test_ctrl_c_has_the_exit_code_that_shells_know(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def convert(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sagemaker_object_detection.tools.convert.convert", convert)
+    result = run("convert", "--from", "voc", "--split", "a", tmp_path, tmp_path / "out")
+    assert (result.exit_code, result.output) == (130, "Interrupted.\n")
+
+
 def test_a_fault_of_ours_keeps_its_traceback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

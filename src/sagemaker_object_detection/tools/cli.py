@@ -8,7 +8,12 @@ import json
 
 import click
 
-from sagemaker_object_detection.platform.errors import AlgorithmError, JobError, as_job_error
+from sagemaker_object_detection.platform.errors import (
+    INTERRUPTED,
+    AlgorithmError,
+    JobError,
+    as_job_error,
+)
 from sagemaker_object_detection.platform.logs import metric_definitions
 from sagemaker_object_detection.tools.convert import command as convert_command
 from sagemaker_object_detection.tools.demo import command as demo_command
@@ -17,11 +22,14 @@ from sagemaker_object_detection.tools.validate import command as validate_comman
 
 
 class _Group(click.Group):
-    """Shows a failure whose text is meant for the user without a traceback."""
+    """Shows a failure whose text is meant for the user without a traceback; owns the exit codes."""
 
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt:  # click would end with 1
+            click.echo("Interrupted.", err=True)
+            ctx.exit(INTERRUPTED)
         except (JobError, OSError) as error:
             failure = as_job_error(error)
             if isinstance(error, OSError) and isinstance(failure, AlgorithmError):
