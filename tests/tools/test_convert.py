@@ -2,15 +2,17 @@
 
 import json
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from sagemaker_object_detection.data import annotations, labels, recordio
 from sagemaker_object_detection.platform.errors import ClientError
-from sagemaker_object_detection.tools.convert import convert, summary
-from sagemaker_object_detection.tools.formats import READERS
+from sagemaker_object_detection.tools.convert import command, convert, summary
+from sagemaker_object_detection.tools.formats import READERS, WRITERS
 from tests.tools.format_trees import sample, write_tree
 from tests.tools.split import MemorySplit, image
 from tests.tools.voc_tree import Object, write_voc
@@ -182,6 +184,19 @@ def test_nothing_is_left_of_a_conversion_that_fails(tmp_path: Path) -> None:
         patch.setitem(READERS, "voc", lambda *_: MemorySplit(images))
         with pytest.raises(ClientError, match=r"both would be annotated by a\.json. Rename one"):
             convert(tmp_path, tmp_path / "output", SPLITS[:1], writer="sagemaker-json")
+    assert list((tmp_path / "output").iterdir()) == []
+
+
+def test_nothing_is_left_of_a_conversion_that_is_told_to_stop(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(folder: Path, *_: object) -> None:
+        (folder / "half").write_text("a file")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setitem(WRITERS, "recordio", write)
+    options = ("--from", "voc", "--split", "train", str(source), str(tmp_path / "output"))
+    assert CliRunner().invoke(command, options).exit_code == 128 + signal.SIGTERM
     assert list((tmp_path / "output").iterdir()) == []
 
 

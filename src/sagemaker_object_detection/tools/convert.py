@@ -15,6 +15,7 @@ from sagemaker_object_detection.tools.folders import make_folder
 from sagemaker_object_detection.tools.formats import READERS, WRITERS, manifest
 from sagemaker_object_detection.tools.formats.data_set import DataSet, Images, Step
 from sagemaker_object_detection.tools.formats.record import LabelledImage, Split
+from sagemaker_object_detection.tools.processes import stop_on_terminate
 
 _CHANNEL = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -172,9 +173,21 @@ def _attribute_names(
 
 
 @click.command("convert")
-@click.option("--from", "reader", type=click.Choice(sorted(READERS)), required=True, is_eager=True)
 @click.option(
-    "--to", "writer", type=click.Choice(sorted(WRITERS)), default="recordio", show_default=True
+    "--from",
+    "reader",
+    type=click.Choice(sorted(READERS)),
+    required=True,
+    is_eager=True,
+    help="The format of SOURCE.",
+)
+@click.option(
+    "--to",
+    "writer",
+    type=click.Choice(sorted(WRITERS)),
+    default="recordio",
+    show_default=True,
+    help="The form of the channels in OUTPUT.",
 )
 @click.option(
     "--split",
@@ -228,13 +241,14 @@ def command(
     object-detection convert --from voc --to recordio \\
         --split train --split val=validation VOCdevkit/VOC2012 build/voc
     """
-    data = convert(
-        source,
-        output,
-        splits,
-        reader=reader,
-        writer=writer,
-        class_names=class_names,
-        attribute_names=attribute_names,
-    )
+    with stop_on_terminate():  # what was written aside is removed
+        data = convert(
+            source,
+            output,
+            splits,
+            reader=reader,
+            writer=writer,
+            class_names=class_names,
+            attribute_names=attribute_names,
+        )
     click.echo(summary(data, output))

@@ -89,7 +89,7 @@ class Child:
 
 @contextmanager
 def stop_on_terminate() -> Iterator[None]:
-    """Inside the block SIGTERM raises SystemExit, so that children are stopped as by Ctrl-C."""
+    """Inside the block SIGTERM raises SystemExit, so that all is cleared away as by Ctrl-C."""
 
     def leave(number: int, _: FrameType | None) -> None:
         raise SystemExit(128 + number)
