@@ -43,7 +43,7 @@ def main() -> None:
     """Tools around the training and the serving of object detectors."""
 
 
-@main.command()
+@main.command(short_help="Show the metrics that training logs.")
 @click.option("--json", "as_json", is_flag=True, help="As the MetricDefinitions of a job.")
 def metrics(as_json: bool) -> None:
     """Show the metrics that training logs, and the regular expressions that read them."""

@@ -220,7 +220,7 @@ def _annotate(unseen: Path, found: Sequence[Mapping[str, Any]], picture: Path) -
         raise OSError(f"{picture} could not be written")
 
 
-@click.command("demo")
+@click.command("demo", short_help="Train on drawn pictures, serve the model and ask it.")
 @click.option(
     "--folder",
     type=click.Path(file_okay=False, path_type=Path),

@@ -202,7 +202,7 @@ def _named_folders(
     }
 
 
-@click.command("validate")
+@click.command("validate", short_help="Check CHANNELS as training would.")
 @click.argument("channels", nargs=-1, required=True, callback=_named_folders)
 @click.option(
     "--num-classes",
@@ -239,10 +239,16 @@ def _named_folders(
     help="Share of a channel's boxes that may be unusable.",
 )
 @click.option(
-    "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write it here."
+    "--json",
+    "json_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the report to this file too, as data_report.json of a training job.",
 )
 @click.option(
-    "--html", "html_file", type=click.Path(dir_okay=False, path_type=Path), help="Write it here."
+    "--html",
+    "html_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the report to this file too, as a page to look at.",
 )
 def command(
     channels: dict[str, Path],
