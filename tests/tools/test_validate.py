@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sagemaker_object_detection.tools import cli
-from sagemaker_object_detection.tools.validate import validate
+from sagemaker_object_detection.tools.findings import validate
 from tests.data.samples import BOX, HEIGHT, JPEG, WIDTH, Sample, plain, write_images, write_records
 
 FLAT = (0.5, 0.5, 0.5, 0.6)
@@ -141,6 +141,15 @@ def test_coco_categories_tell_the_classes(tmp_path: Path) -> None:
     assert (found.num_classes, found.counted_by) == (4, "the COCO categories of train")
     counts = found.report["channels"]["train"]["boxes_per_class"]
     assert counts == {"cat": 2, "dog": 2, "cow": 2, "hen": 0}
+
+
+def test_crowds_of_coco_are_not_left_out_in_silence(tmp_path: Path) -> None:
+    write_coco(tmp_path / "train", samples(3), ["a", "b", "c"])
+    file = tmp_path / "train_annotation" / "instances.json"
+    content = json.loads(file.read_text())
+    content["annotations"][0]["iscrowd"] = 1
+    file.write_text(json.dumps(content))
+    assert "1 iscrowd boxes are left out" in run(tmp_path / "train").output
 
 
 def test_coco_categories_must_agree_with_what_is_given(tmp_path: Path) -> None:

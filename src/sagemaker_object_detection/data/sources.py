@@ -72,34 +72,43 @@ class RecordIOSource:
         return self._unpack(index).image
 
 
-def open_source(channels: Mapping[str, Channel], name: str, num_classes: int) -> Source:
+def open_source(channels: Mapping[str, Channel], name: str, num_classes: int | None) -> Source:
     """The source of one channel, by its form.
 
     Raises:
         ClientError: as RecordIOSource, `pair_files`, CocoSource and ManifestSource do, and for a
-            COCO file that does not have num_classes categories.
+            COCO file that does not have num_classes categories; with None any number will do.
     """
     channel = channels[name]
-    notes = channels.get(f"{name}_annotation", channel).path
+    notes = channels.get(f"{name}_annotation", channel)
     if channel.form == "recordio":
         return RecordIOSource(files.of_form(channel.path, "recordio"))
     if channel.form == "image":
-        return ImageSource(pair_files(channel.path, notes))
+        return ImageSource(pair_files(channel.path, notes.path))
     if channel.form == "coco":
-        coco = CocoSource(channel.path, _listed(files.coco_file(notes), channel))
-        coco.check_num_classes(num_classes)
-        log.info(
-            "Channel '%s': %d iscrowd boxes are left out; %d images of the folder are not in the "
-            "COCO file and not used.",
-            name,
-            coco.crowd_boxes,
-            coco.unlisted,
-        )
+        coco = CocoSource(channel.path, _listed(files.coco_file(notes.path), channel))
+        if num_classes is not None:
+            coco.check_num_classes(num_classes)
+        log.info("Channel '%s': %d iscrowd boxes are left out.", name, coco.crowd_boxes)
+        _tell_unlisted(name, coco)
         return coco
     if channel.form == "manifest":
-        manifest = _listed(files.manifest_file(notes), channel)
-        return ManifestSource(channel.path, manifest, channel.attribute_names)
+        path = _listed(files.manifest_file(notes.path), channel)
+        attributes = channel.attribute_names or notes.attribute_names
+        manifest = ManifestSource(channel.path, path, attributes)
+        _tell_unlisted(name, manifest)
+        return manifest
     raise ValueError(f"channel '{name}' of form {channel.form} cannot be read record by record")
+
+
+def _tell_unlisted(name: str, source: CocoSource | ManifestSource) -> None:
+    if source.unlisted:
+        log.warning(
+            "Channel '%s': %d images are not used, since the %s does not list them.",
+            name,
+            source.unlisted,
+            "COCO file" if isinstance(source, CocoSource) else "manifest",
+        )
 
 
 def _listed(path: Path | None, channel: Channel) -> Path:
