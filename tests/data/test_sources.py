@@ -292,7 +292,9 @@ def test_num_classes_must_agree_with_coco(tmp_path: Path) -> None:
     )
 
 
-def test_attribute_names_of_the_channel_count(tmp_path: Path) -> None:
+@pytest.mark.parametrize("on", ["train", "train_annotation"], ids=["images", "manifest"])
+def test_attribute_names_of_the_channel_count(on: str, tmp_path: Path) -> None:
+    """They may stand at the channel of the manifest, too."""
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "a.png").write_bytes(plain((0, 0, 0)))
     line = {
@@ -301,9 +303,31 @@ def test_attribute_names_of_the_channel_count(tmp_path: Path) -> None:
         "y": Sample().annotation(),
         "z": Sample().annotation(),
     }
-    (tmp_path / "train" / "a.manifest").write_text(json.dumps(line))
-    channel = Channel("train", tmp_path / "train", form="manifest", attribute_names=("image", "y"))
-    assert open_source({"train": channel}, "train", 1).read(0).class_ids.tolist() == [0]
+    (tmp_path / on).mkdir(exist_ok=True)
+    (tmp_path / on / "a.manifest").write_text(json.dumps(line))
+    given = {"train": Channel("train", tmp_path / "train", form="manifest")}
+    given[on] = Channel(on, tmp_path / on, form="manifest", attribute_names=("image", "y"))
+    assert open_source(given, "train", 1).read(0).class_ids.tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("form", "write"), [("coco", write_coco_beside), ("manifest", write_manifest_beside)]
+)
+def test_images_that_the_list_leaves_out_are_said(
+    form: Form,
+    write: Callable[[Path], None],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    write(tmp_path)
+    given = channels(tmp_path, form, "train", "train_annotation")
+    open_source(given, "train", 2)
+    assert caplog.messages == []
+    for name in ("more.jpg", "more.PNG", "classes.txt"):
+        (tmp_path / "train" / name).write_bytes(b"")
+    open_source(given, "train", 2)
+    (message,) = caplog.messages
+    assert "'train': 2 images are not used, since the" in message
 
 
 @pytest.mark.parametrize("form", ["coco", "manifest"])

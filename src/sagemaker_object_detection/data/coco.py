@@ -13,8 +13,7 @@ import numpy as np
 
 from sagemaker_object_detection.data.coco_content import CocoContent
 from sagemaker_object_detection.data.dataset import RawRecord
-from sagemaker_object_detection.data.listing import Listing
-from sagemaker_object_detection.platform import files
+from sagemaker_object_detection.data.listing import Listing, is_image
 from sagemaker_object_detection.platform.errors import ClientError
 
 _SHOWN_NAMES = 20
@@ -55,8 +54,8 @@ class CocoSource:
         del records
         self._class_ids = class_ids[order]
         self._boxes = np.frombuffer(content.boxes, np.float32).reshape(-1, 4)[order]
-        listed = sum(_is_image(self._names[file]) for file in self._files)
-        self.unlisted = sum(map(_is_image, self._names)) - listed
+        listed = sum(is_image(self._names[file]) for file in self._files)
+        self.unlisted = sum(map(is_image, self._names)) - listed
 
     @property
     def class_names(self) -> Mapping[int, Set[str]]:
@@ -101,7 +100,3 @@ class CocoSource:
     def read_image(self, index: int) -> bytes:
         """The encoded picture alone."""
         return self._path(index).read_bytes()
-
-
-def _is_image(name: str) -> bool:
-    return Path(name).suffix.lower() in files.IMAGE_SUFFIXES

@@ -92,3 +92,8 @@ class _Ending:
 
     def __call__(self, name: str) -> str:
         return "/".join(name.rsplit("/", self._count)[-self._count :])
+
+
+def is_image(name: str) -> bool:
+    """Whether the suffix of a file says that it is an image."""
+    return Path(name).suffix.lower() in files.IMAGE_SUFFIXES

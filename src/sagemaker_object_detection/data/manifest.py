@@ -24,7 +24,7 @@ from sagemaker_object_detection.data.annotations import (
     shown,
 )
 from sagemaker_object_detection.data.dataset import RawRecord
-from sagemaker_object_detection.data.listing import Listing
+from sagemaker_object_detection.data.listing import Listing, is_image
 from sagemaker_object_detection.data.refusal import Offenders
 from sagemaker_object_detection.platform.errors import ClientError
 
@@ -47,6 +47,7 @@ class ManifestSource:
 
     Attributes:
         class_names: names that the class maps of the lines read so far give to a class id.
+        unlisted: images of the folder that no line names.
         unannotated: lines whose image has no annotation (a labelling job that failed for it).
 
     Raises:
@@ -154,6 +155,8 @@ class ManifestSource:
                 self._line_numbers.append(number)
                 self._files.append(image)
         offenders.refuse(f"{self._manifest} cannot be used")
+        named = zip(listing.names, first_line, strict=True)
+        self.unlisted = sum(not line and is_image(name) for name, line in named)
         if keys and not self._starts:
             raise self._nothing_annotated(keys)
 
