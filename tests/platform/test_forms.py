@@ -220,6 +220,14 @@ def test_a_stream_is_a_form_of_its_own(tree: Tree) -> None:
     }
 
 
+def test_a_folder_of_a_stream_is_not_read(tree: Tree, caplog: pytest.LogCaptureFixture) -> None:
+    """Who tries Pipe mode at home with the folders of File mode would wait for a quarter hour."""
+    config = {"train": {"TrainingInputMode": "Pipe"}, "validation": FILE}
+    assert _forms(tree, {"train": RECORDIO, "validation": RECORDIO}, config)["train"] == "pipe"
+    (warning,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert "set TrainingInputMode to File" in warning
+
+
 def test_a_stream_carries_its_labels(tree: Tree) -> None:
     config = {"train": {"TrainingInputMode": "Pipe"}, "validation": FILE, "train_annotation": FILE}
     with pytest.raises(ClientError, match="a channel train_annotation"):

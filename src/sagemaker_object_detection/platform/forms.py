@@ -59,6 +59,14 @@ def _form(channels: Mapping[str, Channel], name: str) -> Form:
                 f"there is a channel {notes.name}. Leave that out, or set TrainingInputMode of "
                 f"'{name}' to File."
             )
+        if channel.path.is_dir() and any(files.walk(channel.path)):
+            log.warning(
+                "Channel '%s' is in Pipe mode: FIFOs %s_0 and so on are waited for, and the files "
+                "in the folder %s are not read. To read them set TrainingInputMode to File.",
+                name,
+                channel.path,
+                channel.path,
+            )
         return "pipe"
     folder = channel.path
     kinds = files.forms(folder)
@@ -85,7 +93,8 @@ def _form(channels: Mapping[str, Channel], name: str) -> Form:
     if notes is not None:
         raise ClientError(
             f"Channel '{name}': {folder} holds no images "
-            f"({', '.join(sorted(files.IMAGE_SUFFIXES))})."
+            f"({', '.join(sorted(files.IMAGE_SUFFIXES))}). Put the images there, and their "
+            f"annotations into {notes.name}."
         )
     if "image" in kinds:
         raise ClientError(
