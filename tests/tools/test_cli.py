@@ -56,6 +56,7 @@ def test_convert_a_manifest_with_several_annotations(tmp_path: Path) -> None:
 USAGE = [
     pytest.param(["--split", "=train"], "'=train' is not NAME or NAME=CHANNEL", id="no name"),
     pytest.param(["--split", "a="], "'a=' is not NAME or NAME=CHANNEL", id="no channel"),
+    pytest.param(["--split", "a", "--split", "a=a"], "'a=a' is given twice", id="a split twice"),
     pytest.param([], "Missing option '--split'", id="no split"),
     pytest.param(["--split", "a", "--classes", "a,,b"], "has an empty name", id="empty class"),
     pytest.param(

@@ -141,11 +141,13 @@ def _split_list(
     ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
 ) -> tuple[tuple[str, str], ...]:
     """Take ``NAME`` or ``NAME=CHANNEL`` apart."""
-    pairs = []
+    pairs: list[tuple[str, str]] = []
     for value in values:
         split, equals, channel = value.partition("=")
         if not split or (equals and not channel):
             raise click.BadParameter(f"{value!r} is not NAME or NAME=CHANNEL", ctx, param)
+        if (split, channel or split) in pairs:
+            raise click.BadParameter(f"{value!r} is given twice", ctx, param)
         pairs.append((split, channel or split))
     return tuple(pairs)
 
