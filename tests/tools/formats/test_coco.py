@@ -59,6 +59,7 @@ FAULTS = [
         r"no split 'train': there is no annotations/\*train\*\.json, .*: test, val2017, valid\)",
         id="no such split",
     ),
+    pytest.param(["train_annotation/a.txt"], r"\(found: none\)", id="a folder without its file"),
     pytest.param([], r"\(found: none\), or give the folder that holds the splits", id="nothing"),
     pytest.param(
         ["annotations/a_train.json", "annotations/b_train.json"],

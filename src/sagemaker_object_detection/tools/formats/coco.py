@@ -91,8 +91,8 @@ def _splits(source: Path) -> Iterator[str]:
         yield path.stem.rpartition("_")[2]
     yield from (path.stem for path in source.glob("*.json"))
     yield from (path.parent.name for path in source.glob(f"*/{_ROBOFLOW}"))
-    for path in source.glob("*_annotation"):
-        yield path.name.removesuffix("_annotation")
+    for path in source.glob("*_annotation/*.json"):
+        yield path.parent.name.removesuffix("_annotation")
 
 
 def _folder_of(source: Path, split: str, file: Path) -> Path:
