@@ -7,7 +7,7 @@ import os
 import platform
 from pathlib import Path
 
-from sagemaker_object_detection.tools.convert import convert
+from sagemaker_object_detection.tools.conversion import convert
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "benchmarks"

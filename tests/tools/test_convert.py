@@ -11,7 +11,8 @@ from click.testing import CliRunner
 
 from sagemaker_object_detection.data import annotations, labels, recordio
 from sagemaker_object_detection.platform.errors import ClientError
-from sagemaker_object_detection.tools.convert import command, convert, summary
+from sagemaker_object_detection.tools.conversion import convert, summary
+from sagemaker_object_detection.tools.convert import command
 from sagemaker_object_detection.tools.formats import READERS, WRITERS
 from tests.tools.format_trees import sample, write_tree
 from tests.tools.split import MemorySplit, image

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sagemaker_object_detection.tools.convert import convert
+from sagemaker_object_detection.tools.conversion import convert
 from sagemaker_object_detection.tools.formats import READERS, WRITERS
 from sagemaker_object_detection.tools.formats.data_set import DataSet, Images
 from tests.tools.format_trees import NAMES, SPLITS, Corners, Sample, write_tree
