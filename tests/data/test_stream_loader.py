@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from sagemaker_object_detection.data import labels, recordio
+from sagemaker_object_detection.data import labels, recordio, tally
 from sagemaker_object_detection.data.augment import Augmentation
 from sagemaker_object_detection.data.gate import pass_gate
 from sagemaker_object_detection.data.loader import Batch, Loader
@@ -335,12 +335,15 @@ def test_too_many_dropped_boxes(make: MakeLoader, feed: Feed) -> None:
         train(make())
 
 
-def test_too_many_dropped_is_said_before_the_end(make: MakeLoader, feed: Feed) -> None:
+def test_too_many_dropped_is_said_before_the_end(
+    make: MakeLoader, feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Three of at most 23 are too many, whatever the rest of the stream will be."""
+    monkeypatch.setattr(tally, "EARLIEST_REFUSAL", 1)
     never = threading.Event()
     feed([stream([*PICTURES[:8], BAD, BAD, BAD, *PICTURES[:12]]), never])
     loader = make(expected_records=23, batches_ahead=1)
-    with pytest.raises(ClientError, match="3 of 23 images"):
+    with pytest.raises(ClientError, match="3 of 11 images"):
         list(loader.evaluation_pass(4))
 
 

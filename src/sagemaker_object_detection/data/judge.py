@@ -100,7 +100,7 @@ def judge(
 def _check_image(raw: RawRecord, name: str, verdict: Verdict) -> NDArray[Any] | None:
     """The decoded picture; None for one that is dropped."""
     try:
-        image = decode(raw.image, name)
+        image = decode(raw.image, "it")
     except ImageError as error:
         reason = "truncated" if is_truncated_jpeg(raw.image) else "undecodable"
         verdict.dropped.append(Dropped(name, reason, str(error)))

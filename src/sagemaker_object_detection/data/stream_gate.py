@@ -135,8 +135,8 @@ class StreamGate:
             for future in waiting:  # the error is to name what else is wrong, as far as is known
                 self._count(future, tally)
             tally.refuse_faults()
-        if verdict.image_dropped and self._expected:
-            tally.refuse_shares(self._expected)
+        if verdict.dropped:
+            tally.refuse_early(self._expected)
         if verdict.labels is not None and view is not None:
             yield Row(position, verdict.labels, view)
 

@@ -20,6 +20,8 @@ from sagemaker_object_detection.data.reasons import BOX_REASONS
 from sagemaker_object_detection.data.refusal import refusal
 from sagemaker_object_detection.platform.errors import ClientError
 
+EARLIEST_REFUSAL = 200
+"""Records of a stream that must have come before it is refused for what was dropped of it."""
 KEPT_ROWS = 10_000
 """Dropped records and boxes that are kept by name; more are only counted."""
 
@@ -179,17 +181,27 @@ class Tally:
             what = f"The channel '{self.channel}' has records that cannot be used"
             raise refusal(what, [fault.detail for fault in self.faults], self.fault_count)
 
-    def refuse_shares(self, expected_records: int = 0) -> None:
-        """Raises ClientError when more images or boxes were dropped than the limits allow.
+    def refuse_shares(self) -> None:
+        """Raises ClientError when more images or boxes were dropped than the limits allow."""
+        boxes = self.declared_boxes - self.boxes_kept
+        self._refuse_share("images", self._dropped_images, self.records, self.limits.images)
+        self._refuse_share("boxes", boxes, self.declared_boxes, self.limits.boxes)
+
+    def refuse_early(self, expected_records: int) -> None:
+        """Raises ClientError when the rest of a stream cannot bring the shares under the limits.
 
         Args:
-            expected_records: records that will come in all; the share of images is of these.
+            expected_records: records that will come in all, as far as it is known. Of a number
+                that is too small nothing is concluded before EARLIEST_REFUSAL records were seen.
         """
-        total = max(self.records, expected_records)
-        self._refuse_share("images", self._dropped_images, total, self.limits.images)
-        if not expected_records:
-            dropped = self.declared_boxes - self.boxes_kept
-            self._refuse_share("boxes", dropped, self.declared_boxes, self.limits.boxes)
+        if not self.records:
+            return
+        growth = max(1.0, max(expected_records, EARLIEST_REFUSAL) / self.records)
+        boxes = self.declared_boxes - self.boxes_kept
+        if self._dropped_images > self.limits.images * self.records * growth or (
+            boxes > self.limits.boxes * self.declared_boxes * growth
+        ):
+            self.refuse_shares()
 
     def refuse_empty(self) -> None:
         """Raises ClientError when no record is left."""
