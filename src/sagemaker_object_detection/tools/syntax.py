@@ -12,7 +12,6 @@ from functools import cached_property
 from pathlib import Path
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
-_LEAVES = (ast.Raise, ast.Return, ast.Continue, ast.Break)
 
 
 @dataclass(frozen=True)
@@ -60,23 +59,12 @@ class Scope:
         return [n.value for n in self.nodes if isinstance(n, ast.Return) and n.value is not None]
 
     def values(self, name: ast.Name) -> list[ast.expr]:
-        """Every expression that a variable may stand for where it is used.
-
-        Loops count as if they were run once, and other variables than simple ones are not known.
-        """
+        """Every expression that was assigned to a variable above the place where it is used."""
         found = [value for target, value in self._assigned if target == name.id]
         if not found:
             around = self.outer
             return [] if around is None or around.function is None else around.values(name)
-        here = self._suites.get(id(name), ())
-        reaching: list[ast.expr] = []
-        for value in found:
-            there = self._suites[id(value)]
-            before = value.lineno < name.lineno or not here
-            around_use = there == here[: len(there)]
-            if before and (around_use or not self._left_early(there, here)):
-                reaching = [value] if around_use else [*reaching, value]
-        return reaching
+        return [value for value in found if value.lineno < name.lineno] or found
 
     @cached_property
     def _assigned(self) -> list[tuple[str, ast.expr]]:
@@ -88,37 +76,6 @@ class Scope:
             elif isinstance(node, ast.AnnAssign | ast.NamedExpr) and node.value is not None:
                 assigned += _pairs(node.target, node.value)
         return assigned
-
-    @cached_property
-    def _suites(self) -> dict[int, tuple[int, ...]]:
-        """For each node the blocks of statements it lies in, the outermost first."""
-        suites: dict[int, tuple[int, ...]] = {}
-
-        def visit(node: ast.AST, chain: tuple[int, ...]) -> None:
-            suites[id(node)] = chain
-            for _, value in ast.iter_fields(node):
-                block = isinstance(value, list) and value and isinstance(value[0], ast.stmt)
-                inner = (*chain, id(value)) if block else chain
-                for child in value if isinstance(value, list) else [value]:
-                    if isinstance(child, ast.AST) and not isinstance(child, Function):
-                        visit(child, inner)
-
-        visit(self.function or self.module.tree, ())
-        return suites
-
-    def _left_early(self, there: tuple[int, ...], here: tuple[int, ...]) -> bool:
-        """Whether a block of `there` that is not around `here` never runs on to it."""
-        return any(suite in self._leaving for suite in there if suite not in here)
-
-    @cached_property
-    def _leaving(self) -> set[int]:
-        top: list[ast.AST] = [self.function or self.module.tree]
-        return {
-            id(value)
-            for node in (*top, *self.nodes)
-            for _, value in ast.iter_fields(node)
-            if isinstance(value, list) and value and isinstance(value[-1], _LEAVES)
-        }
 
 
 class Package:

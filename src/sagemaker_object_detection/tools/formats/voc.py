@@ -108,11 +108,15 @@ def _parse(annotation: Path) -> ElementTree.Element:
         return ElementTree.parse(annotation).getroot()
     except ElementTree.ParseError as error:
         line, column = error.position
-        what = f"line {line}, column {column + 1}: not valid XML ({ErrorString(error.code)})"
-        raise ClientError(f"{annotation}, {what}. Mend the file at that place.") from None
+        raise ClientError(
+            f"{annotation}, line {line}, column {column + 1}: not valid XML "
+            f"({ErrorString(error.code)}). Mend the file at that place."
+        ) from None
     except (LookupError, ValueError) as error:
-        what = f"the XML is in an encoding that cannot be read ({error})"
-        raise ClientError(f"{annotation}: {what}. Save the file as UTF-8.") from None
+        raise ClientError(
+            f"{annotation}: the XML is in an encoding that cannot be read ({error}). Save the file "
+            "as UTF-8."
+        ) from None
 
 
 def _class_name(node: ElementTree.Element, place: str) -> str:
