@@ -236,6 +236,7 @@ def test_summary(source: Path, tmp_path: Path) -> None:
     text = summary(convert(source, tmp_path / "out", SPLITS), tmp_path / "out")
     assert "train            2      3  cat 2, dog 1" in text
     assert "validation       2      1  cat 0, dog 1" in text
+    assert "1 images have no objects; training takes them as background." in text
     assert "1 boxes have no area; they were kept" in text
     assert "classes.txt): 0 cat, 1 dog" in text
     assert "num_classes=2 num_training_samples=2" in text

@@ -114,6 +114,9 @@ def summary(data: DataSet, output: Path) -> str:
         counts = data.boxes_per_class(channel)
         shown = ", ".join(f"{name} {counts[name]}" for name in data.class_names)
         lines.append(f"{channel:{width}}  {survey.images:6d}  {counts.total():5d}  {shown}")
+    empty = sum(survey.empty for survey in data.surveys.values())
+    if empty:
+        lines.append(f"{empty} images have no objects; training takes them as background.")
     flat = sum(survey.flat for survey in data.surveys.values())
     if flat:
         lines.append(f"{flat} boxes have no area; they were kept, training drops them.")

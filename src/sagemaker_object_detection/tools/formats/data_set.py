@@ -67,13 +67,15 @@ class Survey:
     """What the first pass finds in a channel.
 
     ``boxes``: number of boxes of each class; ``flat``: boxes without area; ``difficult``: boxes
-    that are marked so; ``names``: 64 bits of a hash of each image's name.
+    that are marked so; ``empty``: images without boxes; ``names``: 64 bits of a hash of each
+    image's name.
     """
 
     images: int = 0
     boxes: Counter[ClassKey] = field(default_factory=Counter)
     flat: int = 0
     difficult: int = 0
+    empty: int = 0
     names: array[int] = field(default_factory=lambda: array("Q"))
 
     def add(self, image: LabelledImage) -> None:
@@ -82,6 +84,7 @@ class Survey:
         self.boxes.update(image.classes)
         self.flat += int(is_degenerate(image.boxes_px).sum())
         self.difficult += sum(image.difficult)
+        self.empty += not image.classes
         self.names.append(_hash(image))
 
 
