@@ -61,6 +61,11 @@ def turned_tag(jpeg: bytes) -> bytes:
     return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
 
 
+def label_of(source: Source, index: int) -> str:
+    """What is blamed for a wrong label: the file to correct."""
+    return source.read(index).label_name or source.name(index)
+
+
 def refused(source: Source, limits: Limits | None = None) -> list[str]:
     """Lines of the error."""
     with pytest.raises(ClientError) as caught:
@@ -117,7 +122,7 @@ def test_class_id_out_of_range_is_refused(
     source = make_source([GOOD, Sample(boxes=[BOX, BOX], class_ids=[0, class_id])])
     heading, line = refused(source)
     assert heading == "The channel 'train' has records that cannot be used (1 in all):"
-    assert line.startswith(f"{source.name(1)}: {fault}"), reason
+    assert line.startswith(f"{label_of(source, 1)}: {fault}"), reason
 
 
 def test_class_id_that_is_not_whole_is_refused(make_source: MakeSource, tmp_path: Path) -> None:
@@ -181,7 +186,7 @@ def test_up_to_ten_offenders_are_listed(make_source: MakeSource) -> None:
     source = make_source(samples)
     heading, *lines = refused(source)
     assert heading.endswith("(13 in all):")
-    names = [source.name(number) for number in range(0, 20, 2)]
+    names = [label_of(source, number) for number in range(0, 20, 2)]
     assert [line.split(": class_id 5")[0] for line in lines[:10]] == names
     assert lines[10:] == ["... and 3 more."]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -185,6 +186,12 @@ def _lonely_note(job: TrainingJob) -> None:
     (job.paths.channel_dir("train_annotation") / "001.json").write_text("{}")
 
 
+def _nothing_to_learn(job: TrainingJob) -> None:
+    for note in job.paths.channel_dir("train_annotation").iterdir():
+        content = json.loads(note.read_text())
+        note.write_text(json.dumps({**content, "annotations": []}))
+
+
 def _no_annotation_channel(job: TrainingJob) -> None:
     shutil.rmtree(job.paths.channel_dir("validation_annotation"))
     job.paths.input_data_config_file.unlink()
@@ -206,8 +213,13 @@ def _no_annotation_channel(job: TrainingJob) -> None:
         ),
         pytest.param(
             _no_annotation_channel,
-            r"ClientError: Missing required channel: validation_annotation",
+            r"ClientError: Channel 'validation'.*Missing required channel: validation_annotation",
             id="missing channel",
+        ),
+        pytest.param(
+            _nothing_to_learn,
+            r"ClientError: The channel 'train' has 1 images and not one box",
+            id="nothing to learn",
         ),
     ],
 )
@@ -310,7 +322,7 @@ def test_no_permission_to_write_the_model(job: TrainingJob) -> None:
     with _mode(0o555, folder):
         code = job.run(_obeying_modes())
     _failed(job, code, 3, rf"PlatformError: Permission denied: '{folder}'\. .*owner")
-    assert "Channel 'train'" not in job.log
+    assert "Channel 'train' checked" not in job.log
 
 
 def test_no_permission_to_write_anything(job: TrainingJob) -> None:
@@ -362,7 +374,7 @@ def test_no_space_left_from_the_start(job: TrainingJob) -> None:
     full = 'mount -t tmpfs -o size=4k tmpfs "$0" && head -c 4096 /dev/zero > "$0/full"'
     code = job.run(_mounted(folder, full))
     _failed(job, code, 3, rf"PlatformError: No space left on the device: '{folder}'")
-    assert "Channel 'train'" not in job.log
+    assert "Channel 'train' checked" not in job.log
 
 
 def test_a_file_system_that_is_read_only(job: TrainingJob) -> None:

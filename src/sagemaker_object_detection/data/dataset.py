@@ -20,6 +20,7 @@ class RawRecord:
         class_ids: int64 (n,).
         difficult: bool (n,).
         declared_size: (width, height) the annotation claims; None where it claims none.
+        label_name: what to call the label in a message, where it is not in the record itself.
     """
 
     image: bytes
@@ -27,6 +28,7 @@ class RawRecord:
     class_ids: NDArray[Any]
     difficult: NDArray[Any]
     declared_size: tuple[int, int] | None = None
+    label_name: str | None = None
 
 
 class Labels(NamedTuple):

@@ -7,6 +7,7 @@ from array import array
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
@@ -85,6 +86,7 @@ class ImageSource:
             annotation.class_ids,
             np.zeros(len(annotation.class_ids), dtype=bool),
             annotation.size,
+            str(note),
         )
 
     def read_image(self, index: int) -> bytes:
@@ -118,8 +120,11 @@ class _Pairing:
         self._notes = notes
         self._note_of = array("i", [-1]) * len(pictures)
         self._by_path = Lookup(pictures.names, _stem)
-        self._by_base = Lookup(pictures.names, _base)
         self._offenders = Offenders()
+
+    @cached_property
+    def _by_base(self) -> Lookup:
+        return Lookup(self._pictures.names, _base)
 
     def pairs(self) -> Pairs:
         images, notes = self._pictures.folder, self._notes.folder

@@ -147,9 +147,13 @@ def read_channels(
     data = Data(job, earlier_names, sources, tallies, streams, loaders)
     refused = _refused(tallies)
     if sources:
-        data.report(refused)
+        try:
+            data.report(refused)
+        except ClientError as error:  # a classes.txt that is no text
+            refused.extend(error.faults)
     if refused:
         raise ClientError(*refused)
+    _look_for_boxes(tallies)
     _warn_of_width(job.hyperparameters.label_width, tallies)
     for name in names:
         if name in sources:
@@ -159,6 +163,24 @@ def read_channels(
         else:
             loaders[name] = streams[name] = _stream(name, job, threads, should_stop)
     return data
+
+
+def _look_for_boxes(tallies: Mapping[str, Tally]) -> None:
+    """Raises ClientError when there is nothing to learn; warns when there is nothing to score."""
+    for name, tally in tallies.items():
+        if tally.boxes_kept:
+            continue
+        if name == "train":
+            raise ClientError(
+                f"The channel 'train' has {tally.images} images and not one box: there is nothing "
+                "to learn. Check that its annotations are the right ones."
+            )
+        log.warning(
+            "Channel '%s' has %d images and not one box: its mAP means nothing, and no epoch is "
+            "better than another.",
+            name,
+            tally.images,
+        )
 
 
 def _rank(job: Job) -> tuple[int, int]:
