@@ -178,8 +178,16 @@ def test_the_largest_class_id_tells_the_classes(tmp_path: Path) -> None:
 
 
 def test_images_without_boxes_are_one_class(tmp_path: Path) -> None:
+    write_records(tmp_path / "validation" / "a.rec", [Sample(boxes=[], class_ids=[])])
+    found = validate({"validation": tmp_path / "validation"})
+    assert (found.num_classes, found.refused) == (1, ())
+
+
+def test_training_on_images_without_boxes_is_refused(tmp_path: Path) -> None:
     write_records(tmp_path / "train" / "a.rec", [Sample(boxes=[], class_ids=[])])
-    assert validate({"train": tmp_path / "train"}).num_classes == 1
+    result = run(tmp_path / "train")
+    assert result.exit_code == 2
+    assert "The channel 'train' has 1 images and not one box" in result.output
 
 
 def test_boxes_are_held_against_the_network_that_is_named(tmp_path: Path) -> None:

@@ -211,6 +211,14 @@ class Tally:
                 "read. Check that the channel's data is the right one."
             )
 
+    def refuse_boxless(self) -> None:
+        """Raises ClientError when nothing can be learnt of the channel: it has no box."""
+        if not self.boxes_kept:
+            raise ClientError(
+                f"The channel '{self.channel}' has {self.images} images and not one box: there is "
+                "nothing to learn. Check that its annotations are the right ones."
+            )
+
     def _refuse_share(self, what: str, dropped: int, total: int, limit: float) -> None:
         if dropped <= limit * total:
             return

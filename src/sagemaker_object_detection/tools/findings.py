@@ -118,6 +118,8 @@ def _count_classes(
 def _faults(tally: Tally) -> Sequence[str]:
     try:
         tally.refuse()
+        if tally.channel == "train":
+            tally.refuse_boxless()
     except ClientError as error:
         return error.faults
     return ()

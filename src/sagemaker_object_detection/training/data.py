@@ -168,19 +168,15 @@ def read_channels(
 def _look_for_boxes(tallies: Mapping[str, Tally]) -> None:
     """Raises ClientError when there is nothing to learn; warns when there is nothing to score."""
     for name, tally in tallies.items():
-        if tally.boxes_kept:
-            continue
         if name == "train":
-            raise ClientError(
-                f"The channel 'train' has {tally.images} images and not one box: there is nothing "
-                "to learn. Check that its annotations are the right ones."
+            tally.refuse_boxless()
+        elif not tally.boxes_kept:
+            log.warning(
+                "Channel '%s' has %d images and not one box: its mAP means nothing, and no epoch "
+                "is better than another.",
+                name,
+                tally.images,
             )
-        log.warning(
-            "Channel '%s' has %d images and not one box: its mAP means nothing, and no epoch is "
-            "better than another.",
-            name,
-            tally.images,
-        )
 
 
 def _rank(job: Job) -> tuple[int, int]:
