@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from sagemaker_object_detection.tools import cli
+from sagemaker_object_detection.tools import cli, findings
 from sagemaker_object_detection.tools.findings import validate
 from tests.data.samples import BOX, HEIGHT, JPEG, WIDTH, Sample, plain, write_images, write_records
 
@@ -157,6 +157,17 @@ def test_coco_categories_must_agree_with_what_is_given(tmp_path: Path) -> None:
     result = run(tmp_path / "train", "--num-classes", 3)
     assert result.exit_code == 2
     assert "4 categories (cat, dog, cow, hen), but num_classes is 3" in result.output
+
+
+def test_categories_that_differ_are_told_before_the_pictures_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_coco(tmp_path / "train", samples(3), ["a", "b", "c"])
+    write_coco(tmp_path / "validation", samples(3, first=3), ["a", "c", "b"])
+    monkeypatch.setattr(findings, "survey", lambda *_: pytest.fail("pictures were read"))
+    result = run(tmp_path / "train", tmp_path / "validation")
+    assert result.exit_code == 2
+    assert "have different categories (train: a, b, c; validation: a, c, b)" in result.output
 
 
 @pytest.mark.parametrize("place", ["train", "."], ids=["in the channel", "beside it"])

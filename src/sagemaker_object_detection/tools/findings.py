@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sagemaker_object_detection.data.class_names import CLASSES_FILE, class_names, read_classes
+from sagemaker_object_detection.data.class_names import (
+    CLASSES_FILE,
+    check_categories,
+    class_names,
+    read_classes,
+)
 from sagemaker_object_detection.data.coco import CocoSource
 from sagemaker_object_detection.data.dataset import Source
 from sagemaker_object_detection.data.gate import survey
@@ -59,7 +64,8 @@ def validate(
         num_classes: as the job will have it; None to take it from the data.
 
     Raises:
-        ClientError: the files of a channel are of no form, or cannot be opened as a source.
+        ClientError: the files of a channel are of no form, or cannot be opened as a source; COCO
+            files list different categories.
     """
     names = list(folders)
     channels = with_forms(_channels(folders), names)
@@ -72,6 +78,7 @@ def validate(
             refused.extend(error.faults)
     if refused:
         raise ClientError(*refused)
+    check_categories(_categories(sources))  # before the pictures, which take their time
     counted, counted_by = _count_classes(channels, sources, num_classes)
     tallies = {
         name: survey(name, source, counted or _MOST_CLASSES, physical_cores(), limits)
@@ -132,6 +139,9 @@ def _class_names(
     for source in sources.values():
         for class_id, names in source.class_names.items():
             found.setdefault(class_id, set()).update(names)
-    listed = {n: s.category_names for n, s in sources.items() if isinstance(s, CocoSource)}
     folders = [channel.path for channel in channels.values()]
-    return class_names((), listed, folders, found, num_classes)
+    return class_names((), _categories(sources), folders, found, num_classes)
+
+
+def _categories(sources: Mapping[str, Source]) -> dict[str, tuple[str, ...]]:
+    return {n: s.category_names for n, s in sources.items() if isinstance(s, CocoSource)}
