@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sagemaker_object_detection.data import names as names_module
-from sagemaker_object_detection.data.names import Lookup, Names
+from sagemaker_object_detection.data.names import Chosen, Lookup, Names
 from tests.data.memory import measured
 
 ANY_TEXT = st.text(st.characters(codec=None), max_size=8)
@@ -28,6 +28,19 @@ def test_a_name_that_is_not_text() -> None:
     name = os.fsdecode(b"caf\xe9.jpg")
     assert Names([name])[0] == name
     assert os.fsencode(Names([name])[0]) == b"caf\xe9.jpg"
+
+
+@given(st.lists(ANY_TEXT, max_size=20))
+def test_names_in_order_are_the_sorted_strings(strings: list[str]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(names_module, "_RUN", 3)  # so that there are several runs to be merged
+        assert list(Names.in_order(iter(strings))) == sorted(strings)
+
+
+def test_chosen_names_are_in_the_order_of_their_places() -> None:
+    chosen = Chosen(Names("abcd"), iter([3, 0, 0]))
+    assert list(chosen) == ["d", "a", "a"]
+    assert (len(chosen), chosen[-1], list(chosen[:2])) == (3, "a", ["d", "a"])
 
 
 @pytest.mark.parametrize("index", [2, -3])
@@ -49,6 +62,15 @@ def test_equal_hashes_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(names_module, "hash", len, raising=False)
     lookup = Lookup(["aa", "bb", "c", "aa"], str)
     assert (list(lookup.find("aa")), list(lookup.find("cc"))) == ([0, 3], [])
+
+
+def test_memory_of_putting_names_in_order() -> None:
+    """Never more than the names twice, and some of them as strings."""
+    count = 10 * names_module._RUN
+    source = (f"{number:020}" for number in range(count, 0, -1))
+    names, _, peak = measured(lambda: Names.in_order(source))
+    assert names[0] == f"{1:020}"
+    assert peak < 2 * count * (20 + 8) * 1.15 + 200 * names_module._RUN
 
 
 def test_memory_of_a_name() -> None:

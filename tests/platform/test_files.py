@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from sagemaker_object_detection.platform import files
+from tests.data.memory import measured
 
 REC = b"\x0a\x23\xd7\xce\x00\x00\x00\x00"
 JPEG = b"\xff\xd8\xff\xe0"
@@ -74,6 +75,20 @@ def test_a_linked_folder_is_read_and_a_loop_ends(tmp_path: Path) -> None:
     (channel / "loop").symlink_to(channel)
     found = sorted(path.relative_to(channel).as_posix() for path in files.walk(channel))
     assert found == ["b.jpg", "linked/a.jpg"]
+
+
+def test_a_link_to_nothing_is_a_file_that_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "gone.jpg").symlink_to("nowhere")
+    (tmp_path / "itself.jpg").symlink_to("itself.jpg")
+    assert sorted(path.name for path in files.walk(tmp_path)) == ["gone.jpg", "itself.jpg"]
+
+
+def test_the_names_of_a_large_folder_are_not_held(tmp_path: Path) -> None:
+    for number in range(2000):
+        (tmp_path / f"{number:0100}.jpg").touch()
+    count, _, peak = measured(lambda: sum(1 for _ in files.walk(tmp_path)))
+    assert count == 2000
+    assert peak < 2000 * 100
 
 
 def test_a_folder_that_vanishes_is_an_error_and_not_empty(tmp_path: Path) -> None:

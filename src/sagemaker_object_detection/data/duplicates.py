@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+_CHUNK = 2**14
+"""Pictures looked at together: what is made for each of them takes memory."""
+
 
 def groups_inside(digests: NDArray[Any], most: int) -> tuple[int, list[NDArray[Any]]]:
     """Copies inside one channel.
@@ -22,13 +25,24 @@ def groups_inside(digests: NDArray[Any], most: int) -> tuple[int, list[NDArray[A
     Returns:
         how many pictures have the digest of an earlier one; positions of the first groups, int64.
     """
-    _, firsts, inverse, counts = np.unique(
-        digests, return_index=True, return_inverse=True, return_counts=True
-    )
-    several = np.flatnonzero(counts > 1)
-    several = several[np.argsort(firsts[several])][:most]
-    shown = [np.flatnonzero(inverse == group)[:most] for group in several]
-    return len(digests) - len(counts), shown
+    ordered = np.sort(digests)
+    copies = ordered[1:][ordered[1:] == ordered[:-1]]
+    if not len(copies):
+        return 0, []
+    several = _positions(digests, np.unique(copies))
+    _, firsts, groups = np.unique(digests[several], return_index=True, return_inverse=True)
+    shown = [several[groups == group][:most] for group in np.argsort(firsts)[:most]]
+    return len(copies), shown
+
+
+def _positions(digests: NDArray[Any], wanted: NDArray[Any]) -> NDArray[Any]:
+    """Where those are that are among the wanted, which are in order."""
+    found = np.zeros(len(digests), np.bool_)
+    for start in range(0, len(digests), _CHUNK):
+        chunk = digests[start : start + _CHUNK]
+        nearest = np.minimum(np.searchsorted(wanted, chunk), len(wanted) - 1)
+        found[start : start + _CHUNK] = wanted[nearest] == chunk
+    return np.flatnonzero(found)
 
 
 def pairs_across(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
@@ -42,7 +56,12 @@ def pairs_across(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
     """
     if not len(first):
         return np.zeros((0, 2), np.int64)
-    values, places = np.unique(first, return_index=True)
-    nearest = np.minimum(np.searchsorted(values, second), len(values) - 1)
-    leaked = np.flatnonzero(values[nearest] == second)
-    return np.stack([places[nearest[leaked]], leaked], axis=1)
+    order = np.argsort(first, kind="stable")
+    rows = []
+    for start in range(0, len(second), _CHUNK):
+        chunk = second[start : start + _CHUNK]
+        place = np.searchsorted(first, chunk, sorter=order)
+        nearest = order[np.minimum(place, len(first) - 1)]
+        leaked = np.flatnonzero(first[nearest] == chunk)
+        rows.append(np.stack([nearest[leaked], start + leaked], axis=1))
+    return np.concatenate([np.zeros((0, 2), np.int64), *rows])

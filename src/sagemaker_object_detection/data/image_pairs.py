@@ -16,7 +16,7 @@ import numpy as np
 from sagemaker_object_detection.data.annotations import AnnotationError, load, parse, shown
 from sagemaker_object_detection.data.dataset import RawRecord
 from sagemaker_object_detection.data.listing import Listing
-from sagemaker_object_detection.data.names import Lookup, Names
+from sagemaker_object_detection.data.names import Chosen, Lookup
 from sagemaker_object_detection.data.refusal import Offenders
 from sagemaker_object_detection.platform import files
 
@@ -33,9 +33,9 @@ class Pairs:
 
     images: Path
     notes: Path
-    image_names: Names
-    note_names: Names
-    lonely: Names
+    image_names: Sequence[str]
+    note_names: Sequence[str]
+    lonely: Sequence[str]
 
     def __len__(self) -> int:
         return len(self.image_names)
@@ -142,9 +142,9 @@ class _Pairing:
         return Pairs(
             images,
             notes,
-            Names(name for name, note in zip(names, taken, strict=True) if note >= 0),
-            Names(self._notes.names[note] for note in taken if note >= 0),
-            Names(name for name, note in zip(names, taken, strict=True) if note < 0),
+            Chosen(names, (picture for picture, note in enumerate(taken) if note >= 0)),
+            Chosen(self._notes.names, (note for note in taken if note >= 0)),
+            Chosen(names, (picture for picture, note in enumerate(taken) if note < 0)),
         )
 
     def _join(self, picture: int, note: int) -> None:

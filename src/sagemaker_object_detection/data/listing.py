@@ -8,6 +8,7 @@ none leads out of the channel.
 from __future__ import annotations
 
 from collections.abc import Container, Iterable
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
@@ -27,10 +28,9 @@ class Listing:
 
     def __init__(self, folder: Path, names: Iterable[str]) -> None:
         self.folder = folder
-        self.names = Names(sorted(names))
+        self.names = Names.in_order(names)
         self._depth = max((name.count("/") + 1 for name in self.names), default=0)
         self._by_depth: dict[int, Lookup] = {}
-        self._by_path = Lookup(self.names, str)
 
     @classmethod
     def of(cls, folder: Path, suffixes: Container[str] | None = None) -> Listing:
@@ -49,6 +49,10 @@ class Listing:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @cached_property
+    def _by_path(self) -> Lookup:
+        return Lookup(self.names, str)
 
     def path(self, index: int) -> Path:
         """Where a file is."""

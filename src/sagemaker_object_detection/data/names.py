@@ -6,11 +6,15 @@ beside its text, and 12 more while it has to be found again.
 
 from __future__ import annotations
 
+import heapq
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import overload
 
 import numpy as np
+
+_RUN = 2**14
 
 
 class Names(Sequence[str]):
@@ -25,8 +29,17 @@ class Names(Sequence[str]):
         for name in names:
             text += name.encode("utf-8", "surrogatepass")
             ends.append(len(text))
-        self._text = bytes(text)
+        self._text = text
         self._ends = ends
+
+    @classmethod
+    def in_order(cls, names: Iterable[str]) -> Names:
+        """The names, sorted; only some of them are strings at any time."""
+        source = iter(names)
+        runs: list[Names] = []
+        while run := sorted(islice(source, _RUN)):
+            runs.append(cls(run))
+        return runs[0] if len(runs) == 1 else cls(heapq.merge(*runs))
 
     def __len__(self) -> int:
         return len(self._ends) - 1
@@ -42,6 +55,28 @@ class Names(Sequence[str]):
             return Names(self[i] for i in range(len(self))[index])
         at = range(len(self))[index]
         return self._text[self._ends[at] : self._ends[at + 1]].decode("utf-8", "surrogatepass")
+
+
+class Chosen(Sequence[str]):
+    """Some of the names, by their places in the order wanted; 4 bytes each beside the names."""
+
+    def __init__(self, names: Names, places: Iterable[int]) -> None:
+        self._names = names
+        self._places = array("i", places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Chosen: ...
+
+    def __getitem__(self, index: int | slice) -> str | Chosen:
+        if isinstance(index, slice):
+            return Chosen(self._names, self._places[index])
+        return self._names[self._places[index]]
 
 
 class Lookup:

@@ -7,7 +7,8 @@ and the terminal show the same figures.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
@@ -27,6 +28,7 @@ FORMAT_VERSION = 1
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 _IMAGE_SIZES = 20
 _LEAKED_PAIRS = 1000
+_CHUNK = 2**14
 _DUPLICATES_SHOWN = 10
 _SMALLEST_STEP_PX = 4
 _LOGGED_DROPS = 10
@@ -107,24 +109,43 @@ def _channel(checked: Checked, labels: Sequence[str], spec: Spec) -> Json:
 
 def _image_sizes(sizes: NDArray[Any]) -> list[Json]:
     """The most frequent sizes, at most 20; of equally frequent ones the smaller first."""
-    packed = sizes[:, 0].astype(np.int64) << 32 | sizes[:, 1]
-    values, counts = np.unique(packed, return_counts=True)
-    order = np.argsort(-counts, kind="stable")[:_IMAGE_SIZES]
+    found: Counter[int] = Counter()
+    for chunk in _chunks(sizes):
+        packed = chunk[:, 0].astype(np.int64) << 32 | chunk[:, 1]
+        values, counts = np.unique(packed, return_counts=True)
+        found.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+    common = sorted(found.items(), key=lambda item: (-item[1], item[0]))[:_IMAGE_SIZES]
     return [
-        {"width": int(value >> 32), "height": int(value & 0xFFFFFFFF), "images": int(count)}
-        for value, count in zip(values[order], counts[order], strict=True)
+        {"width": value >> 32, "height": value & 0xFFFFFFFF, "images": count}
+        for value, count in common
     ]
+
+
+def _chunks(rows: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Some rows at a time, since what is made for each of them takes memory."""
+    for start in range(0, len(rows), _CHUNK):
+        yield rows[start : start + _CHUNK]
 
 
 def _box_sizes(boxes: NDArray[Any]) -> Json:
     """Quantiles of the square root of the area and of width / height, in 0..1 of the sides."""
-    sides = (boxes[:, 2:] - boxes[:, :2]).astype(np.float64)
-    values = {"size": np.sqrt(sides[:, 0] * sides[:, 1]), "ratio": sides[:, 0] / sides[:, 1]}
-    shown = {
-        name: _rounded(np.quantile(value, QUANTILES)) if len(boxes) else []
-        for name, value in values.items()
-    }
-    return {"quantiles": list(QUANTILES), **shown}
+    size = _quantiles(boxes, lambda width, height: np.sqrt(width * height))
+    ratio = _quantiles(boxes, lambda width, height: width / height)
+    return {"quantiles": list(QUANTILES), "size": size, "ratio": ratio}
+
+
+def _quantiles(
+    boxes: NDArray[Any], measure: Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]
+) -> list[float]:
+    if not len(boxes):
+        return []
+    values = np.concatenate(
+        [
+            measure(*(chunk[:, 2:] - chunk[:, :2]).astype(np.float64).T).astype(np.float32)
+            for chunk in _chunks(boxes)
+        ]
+    )
+    return _rounded(np.quantile(values, QUANTILES, overwrite_input=True))
 
 
 def _rounded(values: NDArray[Any]) -> list[float]:
@@ -134,29 +155,29 @@ def _rounded(values: NDArray[Any]) -> list[float]:
 def _anchors(boxes: NDArray[Any], spec: Spec) -> Json:
     """Boxes that no anchor matches, in all and by their size in pixels of the square input."""
     side = spec.image_shape
-    unmatched = best_overlaps(boxes, spec) <= MATCH_IOU
-    sizes_px = np.sqrt(area(boxes.astype(np.float64))) * side
     edges = _size_steps(side)
-    inner = edges[1:-1]
-    all_, lost = (
-        np.bincount(np.searchsorted(inner, chosen, side="right"), minlength=len(edges) - 1)
-        for chosen in (sizes_px, sizes_px[unmatched])
-    )
+    by_size = np.zeros((2, len(edges) - 1), np.int64)  # all boxes, and the unmatched
+    for chunk in _chunks(boxes):
+        lost = best_overlaps(chunk, spec) <= MATCH_IOU
+        sizes_px = np.sqrt(area(chunk.astype(np.float64))) * side
+        step = np.searchsorted(edges[1:-1], sizes_px, side="right")
+        by_size += [np.bincount(s, minlength=len(edges) - 1) for s in (step, step[lost])]
+    unmatched = int(by_size[1].sum())
     return {
         "base_network": spec.base_network,
         "image_shape": side,
         "match_iou": MATCH_IOU,
         "anchor_sizes_px": _rounded(np.array(anchor_sizes(spec)) * side),
-        "unmatched_boxes": int(unmatched.sum()),
-        "unmatched_share": round(float(unmatched.mean()), 6) if len(boxes) else 0.0,
+        "unmatched_boxes": unmatched,
+        "unmatched_share": round(unmatched / max(1, len(boxes)), 6),
         "unmatched_by_size": [
             {
                 "from_px": edges[i],
                 "to_px": edges[i + 1],
-                "boxes": int(all_[i]),
-                "unmatched_boxes": int(lost[i]),
+                "boxes": int(all_boxes),
+                "unmatched_boxes": int(lost_boxes),
             }
-            for i in range(len(edges) - 1)
+            for i, (all_boxes, lost_boxes) in enumerate(by_size.T)
         ],
     }
 

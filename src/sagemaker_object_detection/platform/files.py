@@ -109,18 +109,30 @@ def walk(folder: Path) -> Iterator[Path]:
     Raises OSError where a folder cannot be read: files must not vanish silently.
     """
     seen: set[tuple[int, int]] = set()
-    for parent, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
+    folders = [os.fspath(folder)]
+    while folders:
+        parent = folders.pop()
         status = Path(parent).stat()
         if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(parent, name) for name in names if not name.startswith("."))
+        inside: list[str] = []
+        with os.scandir(parent) as entries:  # os.walk would hold the names of all files
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if _is_folder(entry):
+                    inside.append(entry.path)
+                else:
+                    yield Path(entry.path)
+        folders.extend(sorted(inside, reverse=True))
 
 
-def _raise(error: OSError) -> None:
-    raise error
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _by_suffix(path: Path) -> Kind | None:
