@@ -102,9 +102,11 @@ def test_an_image_without_boxes_is_a_valid_negative(make_source: MakeSource) -> 
 
 
 def test_a_channel_may_hold_no_box_at_all(make_source: MakeSource) -> None:
-    dataset, report = pass_gate("train", make_source([Sample(boxes=[], class_ids=[])]), 1, 1)
+    source = make_source([Sample(boxes=[], class_ids=[])])
+    dataset, report = pass_gate("validation", source, 1, 1)
     assert dataset.boxes.shape == (0, 4)
     assert (report.boxes_kept, report.label_width) == (0, 2)
+    assert refused(source)[0].startswith("The channel 'train' has 1 images and not one box")
 
 
 @pytest.mark.parametrize(
@@ -551,7 +553,7 @@ def test_what_passes_is_always_valid(
     records = [
         raw(boxes=np.reshape(boxes, (-1, 4)) * scale, declared_size=declared) for boxes in lists
     ]
-    dataset, report = pass_gate("train", MemorySource(records), 1, 1, Limits(1.0, 1.0))
+    dataset, report = pass_gate("validation", MemorySource(records), 1, 1, Limits(1.0, 1.0))
     assert len(dataset) == len(lists)
     assert ((dataset.boxes >= 0) & (dataset.boxes <= 1)).all()
     assert (dataset.boxes[:, :2] < dataset.boxes[:, 2:]).all()

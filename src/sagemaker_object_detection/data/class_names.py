@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
+from typing import Protocol
 
 from sagemaker_object_detection.platform.errors import ClientError
 
@@ -86,6 +87,23 @@ def _from_file(path: Path, num_classes: int) -> tuple[str, ...]:
         num_classes,
     )
     return ()
+
+
+class Naming(Protocol):
+    """A source, or a stream."""
+
+    @property
+    def class_names(self) -> Mapping[int, Set[str]]:
+        """Names that the records read so far give to a class id."""
+
+
+def found_names(origins: Iterable[Naming]) -> dict[int, set[str]]:
+    """Names that the records of several channels give to a class id."""
+    found: dict[int, set[str]] = {}
+    for origin in origins:
+        for class_id, names in origin.class_names.items():
+            found.setdefault(class_id, set()).update(names)
+    return found
 
 
 def _agreed(found: Mapping[int, Set[str]], others: tuple[str, ...]) -> tuple[str, ...]:

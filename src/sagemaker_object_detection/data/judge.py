@@ -79,8 +79,9 @@ def judge(
         return Verdict(fault=Dropped(name, "unreadable_label", detail))
     wrong = (raw.class_ids < 0) | (raw.class_ids >= num_classes)
     if wrong.any():
+        value = int(raw.class_ids[wrong][0])
         detail = (
-            f"{raw.label_name or name}: class_id {int(raw.class_ids[wrong][0])} is not in 0..{num_classes - 1}. "
+            f"{raw.label_name or name}: class_id {value} is not in 0..{num_classes - 1}. "
             f"Correct the label, or set num_classes (now {num_classes}) to the number of classes."
         )
         return Verdict(fault=Dropped(name, "class_id", detail))

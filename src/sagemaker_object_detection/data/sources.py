@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 
 import numpy as np
 
 from sagemaker_object_detection.data import recordio
+from sagemaker_object_detection.data.class_names import check_categories
 from sagemaker_object_detection.data.coco import CocoSource
 from sagemaker_object_detection.data.dataset import RawRecord, Source
 from sagemaker_object_detection.data.image_pairs import ImageSource, pair_files
@@ -70,6 +71,33 @@ class RecordIOSource:
     def read_image(self, index: int) -> bytes:
         """The encoded picture alone."""
         return self._unpack(index).image
+
+
+def open_sources(
+    channels: Mapping[str, Channel], names: Iterable[str], num_classes: int | None
+) -> dict[str, Source]:
+    """The sources of several channels.
+
+    Raises:
+        ClientError: the faults of all as `open_source` finds them, or COCO files whose categories
+            differ.
+    """
+    sources: dict[str, Source] = {}
+    faults: list[str] = []
+    for name in names:
+        try:
+            sources[name] = open_source(channels, name, num_classes)
+        except ClientError as error:
+            faults.extend(error.faults)
+    if faults:
+        raise ClientError(*faults)
+    check_categories(categories(sources))  # before the pictures, which take their time
+    return sources
+
+
+def categories(sources: Mapping[str, Source]) -> dict[str, tuple[str, ...]]:
+    """The categories of the COCO files, by channel."""
+    return {n: s.category_names for n, s in sources.items() if isinstance(s, CocoSource)}
 
 
 def open_source(channels: Mapping[str, Channel], name: str, num_classes: int | None) -> Source:

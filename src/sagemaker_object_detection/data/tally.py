@@ -174,6 +174,11 @@ class Tally:
         self.refuse_faults()
         self.refuse_shares()
         self.refuse_empty()
+        if self.channel == "train" and not self.boxes_kept:
+            raise ClientError(
+                f"The channel 'train' has {self.images} images and not one box: there is nothing "
+                "to learn. Check that its annotations are the right ones."
+            )
 
     def refuse_faults(self) -> None:
         """Raises ClientError, which lists up to ten offenders, when a record is refused."""
@@ -211,14 +216,6 @@ class Tally:
                 "read. Check that the channel's data is the right one."
             )
 
-    def refuse_boxless(self) -> None:
-        """Raises ClientError when nothing can be learnt of the channel: it has no box."""
-        if not self.boxes_kept:
-            raise ClientError(
-                f"The channel '{self.channel}' has {self.images} images and not one box: there is "
-                "nothing to learn. Check that its annotations are the right ones."
-            )
-
     def _refuse_share(self, what: str, dropped: int, total: int, limit: float) -> None:
         if dropped <= limit * total:
             return
@@ -239,3 +236,14 @@ class Tally:
             examples,
             reasons.total(),
         )
+
+
+def refusals(tallies: Iterable[Tally]) -> list[str]:
+    """Why channels, now complete, cannot be trained on: one text for each of them at most."""
+    texts: list[str] = []
+    for tally in tallies:
+        try:
+            tally.refuse()
+        except ClientError as error:
+            texts.extend(error.faults)
+    return texts

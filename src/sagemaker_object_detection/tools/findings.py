@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sagemaker_object_detection.data.class_names import (
     CLASSES_FILE,
-    check_categories,
     class_names,
+    found_names,
     read_classes,
 )
 from sagemaker_object_detection.data.coco import CocoSource
 from sagemaker_object_detection.data.dataset import Source
 from sagemaker_object_detection.data.gate import survey
 from sagemaker_object_detection.data.report import Checked, make_report
-from sagemaker_object_detection.data.sources import open_source
-from sagemaker_object_detection.data.tally import Limits, Tally
+from sagemaker_object_detection.data.sources import categories, open_sources
+from sagemaker_object_detection.data.tally import Limits, refusals
 from sagemaker_object_detection.model.specs import get_spec
 from sagemaker_object_detection.platform.channels import Channel
-from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.forms import with_forms
 from sagemaker_object_detection.platform.hyperparameters import Hyperparameters
 from sagemaker_object_detection.platform.threads import physical_cores
@@ -69,16 +68,7 @@ def validate(
     """
     names = list(folders)
     channels = with_forms(_channels(folders), names)
-    sources: dict[str, Source] = {}
-    refused: list[str] = []
-    for name in names:
-        try:
-            sources[name] = open_source(channels, name, num_classes)
-        except ClientError as error:
-            refused.extend(error.faults)
-    if refused:
-        raise ClientError(*refused)
-    check_categories(_categories(sources))  # before the pictures, which take their time
+    sources = open_sources(channels, names, num_classes)
     counted, counted_by = _count_classes(channels, sources, num_classes)
     tallies = {
         name: survey(name, source, counted or _MOST_CLASSES, physical_cores(), limits)
@@ -88,9 +78,15 @@ def validate(
         counted = 1 + max(int(tally.class_ids.max(initial=0)) for tally in tallies.values())
         for tally in tallies.values():
             tally.num_classes = counted
-    refused = [fault for tally in tallies.values() for fault in _faults(tally)]
+    refused = refusals(tallies.values())
     checked = [Checked(tallies[name], source.name) for name, source in sources.items()]
-    labels = _class_names(channels, sources, counted)
+    labels = class_names(
+        (),
+        categories(sources),
+        [channel.path for channel in channels.values()],
+        found_names(sources.values()),
+        counted,
+    )
     report = make_report(checked, labels, get_spec(base_network, image_shape), refused)
     return Findings(report, counted, counted_by, tuple(refused))
 
@@ -120,28 +116,3 @@ def _count_classes(
         if file.is_file():
             return max(1, len(read_classes(file))), str(file)
     return None, "the largest class_id"
-
-
-def _faults(tally: Tally) -> Sequence[str]:
-    try:
-        tally.refuse()
-        if tally.channel == "train":
-            tally.refuse_boxless()
-    except ClientError as error:
-        return error.faults
-    return ()
-
-
-def _class_names(
-    channels: Mapping[str, Channel], sources: Mapping[str, Source], num_classes: int
-) -> tuple[str, ...]:
-    found: dict[int, set[str]] = {}
-    for source in sources.values():
-        for class_id, names in source.class_names.items():
-            found.setdefault(class_id, set()).update(names)
-    folders = [channel.path for channel in channels.values()]
-    return class_names((), _categories(sources), folders, found, num_classes)
-
-
-def _categories(sources: Mapping[str, Source]) -> dict[str, tuple[str, ...]]:
-    return {n: s.category_names for n, s in sources.items() if isinstance(s, CocoSource)}

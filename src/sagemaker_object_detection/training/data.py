@@ -7,17 +7,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sagemaker_object_detection.data.class_names import check_categories, class_names
-from sagemaker_object_detection.data.coco import CocoSource
+from sagemaker_object_detection.data.class_names import class_names, found_names
 from sagemaker_object_detection.data.dataset import Source
 from sagemaker_object_detection.data.gate import passed, survey
 from sagemaker_object_detection.data.loader import Loader
 from sagemaker_object_detection.data.report import Checked, log_report, make_report
 from sagemaker_object_detection.data.report_html import write_report
 from sagemaker_object_detection.data.sharding import share
-from sagemaker_object_detection.data.sources import open_source
+from sagemaker_object_detection.data.sources import categories, open_sources
 from sagemaker_object_detection.data.stream_loader import StreamLoader
-from sagemaker_object_detection.data.tally import Limits, Tally
+from sagemaker_object_detection.data.tally import Limits, Tally, refusals
 from sagemaker_object_detection.model.specs import get_spec
 from sagemaker_object_detection.platform.channels import DATA_CHANNELS
 from sagemaker_object_detection.platform.errors import ClientError
@@ -67,11 +66,7 @@ class Data:
 
         Raises ClientError as data.class_names does.
         """
-        found: dict[int, set[str]] = {}
-        origins: list[Source | StreamLoader] = [*self.sources.values(), *self.streams.values()]
-        for origin in origins:
-            for class_id, names in origin.class_names.items():
-                found.setdefault(class_id, set()).update(names)
+        found = found_names([*self.sources.values(), *self.streams.values()])
         told = repr(sorted((class_id, sorted(names)) for class_id, names in found.items()))
         if told not in self._names:  # decided, and said in the log, once
             self._names[told] = self._decide_names(found)
@@ -81,7 +76,7 @@ class Data:
         channels = self.job.channels
         names = class_names(
             self.job.hyperparameters.class_names,
-            _categories(self.sources),
+            categories(self.sources),
             [channels[n].path for n in ("train", "train_annotation") if n in channels],
             found,
             self.job.hyperparameters.num_classes,
@@ -139,13 +134,13 @@ def read_channels(
             where the report cannot be written.
     """
     names = [name for name in DATA_CHANNELS if name in job.channels]
-    sources = _open([name for name in names if job.channels[name].form != "pipe"], job)
-    check_categories(_categories(sources))  # before the pictures, which take their time
+    files = [name for name in names if job.channels[name].form != "pipe"]
+    sources = open_sources(job.channels, files, job.hyperparameters.num_classes)
     tallies = {name: _check(name, source, job, threads) for name, source in sources.items()}
     streams: dict[str, StreamLoader] = {}
     loaders: dict[str, Loader | StreamLoader] = {}
     data = Data(job, earlier_names, sources, tallies, streams, loaders)
-    refused = _refused(tallies)
+    refused = refusals(tallies.values())
     if sources:
         try:
             data.report(refused)
@@ -153,8 +148,7 @@ def read_channels(
             refused.extend(error.faults)
     if refused:
         raise ClientError(*refused)
-    _look_for_boxes(tallies)
-    _warn_of_width(job.hyperparameters.label_width, tallies)
+    _warn(job.hyperparameters.label_width, tallies)
     for name in names:
         if name in sources:
             dataset = passed(sources[name], tallies[name])
@@ -163,20 +157,6 @@ def read_channels(
         else:
             loaders[name] = streams[name] = _stream(name, job, threads, should_stop)
     return data
-
-
-def _look_for_boxes(tallies: Mapping[str, Tally]) -> None:
-    """Raises ClientError when there is nothing to learn; warns when there is nothing to score."""
-    for name, tally in tallies.items():
-        if name == "train":
-            tally.refuse_boxless()
-        elif not tally.boxes_kept:
-            log.warning(
-                "Channel '%s' has %d images and not one box: its mAP means nothing, and no epoch "
-                "is better than another.",
-                name,
-                tally.images,
-            )
 
 
 def _rank(job: Job) -> tuple[int, int]:
@@ -189,40 +169,11 @@ def _limits(job: Job) -> Limits:
     return Limits(hyperparameters.max_dropped_images, hyperparameters.max_dropped_boxes)
 
 
-def _open(names: Sequence[str], job: Job) -> dict[str, Source]:
-    sources: dict[str, Source] = {}
-    faults: list[str] = []
-    for name in names:
-        try:
-            sources[name] = open_source(job.channels, name, job.hyperparameters.num_classes)
-        except ClientError as error:
-            faults.extend(error.faults)
-    if faults:
-        raise ClientError(*faults)
-    return sources
-
-
-def _categories(sources: Mapping[str, Source]) -> dict[str, tuple[str, ...]]:
-    """Of the COCO files, by channel."""
-    return {n: s.category_names for n, s in sources.items() if isinstance(s, CocoSource)}
-
-
 def _check(name: str, source: Source, job: Job, threads: int) -> Tally:
     begun = time.perf_counter()
     tally = survey(name, source, job.hyperparameters.num_classes, threads, _limits(job))
     log.info("Channel '%s' checked in %.1f s.", name, time.perf_counter() - begun)
     return tally
-
-
-def _refused(tallies: Mapping[str, Tally]) -> list[str]:
-    """Why the channels cannot be trained on, one text each at most."""
-    refused: list[str] = []
-    for tally in tallies.values():
-        try:
-            tally.refuse()
-        except ClientError as error:
-            refused.extend(error.faults)
-    return refused
 
 
 def _stream(name: str, job: Job, threads: int, should_stop: Callable[[], bool]) -> StreamLoader:
@@ -243,7 +194,16 @@ def _stream(name: str, job: Job, threads: int, should_stop: Callable[[], bool]) 
     )
 
 
-def _warn_of_width(label_width: int, tallies: Mapping[str, Tally]) -> None:
+def _warn(label_width: int, tallies: Mapping[str, Tally]) -> None:
+    """Of what is odd about the channels, but no reason to refuse them."""
+    for name, tally in tallies.items():
+        if not tally.boxes_kept:
+            log.warning(
+                "Channel '%s' has %d images and not one box: its mAP means nothing, and no epoch "
+                "is better than another.",
+                name,
+                tally.images,
+            )
     widest = max((tally.label_width for tally in tallies.values()), default=0)
     if widest > label_width:
         log.warning(
