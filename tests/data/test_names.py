@@ -67,8 +67,9 @@ def test_equal_hashes_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_memory_of_putting_names_in_order() -> None:
     """Never more than the names twice, and some of them as strings."""
     count = 10 * names_module._RUN
-    source = (f"{number:020}" for number in range(count, 0, -1))
-    names, _, peak = measured(lambda: Names.in_order(source))
+    names, _, peak = measured(
+        lambda: Names.in_order(f"{number:020}" for number in range(count, 0, -1))
+    )
     assert names[0] == f"{1:020}"
     assert peak < 2 * count * (20 + 8) * 1.15 + 200 * names_module._RUN
 

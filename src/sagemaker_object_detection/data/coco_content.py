@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from sagemaker_object_detection.data.annotations import shown
 from sagemaker_object_detection.data.coco_stream import Entry, entries
+from sagemaker_object_detection.data.column import Column
 from sagemaker_object_detection.data.listing import Listing
 from sagemaker_object_detection.data.refusal import Offenders
 
@@ -44,15 +45,15 @@ class CocoContent:
         self._path = path
         self._listing = listing
         self._offenders = Offenders()
-        self._ids = array("q")
-        self.files = array("i")
-        self.sizes = array("i")
+        self._ids = Column("q")
+        self.files = Column("i")
+        self.sizes = Column("i")
         self._image_of = array("i", [-1]) * len(listing)
         self._categories: dict[int, str] = {}
         self._names: set[str] = set()
-        self._image_ids = array("q")
-        self._category_ids = array("q")
-        self.boxes = array("f")
+        self._image_ids = Column("q")
+        self._category_ids = Column("q")
+        self.boxes = Column("f")
         self.crowd_boxes = 0
         readers = {
             "images": self._add_image,
@@ -83,17 +84,16 @@ class CocoContent:
 
         To be called once: the ids are forgotten, to make room.
         """
-        crowd = np.frombuffer(self._category_ids, np.int64) == _CROWD
-        records = _find(np.frombuffer(self._ids, np.int64), self._image_ids)
+        records = _find(self._ids.array(), self._image_ids.array())
+        self._image_ids = Column("q")
+        crowd = self._category_ids.array() == _CROWD
         categories = np.array(sorted(self._categories), np.int64)
-        class_ids = _find(categories, self._category_ids)
-        lost, unknown = (records < 0) & ~crowd, (class_ids < 0) & ~crowd
-        rows = np.flatnonzero(lost | unknown)
+        class_ids = _find(categories, self._category_ids.array())
+        self._category_ids = Column("q")
+        rows = np.flatnonzero(((records < 0) | (class_ids < 0)) & ~crowd)
         if len(rows):
-            self._refuse_annotations(rows, lost, unknown)
+            self._refuse_annotations(rows, records)
         class_ids[crowd] = -1
-        del crowd
-        self._image_ids = self._category_ids = array("q")
         return records, class_ids
 
     def _fault(self, entry: Entry, what: str) -> None:
@@ -128,7 +128,8 @@ class CocoContent:
         self._image_of[file] = entry.number
         self._ids.append(image_id)
         self.files.append(file)
-        self.sizes.extend((width, height))
+        self.sizes.append(width)
+        self.sizes.append(height)
 
     def _file(self, entry: Entry, file_name: object) -> int | None:
         """Where the image is in the listing; None after a fault."""
@@ -204,57 +205,55 @@ class CocoContent:
     def _append(self, image_id: int, category: int, bbox: Sequence[float]) -> None:
         self._image_ids.append(image_id)
         self._category_ids.append(category)
-        self.boxes.extend(bbox)
+        for number in bbox:
+            self.boxes.append(number)
 
     def _check_ids(self) -> None:
         """Ids that two images have."""
-        ids = np.frombuffer(self._ids, np.int64)
+        ids, files = self._ids.array(), self.files.array()
         order = np.argsort(ids, kind="stable")
         again = np.zeros(len(ids), bool)
         again[1:] = ids[order[1:]] == ids[order[:-1]]
         for place in np.flatnonzero(again):
-            one, other = (self._image_of[self.files[row]] for row in order[[place - 1, place]])
+            one, other = (self._image_of[files[row]] for row in order[[place - 1, place]])
             self._offenders.add(
                 f"{self._path}, images[{other}]: id {ids[order[place]]} is the id of images[{one}] "
                 "too. Give every image its own id."
             )
 
-    def _refuse_annotations(
-        self, rows: NDArray[np.int64], lost: NDArray[np.bool_], unknown: NDArray[np.bool_]
-    ) -> None:
+    def _refuse_annotations(self, rows: NDArray[np.int64], records: NDArray[np.int32]) -> None:
         """Say of annotations which image or category they miss; the file is read once more."""
         wanted = iter(rows)
         row = next(wanted)
         for entry in entries(self._path, {"annotations": _WANTED["annotations"]}):
             if entry.number != row or entry.value is None:
                 continue
-            if lost[row]:
+            if records[row] < 0:
                 self._fault(
                     entry,
-                    f"no image has the id {self._image_ids[row]} that its image_id says. Add the "
-                    "image to the list or remove the annotation",
+                    f"no image has the id {_whole(entry.value.get('image_id'))} that its image_id "
+                    "says. Add the image to the list or remove the annotation",
                 )
-            elif unknown[row]:
+            else:
                 self._fault(
                     entry,
-                    f"no category has the id {self._category_ids[row]} that its category_id says. "
-                    "Add the category to the list or remove the annotation",
+                    f"no category has the id {_whole(entry.value.get('category_id'))} that its "
+                    "category_id says. Add the category to the list or remove the annotation",
                 )
             row = next(wanted, -1)
 
 
-def _find(known: NDArray[np.int64], wanted: array[int]) -> NDArray[np.int32]:
+def _find(known: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int32]:
     """Places of numbers in an array of different ones, -1 for those that are not there."""
     places = np.full(len(wanted), -1, np.int32)
     if not len(known):
         return places
     order = np.argsort(known, kind="stable").astype(np.int32)
     ordered = known[order]
-    numbers = np.frombuffer(wanted, np.int64)
-    for start in range(0, len(numbers), _CHUNK):  # what is in between takes memory
+    for start in range(0, len(wanted), _CHUNK):  # what is in between takes memory
         span = slice(start, start + _CHUNK)
-        at = np.minimum(np.searchsorted(ordered, numbers[span]), len(known) - 1)
-        places[span] = np.where(ordered[at] == numbers[span], order[at], -1)
+        at = np.minimum(np.searchsorted(ordered, wanted[span]), len(known) - 1)
+        places[span] = np.where(ordered[at] == wanted[span], order[at], -1)
     return places
 
 

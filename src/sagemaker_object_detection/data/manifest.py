@@ -23,6 +23,7 @@ from sagemaker_object_detection.data.annotations import (
     load,
     shown,
 )
+from sagemaker_object_detection.data.column import Column
 from sagemaker_object_detection.data.dataset import RawRecord
 from sagemaker_object_detection.data.listing import Listing, is_image
 from sagemaker_object_detection.data.refusal import Offenders
@@ -63,9 +64,6 @@ class ManifestSource:
         self.class_names: dict[int, set[str]] = defaultdict(set)
         listing = Listing.of(images)
         self._folder, self._names = listing.folder, listing.names
-        self._starts, self._lengths = array("q"), array("q")
-        self._line_numbers, self._files = array("i"), array("i")
-        self._lonely = array("i"), array("i")
         self._index(listing)
         self._descriptor = os.open(manifest, os.O_RDONLY)
 
@@ -91,7 +89,7 @@ class ManifestSource:
     def read(self, index: int) -> RawRecord:
         """Image and annotation, corners in pixels of the declared size."""
         where = self._where(self._line_numbers[index])
-        text = os.pread(self._descriptor, self._lengths[index], self._starts[index])
+        text = os.pread(self._descriptor, int(self._lengths[index]), int(self._starts[index]))
         content = _object(text, where)
         attribute = self._annotated_by(content, where)
         if attribute is None:
@@ -115,7 +113,7 @@ class ManifestSource:
 
     def path(self, index: int) -> Path:
         """The image's file."""
-        return self._folder / self._names[self._files[index]]
+        return self._folder / self._names[int(self._files[index])]
 
     def _where(self, line: int) -> str:
         return f"{self._manifest}, line {line}"
@@ -125,6 +123,8 @@ class ManifestSource:
         offenders = Offenders()
         keys: Counter[str] = Counter()
         first_line = array("i", [0]) * len(listing)
+        starts, lengths, lines, places = Column("q"), Column("q"), Column("i"), Column("i")
+        lonely = Column("i"), Column("i")
         start = 0
         with self._manifest.open("rb") as file:
             for number, line in enumerate(file, 1):
@@ -147,17 +147,20 @@ class ManifestSource:
                 first_line[image] = number
                 if attribute is None:
                     keys.update(content.keys())
-                    self._lonely[0].append(number)
-                    self._lonely[1].append(image)
+                    lonely[0].append(number)
+                    lonely[1].append(image)
                     continue
-                self._starts.append(begin)
-                self._lengths.append(len(line))
-                self._line_numbers.append(number)
-                self._files.append(image)
+                starts.append(begin)
+                lengths.append(len(line))
+                lines.append(number)
+                places.append(image)
         offenders.refuse(f"{self._manifest} cannot be used")
+        self._starts, self._lengths = starts.array(), lengths.array()
+        self._line_numbers, self._files = lines.array(), places.array()
+        self._lonely = lonely[0].array(), lonely[1].array()
         named = zip(listing.names, first_line, strict=True)
         self.unlisted = sum(not line and is_image(name) for name, line in named)
-        if keys and not self._starts:
+        if keys and not len(self._starts):
             raise self._nothing_annotated(keys)
 
     def _image(self, content: dict[str, object], where: str, listing: Listing) -> int:

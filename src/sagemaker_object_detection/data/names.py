@@ -14,6 +14,8 @@ from typing import overload
 
 import numpy as np
 
+from sagemaker_object_detection.data.column import Column
+
 _RUN = 2**14
 
 
@@ -24,13 +26,13 @@ class Names(Sequence[str]):
     """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
-        text = bytearray()
-        ends = array("q", [0])
+        text, ends = Column("B"), Column("q")
+        ends.append(0)
         for name in names:
-            text += name.encode("utf-8", "surrogatepass")
+            text.extend(name.encode("utf-8", "surrogatepass"))
             ends.append(len(text))
-        self._text = text
-        self._ends = ends
+        self._text = text.array().data
+        self._ends = ends.array()
 
     @classmethod
     def in_order(cls, names: Iterable[str]) -> Names:
@@ -54,7 +56,8 @@ class Names(Sequence[str]):
         if isinstance(index, slice):
             return Names(self[i] for i in range(len(self))[index])
         at = range(len(self))[index]
-        return self._text[self._ends[at] : self._ends[at + 1]].decode("utf-8", "surrogatepass")
+        text = self._text[self._ends[at] : self._ends[at + 1]]
+        return str(text, "utf-8", "surrogatepass")
 
 
 class Chosen(Sequence[str]):
@@ -90,10 +93,9 @@ class Lookup:
     def __init__(self, names: Sequence[str], key: Callable[[str], str]) -> None:
         self._names = names
         self._key = key
-        hashes = np.fromiter((hash(key(name)) for name in names), np.int64, len(names))
-        order = np.argsort(hashes, kind="stable")
-        self._hashes = hashes[order]
-        self._places = order.astype(np.int32)
+        self._hashes = np.fromiter((hash(key(name)) for name in names), np.int64, len(names))
+        self._places = np.argsort(self._hashes, kind="stable").astype(np.int32)
+        self._hashes.sort()
 
     def find(self, key: str) -> Iterator[int]:
         """Positions of the names that have this key, in their order."""

@@ -10,7 +10,6 @@ frame with cflag 0. The payload is ``uint32 flag, float32 label, uint64 id, uint
 
 import os
 import struct
-from array import array
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +18,7 @@ from typing import NamedTuple, NoReturn, Self
 import numpy as np
 import numpy.typing as npt
 
+from sagemaker_object_detection.data.column import Column
 from sagemaker_object_detection.platform.errors import ClientError
 
 MAGIC = 0xCED7230A
@@ -85,7 +85,7 @@ def scan(path: Path) -> RecordIndex:
     Raises RecordIOError for an empty file, a wrong magic number, a broken sequence of frames and a
     file that ends inside a record; OSError as the system gives it.
     """
-    offsets, lengths = array("q"), array("q")
+    offsets, lengths = Column("q"), Column("q")
     descriptor = os.open(path, os.O_RDONLY)
     try:
         size = os.fstat(descriptor).st_size
@@ -111,7 +111,7 @@ def scan(path: Path) -> RecordIndex:
             _refuse_end(path, len(offsets), start, size + FRAME.size, size)
     finally:
         os.close(descriptor)
-    return RecordIndex(path, np.array(offsets, np.int64), np.array(lengths, np.int64))
+    return RecordIndex(path, offsets.array(), lengths.array())
 
 
 def padded(length: int) -> int:

@@ -1,12 +1,11 @@
 """What the verdicts of a channel add up to: for the gate, which sees all records before training,
 and for a stream, which sees them as they come.
 
-Numbers lie in flat arrays: a record takes some 20 bytes and 21 for each of its boxes.
+Numbers lie in flat arrays: a record takes some 32 bytes and 21 for each of its boxes.
 """
 
 from __future__ import annotations
 
-from array import array
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sagemaker_object_detection.data.column import Column
 from sagemaker_object_detection.data.judge import Dropped, Verdict
 from sagemaker_object_detection.data.reasons import BOX_REASONS
 from sagemaker_object_detection.data.refusal import refusal
@@ -61,13 +61,14 @@ class Tally:
         self.faults: list[Dropped] = []
         self.fault_count = 0
         self._dropped_images = 0
-        self._indices = array("q")
-        self._ends = array("q", [0])
-        self._boxes = array("f")
-        self._class_ids = array("i")
-        self._difficult = bytearray()
-        self._sizes = array("i")
-        self._digests = array("Q")
+        self._indices = Column("q")
+        self._ends = Column("q")
+        self._ends.append(0)
+        self._boxes = Column("f")
+        self._class_ids = Column("i")
+        self._difficult = Column("b")
+        self._sizes = Column("i")
+        self._digests = Column("Q")
 
     def add(self, verdict: Verdict) -> None:
         """Count the verdict on the next record."""
@@ -88,12 +89,13 @@ class Tally:
         self.clipped += verdict.clipped
         labels = verdict.labels
         self._indices.append(index)
-        self._ends.append(self._ends[-1] + len(labels.boxes))
         if len(labels.boxes):
-            self._boxes.frombytes(np.ascontiguousarray(labels.boxes, np.float32).tobytes())
-            self._class_ids.frombytes(np.ascontiguousarray(labels.class_ids, np.int32).tobytes())
-            self._difficult += np.ascontiguousarray(labels.difficult, np.bool_).tobytes()
-        self._sizes.extend(verdict.size)
+            self._boxes.extend(labels.boxes)
+            self._class_ids.extend(labels.class_ids)
+            self._difficult.extend(labels.difficult)
+        self._ends.append(len(self._class_ids))
+        self._sizes.append(verdict.size[0])
+        self._sizes.append(verdict.size[1])
         self._digests.append(verdict.digest)
 
     def add_unannotated(self, names: Iterable[str]) -> None:
@@ -122,37 +124,37 @@ class Tally:
     @property
     def indices(self) -> NDArray[Any]:
         """int64 (images,), the place of each passed record among all."""
-        return np.frombuffer(self._indices, np.int64)
+        return self._indices.array()
 
     @property
     def offsets(self) -> NDArray[Any]:
         """int64 (images + 1,), picture i owns boxes[offsets[i]:offsets[i + 1]]."""
-        return np.frombuffer(self._ends, np.int64)
+        return self._ends.array()
 
     @property
     def boxes(self) -> NDArray[Any]:
         """float32 (boxes_kept, 4), xyxy in 0..1."""
-        return np.frombuffer(self._boxes, np.float32).reshape(-1, 4)
+        return self._boxes.array().reshape(-1, 4)
 
     @property
     def class_ids(self) -> NDArray[Any]:
         """int32 (boxes_kept,)."""
-        return np.frombuffer(self._class_ids, np.int32)
+        return self._class_ids.array()
 
     @property
     def difficult(self) -> NDArray[Any]:
         """bool (boxes_kept,)."""
-        return np.frombuffer(self._difficult, np.bool_)
+        return self._difficult.array().view(np.bool_)
 
     @property
     def sizes(self) -> NDArray[Any]:
         """int32 (images, 2), width and height of the stored pictures."""
-        return np.frombuffer(self._sizes, np.int32).reshape(-1, 2)
+        return self._sizes.array().reshape(-1, 2)
 
     @property
     def digests(self) -> NDArray[Any]:
         """uint64 (images,), equal for pictures of equal bytes."""
-        return np.frombuffer(self._digests, np.uint64)
+        return self._digests.array()
 
     @property
     def boxes_per_class(self) -> NDArray[Any]:

@@ -1,0 +1,289 @@
+"""The gate: its speed against mere decoding, and the memory that a record takes.
+
+python benchmarks/gate.py speed [--rounds 5] [--repeats 10]
+Photographs of 640x480 in each form through the gate, against cv2.imdecode on the same bytes in
+memory, with the same threads. Sides take turns; each round has its ratio: machines are noisy.
+
+python benchmarks/gate.py memory [--records 200000]
+Tiny pictures with one to three boxes in each form, through all that ./train does before training:
+what the peak of the process's memory grows by from a tenth of the records to all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import cv2
+import data
+import numpy as np
+
+from sagemaker_object_detection.data.dataset import RawRecord, Source
+from sagemaker_object_detection.data.gate import survey
+from sagemaker_object_detection.data.labels import pack_label
+from sagemaker_object_detection.data.recordio import RecordIOWriter, pack
+from sagemaker_object_detection.data.sources import open_source
+from sagemaker_object_detection.platform.channels import Channel
+from sagemaker_object_detection.platform.forms import with_forms
+from sagemaker_object_detection.platform.job import load_job
+from sagemaker_object_detection.platform.paths import BASE_DIR_VARIABLE
+from sagemaker_object_detection.training.data import read_channels
+
+THREADS = len(os.sched_getaffinity(0))
+SPEED_FORMS = ("recordio", "sagemaker-json", "coco")
+_AT_A_TIME = 16
+
+
+class Repeated:
+    """A source that gives its records several times over."""
+
+    unannotated: Sequence[str] = ()
+
+    def __init__(self, source: Source, times: int) -> None:
+        self._source = source
+        self._times = times
+
+    @property
+    def class_names(self) -> Mapping[int, Set[str]]:
+        return self._source.class_names
+
+    def __len__(self) -> int:
+        return len(self._source) * self._times
+
+    def name(self, index: int) -> str:
+        return self._source.name(index % len(self._source))
+
+    def read(self, index: int) -> RawRecord:
+        return self._source.read(index % len(self._source))
+
+    def read_image(self, index: int) -> bytes:
+        return self._source.read_image(index % len(self._source))
+
+
+def photographs(writer: str) -> Source:
+    """BCCD's training images in one form."""
+    folder = data.bccd(writer)
+    names = ("train", "train_annotation")
+    channels = {n: Channel(n, folder / n) for n in names if (folder / n).is_dir()}
+    return open_source(with_forms(channels), "train", data.NUM_CLASSES)
+
+
+def decode_alone(images: Sequence[bytes], times: int) -> float:
+    """Seconds to decode these images, so many times each."""
+
+    def task(start: int) -> None:
+        for image in everything[start : start + _AT_A_TIME]:
+            cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
+
+    everything = list(images) * times
+    begun = time.perf_counter()
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(task, range(0, len(everything), _AT_A_TIME)))
+    return time.perf_counter() - begun
+
+
+def gate(source: Source) -> float:
+    """Seconds of the gate."""
+    begun = time.perf_counter()
+    tally = survey("train", source, data.NUM_CLASSES, THREADS)
+    seconds = time.perf_counter() - begun
+    tally.refuse()
+    return seconds
+
+
+def speed(rounds: int, repeats: int) -> None:
+    """Print each round's ratio for each form, and the median."""
+    cv2.setNumThreads(0)
+    sources = {form: photographs(form) for form in SPEED_FORMS}
+    first = sources["recordio"]
+    images = [first.read_image(index) for index in range(len(first))]
+    count = len(images) * repeats
+    size = statistics.mean(map(len, images)) / 1000
+    print(data.machine(), f"{count} JPEGs of 640x480, {size:.0f} kB, {THREADS} threads")
+    ratios: dict[str, list[float]] = {form: [] for form in sources}
+    for number in range(rounds):
+        for form, source in sources.items():
+            alone = decode_alone(images, repeats)
+            gated = gate(Repeated(source, repeats))
+            alone = (alone + decode_alone(images, repeats)) / 2  # before it and after it
+            ratios[form].append(alone / gated)
+            print(
+                f"round {number}: {form:14s} {count / gated:6.0f} images/s, "
+                f"imdecode alone {count / alone:6.0f}, ratio {alone / gated:.3f}",
+                flush=True,
+            )
+    for form, found in ratios.items():
+        print(f"{form:14s} ratio {statistics.median(found):.3f} (median of {rounds})")
+
+
+_WIDTH, _HEIGHT = 8, 6
+_PIXELS = np.arange(_WIDTH * _HEIGHT * 3, dtype=np.uint8).reshape(_HEIGHT, _WIDTH, 3)
+_CLASSES = 2
+
+
+def _image(number: int) -> bytes:
+    """A tiny picture, each number's its own."""
+    pixels = _PIXELS.copy()
+    pixels.flat[:4] = np.frombuffer(number.to_bytes(4, "little"), np.uint8)
+    return cv2.imencode(".png", pixels)[1].tobytes()
+
+
+def _boxes(number: int) -> list[tuple[int, list[int]]]:
+    """Class ids and boxes, xywh in pixels."""
+    return [(i % _CLASSES, [i, 1, 4, 4]) for i in range(number % 3 + 1)]
+
+
+def _name(number: int) -> str:
+    return f"{number:012}.png"
+
+
+def _note(number: int) -> dict[str, object]:
+    objects = [
+        {"class_id": class_id, "left": x, "top": y, "width": w, "height": h}
+        for class_id, (x, y, w, h) in _boxes(number)
+    ]
+    size = [{"width": _WIDTH, "height": _HEIGHT, "depth": 3}]
+    return {"file": _name(number), "image_size": size, "annotations": objects}
+
+
+def write_recordio(folder: Path, count: int) -> None:
+    """A .rec file."""
+    (folder / "train").mkdir(parents=True)
+    with RecordIOWriter(folder / "train" / "data.rec") as writer:
+        for number in range(count):
+            boxes = np.array([box for _, box in _boxes(number)], np.float64)
+            boxes[:, 2:] += boxes[:, :2]
+            boxes /= (_WIDTH, _HEIGHT, _WIDTH, _HEIGHT)
+            label = pack_label(boxes, [class_id for class_id, _ in _boxes(number)])
+            writer.write(pack(label, number, _image(number)))
+
+
+def _write_images(folder: Path, count: int) -> Path:
+    for name in ("train", "train_annotation"):
+        (folder / name).mkdir(parents=True)
+    for number in range(count):
+        (folder / "train" / _name(number)).write_bytes(_image(number))
+    return folder / "train_annotation"
+
+
+def write_image(folder: Path, count: int) -> None:
+    """Images and one annotation for each."""
+    notes = _write_images(folder, count)
+    for number in range(count):
+        path = notes / _name(number).replace(".png", ".json")
+        path.write_text(json.dumps(_note(number)), encoding="utf-8")
+
+
+def write_coco(folder: Path, count: int) -> None:
+    """Images and a COCO file."""
+    with (_write_images(folder, count) / "instances.json").open("w", encoding="utf-8") as file:
+        file.write('{"images": [')
+        for number in range(count):
+            size = {"width": _WIDTH, "height": _HEIGHT}
+            entry = {"id": number, "file_name": _name(number)} | size
+            file.write(",\n" * (number > 0) + json.dumps(entry))
+        file.write('],\n"annotations": [')
+        box_id = 0
+        for number in range(count):
+            for class_id, box in _boxes(number):
+                entry = {"id": box_id, "image_id": number, "category_id": class_id + 1, "bbox": box}
+                file.write(",\n" * (box_id > 0) + json.dumps(entry))
+                box_id += 1
+        names = [{"id": i + 1, "name": f"class {i}"} for i in range(_CLASSES)]
+        file.write(f'],\n"categories": {json.dumps(names)}}}\n')
+
+
+def write_manifest(folder: Path, count: int) -> None:
+    """Images and an augmented manifest."""
+    with (_write_images(folder, count) / "train.manifest").open("w", encoding="utf-8") as file:
+        for number in range(count):
+            line = {"source-ref": f"s3://bucket/data/{_name(number)}", "boxes": _note(number)}
+            file.write(json.dumps(line) + "\n")
+
+
+MEMORY_FORMS = {
+    "recordio": write_recordio,
+    "image": write_image,
+    "coco": write_coco,
+    "manifest": write_manifest,
+}
+
+
+@contextmanager
+def tree(form: str, count: int) -> Iterator[Path]:
+    """A job's tree whose train channel has so many records, removed afterwards."""
+    data.BUILD.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=data.BUILD, prefix=f"gate-{form}-") as name:
+        base = Path(name)
+        MEMORY_FORMS[form](base / "input" / "data", count)
+        write_recordio(base / "validation", 3)
+        (base / "validation" / "train").rename(base / "input" / "data" / "validation")
+        (base / "input" / "config").mkdir()
+        settings = {"num_classes": _CLASSES, "num_training_samples": count}
+        file = base / "input" / "config" / "hyperparameters.json"
+        file.write_text(json.dumps(settings), encoding="utf-8")
+        yield base
+
+
+def peak_of_reading(base: Path) -> None:
+    """Read a job's channels; print the peak of this process's memory in bytes."""
+    job = load_job({BASE_DIR_VARIABLE: str(base)})
+    read_channels(job, THREADS, lambda: False).close()
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    (peak,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
+    print(int(peak) * 1024)
+
+
+def memory(records: int, forms: Sequence[str]) -> None:
+    """Print the bytes a record of each form."""
+    print(data.machine(), f"{records // 10} and {records} records, one to three boxes each")
+    for form in forms:
+        peaks = []
+        for count in (records // 10, records):
+            with tree(form, count) as base:
+                begun = time.perf_counter()
+                command = [sys.executable, "-W", "ignore", __file__, "memory", "--tree", str(base)]
+                done = subprocess.run(command, check=True, capture_output=True, text=True)
+                seconds = time.perf_counter() - begun
+            peaks.append(int(done.stdout.split()[-1]))
+        growth = (peaks[1] - peaks[0]) / (records - records // 10)
+        print(
+            f"{form:9s} {growth:6.1f} bytes a record; peak {peaks[0] / 2**20:.0f} and "
+            f"{peaks[1] / 2**20:.0f} MiB; {seconds:.0f} s",
+            flush=True,
+        )
+
+
+def main() -> None:
+    """Measure speed or memory."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=("speed", "memory"))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--records", type=int, default=200_000)
+    parser.add_argument("--forms", nargs="*", default=list(MEMORY_FORMS), choices=MEMORY_FORMS)
+    parser.add_argument("--tree", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.tree:
+        peak_of_reading(options.tree)
+    elif options.what == "speed":
+        speed(options.rounds, options.repeats)
+    else:
+        memory(options.records, options.forms)
+
+
+if __name__ == "__main__":
+    main()
