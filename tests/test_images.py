@@ -176,3 +176,51 @@ def test_a_png_whose_chunk_declares_too_much_is_refused_at_once() -> None:
 def test_what_follows_the_end_of_a_png_does_not_matter() -> None:
     data = cv2.imencode(".png", np.zeros((4, 4, 3), np.uint8))[1].tobytes()
     assert images.decode(data + b"appended").shape == (4, 4, 3)
+
+
+def _mutated(data: bytes, random: np.random.Generator) -> bytes:
+    """The bytes with a few changed, gone or put in between; half of the places in the header."""
+    changed = bytearray(data)
+    for _ in range(random.choice([1, 1, 2, 5, 30])):
+        reach = len(changed) if random.random() < 0.5 else min(len(changed), 700)
+        at = int(random.integers(reach))
+        if random.random() < 0.6:
+            changed[at] = random.integers(256)
+        elif random.random() < 0.5:
+            del changed[at : at + int(random.integers(1, 40))]
+        else:
+            changed[at:at] = random.bytes(int(random.integers(1, 20)))
+    return bytes(changed)
+
+
+def test_what_is_checked_and_what_is_decoded_are_the_same() -> None:
+    """Of damaged JPEGs of every kind: the check computes fewer pixels but reads all data."""
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 255, (70, 90, 3), dtype=np.uint8)
+    originals = [
+        _encode(".jpg", pixels),
+        _encode(".jpg", pixels[..., 0]),
+        _encode(".jpg", pixels, cv2.IMWRITE_JPEG_PROGRESSIVE, 1),
+        _encode(".jpg", pixels, cv2.IMWRITE_JPEG_RST_INTERVAL, 2),
+        _encode(
+            ".jpg", pixels, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
+        ),
+    ]
+    outcomes = set()
+    for number in range(1500):
+        data = _mutated(originals[number % len(originals)], random)
+        answers = []
+        for look in (images.check, lambda data: images.decode(data).shape[1::-1]):
+            try:
+                answers.append(look(data))
+            except images.ImageError:
+                answers.append(None)
+        assert answers[0] == answers[1], number
+        outcomes.add(answers[0] is None)
+    assert outcomes == {True, False}
+
+
+@pytest.mark.parametrize("extension", [".jpg", ".png", ".webp", ".bmp"])
+def test_the_size_that_is_checked(extension: str) -> None:
+    data = _encode(extension, np.zeros((7, 31, 3), np.uint8))
+    assert images.check(data) == (31, 7)

@@ -18,6 +18,7 @@ MAX_PIXELS = 2**27
 """More pixels than this (400 MB decoded) are refused before any memory is taken for them."""
 
 _READ_FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+_CHECK_FLAGS = cv2.IMREAD_REDUCED_COLOR_8 | cv2.IMREAD_IGNORE_ORIENTATION
 _JPEG_START = b"\xff\xd8"
 _JPEG_END = b"\xff\xd9"
 _JPEG_SCAN = 0xDA
@@ -38,6 +39,31 @@ def decode(data: bytes, name: str = "the image") -> Image:
 
     Raises ImageError when the bytes are empty, no picture, cut short, or declare over MAX_PIXELS.
     """
+    _refuse_early(data, name)
+    return _decoded(data, _READ_FLAGS, name)
+
+
+def check(data: bytes, name: str = "the image") -> tuple[int, int]:
+    """Width and height of a picture that `decode` can decode, in a fraction of its time.
+
+    Of a JPEG all data is read, but only an eighth of the pixels a side is computed: what it fails
+    on, the whole picture fails on, and the other way round (tests/test_images.py).
+
+    Raises ImageError as `decode` does.
+    """
+    size = _refuse_early(data, name)
+    if size is not None and data.startswith(_JPEG_START):
+        _decoded(data, _CHECK_FLAGS, name)
+        return size
+    height, width = _decoded(data, _READ_FLAGS, name).shape[:2]
+    return width, height
+
+
+def _refuse_early(data: bytes, name: str) -> tuple[int, int] | None:
+    """The size by the header, None where it does not tell.
+
+    Raises ImageError for what is known to be wrong before anything is decoded.
+    """
     if not data:
         raise ImageError(f"{name} is empty (0 bytes)")
     size = header_size(data)
@@ -50,8 +76,12 @@ def decode(data: bytes, name: str = "the image") -> Image:
         raise ImageError(f"{name} is a JPEG that was cut short: its end marker is missing")
     if _is_broken_png(data):
         raise ImageError(f"{name} {_what_is_wrong(data)}")
+    return size
+
+
+def _decoded(data: bytes, flags: int, name: str) -> Image:
     try:
-        image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), _READ_FLAGS)
+        image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
     except cv2.error as error:
         raise ImageError(f"{name} cannot be decoded: {error.err or error}") from error
     if image is None:

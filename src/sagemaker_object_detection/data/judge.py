@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sagemaker_object_detection.boxes import clip, from_px, is_degenerate
 from sagemaker_object_detection.data.dataset import Labels, RawRecord
-from sagemaker_object_detection.images import ImageError, decode, is_truncated_jpeg
+from sagemaker_object_detection.images import ImageError, check, decode, is_truncated_jpeg
 from sagemaker_object_detection.platform.errors import ClientError
 
 _OVERHANG = 1e-6
@@ -86,36 +86,36 @@ def judge(
         )
         return Verdict(fault=Dropped(name, "class_id", detail))
     verdict = Verdict(declared_boxes=len(raw.class_ids))
-    image = _check_image(raw, name, verdict)
-    if image is None:
+    if not _check_image(raw, name, verdict, keep_image):
         verdict.image_dropped = True
         return verdict
     _check_boxes(raw, name, verdict)
     digest = hashlib.sha1(raw.image, usedforsecurity=False).digest()  # the fastest there is
     verdict.digest = int.from_bytes(digest[:8], "little")
-    if keep_image:
-        verdict.image = image
     return verdict
 
 
-def _check_image(raw: RawRecord, name: str, verdict: Verdict) -> NDArray[Any] | None:
-    """The decoded picture; None for one that is dropped."""
+def _check_image(raw: RawRecord, name: str, verdict: Verdict, keep_image: bool) -> bool:
+    """Whether the picture is usable."""
     try:
-        image = decode(raw.image, "it")
+        if keep_image:
+            verdict.image = decode(raw.image, "it")
+            height, width = verdict.image.shape[:2]
+        else:
+            width, height = check(raw.image, "it")
     except ImageError as error:
         reason = "truncated" if is_truncated_jpeg(raw.image) else "undecodable"
         verdict.dropped.append(Dropped(name, reason, str(error)))
-        return None
-    height, width = image.shape[:2]
+        return False
     if raw.declared_size == (height, width) != (width, height):
         detail = (
             f"the annotation says {height} x {width}, the stored picture is {width} x {height}: it "
             "was turned by its orientation tag when it was labelled"
         )
         verdict.dropped.append(Dropped(name, "rotated_size", detail))
-        return None
+        return False
     verdict.size = (width, height)
-    return image
+    return True
 
 
 def _check_boxes(raw: RawRecord, name: str, verdict: Verdict) -> None:
