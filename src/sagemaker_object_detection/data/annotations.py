@@ -61,9 +61,9 @@ def _no_bool(value: object) -> object:
     return value
 
 
-_Pixels = Annotated[float, BeforeValidator(_no_bool), Field(ge=-1e7, le=1e7, allow_inf_nan=False)]
-_Side = Annotated[int, BeforeValidator(_no_bool), Field(gt=0, le=10**6)]
-_ClassId = Annotated[int, BeforeValidator(_no_bool), Field(ge=-(2**31), lt=2**31)]
+_Pixels = Annotated[float, Field(ge=-1e7, le=1e7, allow_inf_nan=False), BeforeValidator(_no_bool)]
+_Side = Annotated[int, Field(gt=0, le=10**6), BeforeValidator(_no_bool)]
+_ClassId = Annotated[int, Field(ge=-(2**31), lt=2**31), BeforeValidator(_no_bool)]
 
 
 class _Object(BaseModel):
