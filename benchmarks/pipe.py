@@ -68,7 +68,7 @@ def measure_loader(pipe: bool, images: int) -> tuple[float, int]:
             data.NUM_CLASSES,
             epochs=epochs,
             expected_records=205,
-            label_rows=69,
+            declared_boxes=69,
             buffer_bytes=BUFFER,
         )
     else:

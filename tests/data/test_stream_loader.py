@@ -369,9 +369,9 @@ def test_labels_have_rows_for_all_boxes(
 ) -> None:
     boxes = [Sample(boxes=[BOX] * n, class_ids=[0] * n) for n in (1, 3, 2, 9, 10, 1)]
     feed(stream(boxes), stream(boxes))
-    loader = make(epochs=2, label_rows=2)
+    loader = make(epochs=2, declared_boxes=2)
     batches = list(loader.evaluation_pass(2))
-    assert [batch.labels.shape[1] for batch in batches] == [4, 16, 16]
+    assert [batch.labels.shape[1] for batch in batches] == [8, 16, 16]
     assert [int((batch.labels[:, :, 0] >= 0).sum()) for batch in batches] == [4, 11, 11]
     assert [b.labels.shape[1] for b in loader.evaluation_pass(2)] == [16, 16, 16]
     (warning,) = [m for m in caplog.messages if "label_width" in m]

@@ -36,6 +36,7 @@ BUFFER_BYTES = 256 * 2**20
 
 _QUEUE_SHARE = 8
 _BATCHES_HELD = 3
+_ROWS_AT_ONCE = 8
 
 
 class StreamLoader:
@@ -49,7 +50,7 @@ class StreamLoader:
         num_classes: class ids must be in 0..num_classes-1.
         epochs: FIFOs that are read at most, one for each pass.
         expected_records: records of a pass, as far as known; 0 where it is not.
-        label_rows: rows that labels have at least.
+        declared_boxes: boxes of the fullest image, as label_width has it; more is a warning.
         limits: shares that may be dropped.
         buffer_bytes: encoded records that are held at most: an eighth as they come, the rest to be
             shuffled. A single record larger than the eighth is held on top.
@@ -69,7 +70,7 @@ class StreamLoader:
         *,
         epochs: int,
         expected_records: int = 0,
-        label_rows: int = 1,
+        declared_boxes: int = 1,
         limits: Limits | None = None,
         buffer_bytes: int = BUFFER_BYTES,
         share: Share = WHOLE,
@@ -80,7 +81,9 @@ class StreamLoader:
         cv2.setNumThreads(0)
         self._channel = channel
         self._side = image_shape
-        self._label_rows = self._declared_rows = max(1, label_rows)
+        self._declared_boxes = max(1, declared_boxes)
+        self._label_rows = _ROWS_AT_ONCE
+        self._warned = False
         self._window_bytes = buffer_bytes - buffer_bytes // _QUEUE_SHARE
         self._window = ShuffleWindow[Sample](self._window_bytes, draws(0, 0, 0))
         self._ahead = batches_ahead
@@ -192,20 +195,18 @@ class StreamLoader:
         return batch
 
     def _make_room(self, boxes: int) -> None:
-        """Doubles the rows of labels, so that their number seldom changes."""
-        if boxes <= self._label_rows:
-            return
-        if self._label_rows == self._declared_rows:
+        """More rows of labels when a batch needs them: few at a time, as each costs every step."""
+        self._label_rows = max(self._label_rows, -(-boxes // _ROWS_AT_ONCE) * _ROWS_AT_ONCE)
+        if boxes > self._declared_boxes and not self._warned:
+            self._warned = True
             log.warning(
                 "Channel '%s': an image has %d boxes, label_width has room for %d. Nothing is "
-                "lost, the labels get more rows. Set label_width to %d or more.",
+                "lost, but the service's own algorithm would fail. Set label_width to %d or more.",
                 self._channel,
                 boxes,
-                self._declared_rows,
+                self._declared_boxes,
                 2 + 5 * boxes,
             )
-        while self._label_rows < boxes:
-            self._label_rows *= 2
 
 
 def _groups(rows: Iterable[Row], batch_size: int) -> Iterator[list[Row]]:

@@ -186,7 +186,7 @@ def _stream(name: str, job: Job, threads: int, should_stop: Callable[[], bool]) 
         hyperparameters.num_classes,
         epochs=1 if name == "test" else hyperparameters.epochs,
         expected_records=hyperparameters.num_training_samples if name == "train" else 0,
-        label_rows=(hyperparameters.label_width - 2) // 5,
+        declared_boxes=(hyperparameters.label_width - 2) // 5,
         limits=_limits(job),
         buffer_bytes=hyperparameters.shuffle_buffer_mib * MIB,
         share=share(job.channels[name], *_rank(job)),
