@@ -91,7 +91,7 @@ def _gated(train: Path, notes: Path | None = None) -> Tally:
 def _streamed(folder: Path, stream: bytes) -> Tally:
     """A FIFO with these bytes, up to its end."""
     loader = StreamLoader(
-        folder / "train", "train", 300, THREADS, len(CLASSES), epochs=1, label_rows=30
+        folder / "train", "train", 300, THREADS, len(CLASSES), epochs=1, declared_boxes=30
     )
     try:
         with Feeder(folder / "train", [stream]):
