@@ -388,7 +388,7 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
     source, size, peak = measured(lambda: CocoSource(tmp_path / "train", tmp_path / "coco.json"))
     assert len(source) == images
     assert size < 100 * images + 25 * boxes + 2**18
-    assert peak < 200 * images + 60 * boxes + 3 * 2**20
+    assert peak < 200 * images + 60 * boxes + 5 * 2**20  # tables of the interpreter among it
 
 
 WORDS = [

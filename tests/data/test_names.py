@@ -71,12 +71,12 @@ def test_memory_of_putting_names_in_order() -> None:
         lambda: Names.in_order(f"{number:020}" for number in range(count, 0, -1))
     )
     assert names[0] == f"{1:020}"
-    assert peak < 2 * count * (20 + 8) * 1.15 + 200 * names_module._RUN
+    assert peak < 2 * count * (20 + 4) * 1.15 + 200 * names_module._RUN
 
 
 def test_memory_of_a_name() -> None:
     names, size, _ = measured(lambda: Names(f"{number:020}" for number in range(10_000)))
     lookup, more, _ = measured(lambda: Lookup(names, str))
     assert next(lookup.find(names[77])) == 77
-    assert size < 10_000 * (20 + 8) * 1.15
+    assert size < 10_000 * (20 + 4) * 1.15
     assert more < 10_000 * 12 * 1.15

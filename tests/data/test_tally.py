@@ -89,5 +89,5 @@ def test_a_record_takes_few_bytes() -> None:
     assert tally.offsets.tolist() == [0, 2, 4, 6, 6]
     assert tally.sizes.tolist() == [[4, 3]] * 4
     arrays = (tally.indices, tally.sizes, tally.digests)
-    assert sum(array.nbytes for array in arrays) == 4 * 24
+    assert sum(array.nbytes for array in arrays) == 4 * 20
     assert (tally.boxes.nbytes, tally.class_ids.nbytes, tally.difficult.nbytes) == (96, 24, 6)

@@ -14,6 +14,7 @@ import numpy as np
 from sagemaker_object_detection.data.coco_content import CocoContent
 from sagemaker_object_detection.data.dataset import RawRecord
 from sagemaker_object_detection.data.listing import Listing, is_image
+from sagemaker_object_detection.platform import files
 from sagemaker_object_detection.platform.errors import ClientError
 
 _SHOWN_NAMES = 20
@@ -50,7 +51,9 @@ class CocoSource:
         content.refuse()
         records[class_ids < 0] = len(self._files)  # crowds go behind the last image
         counts = np.bincount(records, minlength=len(self._files))[: len(self._files)]
-        self._offsets = np.concatenate([[0], np.cumsum(counts)])
+        self._offsets = np.zeros(len(self._files) + 1, np.int32)
+        np.cumsum(counts, out=self._offsets[1:])
+        del counts
         self._order = np.argsort(records, kind="stable").astype(np.int32)  # of the boxes, by image
         self._class_ids = class_ids
         self._boxes = content.boxes.array().reshape(-1, 4)
@@ -79,10 +82,7 @@ class CocoSource:
 
     def name(self, index: int) -> str:
         """The image's file."""
-        return str(self._path(index))
-
-    def _path(self, index: int) -> Path:
-        return self._folder / self._names[int(self._files[index])]
+        return f"{self._folder}/{self._names[int(self._files[index])]}"
 
     def read(self, index: int) -> RawRecord:
         """Image and boxes, corners in pixels of the size that the file declares."""
@@ -100,4 +100,4 @@ class CocoSource:
 
     def read_image(self, index: int) -> bytes:
         """The encoded picture alone."""
-        return self._path(index).read_bytes()
+        return files.content(self.name(index))

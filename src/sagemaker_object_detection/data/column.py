@@ -21,7 +21,7 @@ class Column:
     """Numbers of one type, put one behind the other.
 
     Args:
-        code: the type as array and numpy call it: b, B, i, q, Q, f or d.
+        code: the type as array and numpy call it: b, B, i, I, q, Q, f or d.
     """
 
     def __init__(self, code: str) -> None:

@@ -74,8 +74,8 @@ class Dataset:
 
     Attributes:
         source: where the pictures are.
-        indices: int64 (k,), the records of the source that passed.
-        offsets: int64 (k + 1,), record i owns boxes[offsets[i]:offsets[i + 1]].
+        indices: int32 (k,), the records of the source that passed.
+        offsets: int32 (k + 1,), record i owns boxes[offsets[i]:offsets[i + 1]].
         boxes: float32 (total, 4), xyxy in 0..1, clipped.
         class_ids: int32 (total,).
         difficult: bool (total,).

@@ -40,13 +40,13 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.image_names)
 
-    def image(self, index: int) -> Path:
+    def image(self, index: int) -> str:
         """Where an image is."""
-        return self.images / self.image_names[index]
+        return f"{self.images}/{self.image_names[index]}"
 
-    def note(self, index: int) -> Path:
+    def note(self, index: int) -> str:
         """Where its annotation is."""
-        return self.notes / self.note_names[index]
+        return f"{self.notes}/{self.note_names[index]}"
 
 
 class ImageSource:
@@ -71,12 +71,12 @@ class ImageSource:
 
     def name(self, index: int) -> str:
         """The image's file."""
-        return str(self._pairs.image(index))
+        return self._pairs.image(index)
 
     def read(self, index: int) -> RawRecord:
         """Image and annotation, corners in pixels of the declared size."""
         note = self._pairs.note(index)
-        annotation = parse(note.read_bytes(), str(note))
+        annotation = parse(files.content(note), note)
         with self._lock:
             for class_id, name in annotation.categories.items():
                 self.class_names[class_id].add(name)
@@ -86,12 +86,12 @@ class ImageSource:
             annotation.class_ids,
             np.zeros(len(annotation.class_ids), dtype=bool),
             annotation.size,
-            str(note),
+            note,
         )
 
     def read_image(self, index: int) -> bytes:
         """The encoded picture alone."""
-        return self._pairs.image(index).read_bytes()
+        return files.content(self._pairs.image(index))
 
 
 def pair_files(images: Path, notes: Path) -> Pairs:

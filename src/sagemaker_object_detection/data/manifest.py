@@ -27,6 +27,7 @@ from sagemaker_object_detection.data.column import Column
 from sagemaker_object_detection.data.dataset import RawRecord
 from sagemaker_object_detection.data.listing import Listing, is_image
 from sagemaker_object_detection.data.refusal import Offenders
+from sagemaker_object_detection.platform import files
 from sagemaker_object_detection.platform.errors import ClientError
 
 _IMAGE_ATTRIBUTE = "source-ref"
@@ -84,7 +85,7 @@ class ManifestSource:
 
     def name(self, index: int) -> str:
         """`train.manifest, line 12 (train/a.jpg)`."""
-        return f"{self._where(self._line_numbers[index])} ({self.path(index)})"
+        return f"{self._where(self._line_numbers[index])} ({self._file(index)})"
 
     def read(self, index: int) -> RawRecord:
         """Image and annotation, corners in pixels of the declared size."""
@@ -109,11 +110,14 @@ class ManifestSource:
 
     def read_image(self, index: int) -> bytes:
         """The encoded picture alone."""
-        return self.path(index).read_bytes()
+        return files.content(self._file(index))
 
     def path(self, index: int) -> Path:
         """The image's file."""
-        return self._folder / self._names[int(self._files[index])]
+        return Path(self._file(index))
+
+    def _file(self, index: int) -> str:
+        return f"{self._folder}/{self._names[int(self._files[index])]}"
 
     def _where(self, line: int) -> str:
         return f"{self._manifest}, line {line}"

@@ -1,7 +1,7 @@
 """Names of very many files in little memory.
 
-A Python string takes 50 bytes beside its text, a Path several hundred. Here a name takes 8 bytes
-beside its text, and 12 more while it has to be found again.
+A Python string takes 50 bytes beside its text, a Path several hundred. Here a name takes 4 bytes
+beside its text, and 12 more while it has to be found again; they have room for 4 GiB.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Names(Sequence[str]):
     """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
-        text, ends = Column("B"), Column("q")
+        text, ends = Column("B"), Column("I")
         ends.append(0)
         for name in names:
             text.extend(name.encode("utf-8", "surrogatepass"))

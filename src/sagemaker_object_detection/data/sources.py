@@ -16,7 +16,7 @@ from sagemaker_object_detection.data.dataset import RawRecord, Source
 from sagemaker_object_detection.data.image_pairs import ImageSource, pair_files
 from sagemaker_object_detection.data.labels import parse_label
 from sagemaker_object_detection.data.manifest import ManifestSource
-from sagemaker_object_detection.platform import files
+from sagemaker_object_detection.platform import files, memory
 from sagemaker_object_detection.platform.channels import Channel
 from sagemaker_object_detection.platform.errors import ClientError
 
@@ -92,6 +92,7 @@ def open_sources(
     if faults:
         raise ClientError(*faults)
     check_categories(categories(sources))  # before the pictures, which take their time
+    memory.give_back()
     return sources
 
 

@@ -1,7 +1,7 @@
 """What the verdicts of a channel add up to: for the gate, which sees all records before training,
 and for a stream, which sees them as they come.
 
-Numbers lie in flat arrays: a record takes some 32 bytes and 21 for each of its boxes.
+Numbers lie in flat arrays: a record takes some 24 bytes and 21 for each of its boxes.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class Tally:
         self.faults: list[Dropped] = []
         self.fault_count = 0
         self._dropped_images = 0
-        self._indices = Column("q")
-        self._ends = Column("q")
+        self._indices = Column("i")
+        self._ends = Column("i")
         self._ends.append(0)
         self._boxes = Column("f")
         self._class_ids = Column("i")
@@ -123,12 +123,12 @@ class Tally:
 
     @property
     def indices(self) -> NDArray[Any]:
-        """int64 (images,), the place of each passed record among all."""
+        """int32 (images,), the place of each passed record among all."""
         return self._indices.array()
 
     @property
     def offsets(self) -> NDArray[Any]:
-        """int64 (images + 1,), picture i owns boxes[offsets[i]:offsets[i + 1]]."""
+        """int32 (images + 1,), picture i owns boxes[offsets[i]:offsets[i + 1]]."""
         return self._ends.array()
 
     @property

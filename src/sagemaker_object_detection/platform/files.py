@@ -1,5 +1,6 @@
 """What the files of a channel's folder are: RecordIO, single images, or something beside them."""
 
+import io
 import os
 from codecs import BOM_UTF8
 from collections.abc import Iterator
@@ -101,6 +102,16 @@ def _is_coco(path: Path) -> bool:
         except (ijson.JSONError, ValueError):
             return bool(seen & _COCO_KEYS) and not seen & _ONE_IMAGE_KEYS
     return "images" in seen
+
+
+def content(path: str) -> bytes:
+    """A file's bytes; of very many files, one after the other.
+
+    A Path would enter each name into the interpreter's table of strings, which is then rebuilt
+    again and again in the memory of every thread.
+    """
+    with io.FileIO(path) as file:
+        return file.readall()
 
 
 def walk(folder: Path) -> Iterator[Path]:
