@@ -91,6 +91,16 @@ def test_the_names_of_a_large_folder_are_not_held(tmp_path: Path) -> None:
     assert peak < 2000 * 100
 
 
+def test_content(tmp_path: Path) -> None:
+    """Also of a file whose name is no text."""
+    name = os.fsdecode(b"caf\xe9.jpg")
+    (tmp_path / name).write_bytes(JPEG)
+    assert files.content(f"{tmp_path}/{name}") == JPEG
+    with pytest.raises(FileNotFoundError) as error:
+        files.content(f"{tmp_path}/gone.jpg")
+    assert error.value.filename == f"{tmp_path}/gone.jpg"
+
+
 def test_a_folder_that_vanishes_is_an_error_and_not_empty(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         list(files.walk(tmp_path / "gone"))

@@ -100,4 +100,4 @@ class _Ending:
 
 def is_image(name: str) -> bool:
     """Whether the suffix of a file says that it is an image."""
-    return Path(name).suffix.lower() in files.IMAGE_SUFFIXES
+    return f".{name.rpartition('.')[2].lower()}" in files.IMAGE_SUFFIXES
