@@ -138,6 +138,19 @@ def test_number_of_classes(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("count", [127, 128, 200, 40_000])
+def test_class_ids_of_many_categories(tmp_path: Path, count: int) -> None:
+    """The first and the last of them, and a crowd."""
+    categories = [{"id": number, "name": f"class {number}"} for number in range(1, count + 1)]
+    boxes = [
+        {"id": row, "image_id": 3, "category_id": category, "bbox": [1, 2, 3, 4], "iscrowd": crowd}
+        for row, (category, crowd) in enumerate([(count, 0), (2, 1), (1, 0)])
+    ]
+    source = opened(tmp_path, {**CONTENT, "annotations": boxes, "categories": categories})
+    assert source.read(0).class_ids.tolist() == [count - 1, 0]
+    assert source.crowd_boxes == 1
+
+
 def test_few_of_many_categories_are_named(tmp_path: Path) -> None:
     categories = [{"id": number, "name": f"c{number}"} for number in range(90)]
     source = opened(tmp_path, {**CONTENT, "categories": categories, "annotations": []})
