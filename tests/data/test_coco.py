@@ -147,7 +147,7 @@ def test_class_ids_of_many_categories(tmp_path: Path, count: int) -> None:
         for row, (category, crowd) in enumerate([(count, 0), (2, 1), (1, 0)])
     ]
     source = opened(tmp_path, {**CONTENT, "annotations": boxes, "categories": categories})
-    assert source.read(0).class_ids.tolist() == [count - 1, 0]
+    assert source.read(1).class_ids.tolist() == [count - 1, 0]
     assert source.crowd_boxes == 1
 
 
