@@ -58,7 +58,8 @@ def _batch(images: int = 2, first: int = 0) -> Batch:
     labels = np.full((images, 2, 5), -1, np.float32)
     labels[:, 0] = [1, 0.02, 0.03, 0.5, 0.45]
     records = np.arange(first, first + images)
-    return Batch(np.full((images, 3, SIDE, SIDE), 255, np.uint8), labels, records)
+    images_of = np.full((images, 3, SIDE, SIDE), 255, np.uint8)
+    return Batch(images_of, labels, records, np.zeros((images, 2), np.int32))
 
 
 class Script:

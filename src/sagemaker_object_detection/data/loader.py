@@ -32,12 +32,15 @@ class Batch:
         images: uint8 (B, 3, S, S), RGB.
         labels: float32 (B, M, 5), rows [class_id, xmin, ymin, xmax, ymax] in 0..1, padded with -1.
         records: int64 (B,), positions in the data set; -1 for a row that only fills the batch.
+        sizes: int32 (B, 2), width and height in pixels of each picture as it is stored; 0 in a row
+            that only fills the batch.
         truth: labels of each row, None where it only fills the batch; for evaluation, else empty.
     """
 
     images: NDArray[Any]
     labels: NDArray[Any]
     records: NDArray[Any]
+    sizes: NDArray[Any]
     truth: tuple[Labels | None, ...] = ()
 
 
@@ -105,7 +108,7 @@ class Loader:
 
         def fill(batch: Batch, row: int) -> None:
             record = int(batch.records[row])
-            image = self._picture(record)
+            image = self._picture(batch, row)
             random = draws(seed, epoch, record + 1)
             labels = self._dataset.labels(record)
             put(batch, row, *training_view(image, labels, self._side, augmentation, random))
@@ -122,7 +125,7 @@ class Loader:
             record = int(batch.records[row])
             if record < 0:
                 return
-            view = resize_square(self._picture(record), self._side)
+            view = resize_square(self._picture(batch, row), self._side)
             put(batch, row, view, *self._dataset.labels(record)[:2])
 
         records = np.arange(len(self._dataset))[self._share.of(len(self._dataset))]
@@ -130,16 +133,27 @@ class Loader:
         padded[: len(records)] = records
         return self._run(list(padded.reshape(-1, batch_size)), fill, with_truth=True)
 
-    def _picture(self, record: int) -> NDArray[Any]:
-        """The decoded picture of one record."""
+    def name(self, record: int) -> str:
+        """What to call a record of `Batch.records` in a message."""
+        return self._dataset.name(record)
+
+    def image(self, record: int) -> bytes:
+        """The encoded picture of a record of `Batch.records`."""
+        return self._dataset.image(record)
+
+    def _picture(self, batch: Batch, row: int) -> NDArray[Any]:
+        """The decoded picture of one row; its size goes into the batch."""
+        record = int(batch.records[row])
         name = self._dataset.name(record)
         try:
-            return decode(self._dataset.image(record), name)
+            picture = decode(self._dataset.image(record), name)
         except (ImageError, FileNotFoundError) as error:
             raise ClientError(
                 f"{name} was sound when the channel was checked, and is not any more ({error}). "
                 "Leave the channel's files alone while training runs."
             ) from error
+        batch.sizes[row] = picture.shape[1], picture.shape[0]
+        return picture
 
     def _run(
         self,
@@ -176,6 +190,7 @@ def empty_batch(records: NDArray[Any], side: int, label_rows: int) -> Batch:
         images=np.zeros((len(records), 3, side, side), dtype=np.uint8),
         labels=np.full((len(records), label_rows, 5), -1, dtype=np.float32),
         records=records,
+        sizes=np.zeros((len(records), 2), dtype=np.int32),
     )
 
 

@@ -19,11 +19,15 @@ from sagemaker_object_detection.data.tally import Limits, Tally
 
 
 class View(NamedTuple):
-    """What a batch takes of a record: pixels (side, side, 3), boxes (n, 4), class ids (n,)."""
+    """What a batch takes of a record.
+
+    pixels (side, side, 3), boxes (n, 4), class ids (n,), (width, height) of the picture in pixels.
+    """
 
     pixels: NDArray[Any]
     boxes: NDArray[Any]
     class_ids: NDArray[Any]
+    size: tuple[int, int]
 
 
 class Row(NamedTuple):
@@ -83,7 +87,11 @@ class StreamGate:
 
     def record_name(self, index: int) -> str:
         """What to call the record that the first pass counted as number `index`."""
-        return f"{self._first_fifo}, {self._unit} {self._first_order[index]}"
+        return self.name(self._first_order[index])
+
+    def name(self, position: int) -> str:
+        """What to call the record at a position of the first pass."""
+        return f"{self._first_fifo}, {self._unit} {position}"
 
     def rows(
         self, samples: Iterable[Sample], make_view: MakeView, ahead: int

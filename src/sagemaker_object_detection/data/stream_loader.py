@@ -126,6 +126,10 @@ class StreamLoader:
         """What to call the record that the first pass counted as number `index`."""
         return self._gate.record_name(index)
 
+    def name(self, record: int) -> str:
+        """What to call a record of `Batch.records` in a message."""
+        return self._gate.name(record)
+
     def close(self) -> None:
         """Stop the threads, whatever they wait for; records not yet begun are dropped."""
         self._reader.close()
@@ -150,7 +154,8 @@ class StreamLoader:
 
         def view(image: NDArray[Any], labels: Labels, position: int) -> View:
             random = draws(seed, epoch, position + 1)
-            return View(*training_view(image, labels, self._side, augmentation, random))
+            view = training_view(image, labels, self._side, augmentation, random)
+            return View(*view, _size(image))
 
         window = self._window = ShuffleWindow[Sample](self._window_bytes, draws(seed, epoch, 0))
         ahead = max(1, self._ahead - _BATCHES_HELD + 1) * batch_size
@@ -170,7 +175,8 @@ class StreamLoader:
         """
 
         def view(image: NDArray[Any], labels: Labels, position: int) -> View:
-            return View(resize_square(image, self._side), labels.boxes, labels.class_ids)
+            pixels = resize_square(image, self._side)
+            return View(pixels, labels.boxes, labels.class_ids, _size(image))
 
         with (
             closing(self._next_pass()) as samples,
@@ -191,7 +197,8 @@ class StreamLoader:
         self._make_room(max(len(row.view.boxes) for row in rows))
         batch = empty_batch(records, self._side, self._label_rows)
         for index, row in enumerate(rows):
-            put(batch, index, *row.view)
+            put(batch, index, row.view.pixels, row.view.boxes, row.view.class_ids)
+            batch.sizes[index] = row.view.size
         return batch
 
     def _make_room(self, boxes: int) -> None:
@@ -207,6 +214,10 @@ class StreamLoader:
                 self._declared_boxes,
                 2 + 5 * boxes,
             )
+
+
+def _size(image: NDArray[Any]) -> tuple[int, int]:
+    return image.shape[1], image.shape[0]
 
 
 def _groups(rows: Iterable[Row], batch_size: int) -> Iterator[list[Row]]:
