@@ -64,7 +64,7 @@ def make_report(
         spec: the network whose anchors the boxes are held against.
         refused: why the data cannot be trained on; empty when it can.
     """
-    labels = _class_labels(class_names, max((c.tally.num_classes for c in channels), default=0))
+    labels = class_labels(class_names, max((c.tally.num_classes for c in channels), default=0))
     leakage, leaked = _leakage(channels)
     return {
         "format_version": FORMAT_VERSION,
@@ -75,7 +75,7 @@ def make_report(
     }
 
 
-def _class_labels(names: Sequence[str], num_classes: int) -> list[str]:
+def class_labels(names: Sequence[str], num_classes: int) -> list[str]:
     """One key for every class; no two are alike."""
     labels: dict[str, None] = {}
     for class_id in range(num_classes):

@@ -12,9 +12,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from sagemaker_object_detection import __version__
+from sagemaker_object_detection.data.pages import render_page
 from sagemaker_object_detection.data.reasons import REASONS, Reason
 from sagemaker_object_detection.model.artifact import write_text_whole
 
@@ -44,17 +43,10 @@ def as_json(report: Mapping[str, Any]) -> str:
 
 def render(report: Mapping[str, Any]) -> str:
     """The page for a report of `make_report`."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["count"] = _count
-    environment.filters["percent"] = _percent
     channels = report["channels"]
-    page = environment.get_template(_TEMPLATE).render(
+    return render_page(
+        Path(__file__).parent,
+        _TEMPLATE,
         report=report,
         channels=channels,
         network=next((channel["anchors"] for channel in channels.values()), None),
@@ -75,22 +67,6 @@ def render(report: Mapping[str, Any]) -> str:
         json_file=JSON_FILE,
         version=__version__,
     )
-    return page.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _count(value: int) -> str:
-    """1234567 as 1,234,567."""
-    return f"{value:,}"
-
-
-def _percent(part: float, whole: float) -> str:
-    """A share for a reader: what is not nothing is not shown as 0."""
-    share = 100 * part / whole if whole else 0.0
-    if 0 < share < 0.1:
-        return "< 0.1 %"
-    if 99.9 < share < 100:
-        return "> 99.9 %"
-    return f"{share:.1f} %" if share % 100 else f"{share:.0f} %"
 
 
 def _classes(channels: Mapping[str, Any]) -> list[dict[str, Any]]:
