@@ -5,13 +5,14 @@ The style that all pages share is style.css.j2 here. Whatever comes from the dat
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 
-def render_page(folder: Path, template: str, **values: Any) -> str:
+def render_page(folder: Path, template: str, values: Mapping[str, Any]) -> str:
     """The page that a template in `folder` makes of these values.
 
     It is text in any encoding: file names that are not (PEP 383) are written with escapes.
@@ -27,7 +28,7 @@ def render_page(folder: Path, template: str, **values: Any) -> str:
     )
     environment.filters["count"] = count
     environment.filters["percent"] = percent
-    page = environment.get_template(template).render(**values)
+    page = environment.get_template(template).render(values)
     return page.encode("utf-8", "backslashreplace").decode("utf-8")
 
 

@@ -44,29 +44,28 @@ def as_json(report: Mapping[str, Any]) -> str:
 def render(report: Mapping[str, Any]) -> str:
     """The page for a report of `make_report`."""
     channels = report["channels"]
-    return render_page(
-        Path(__file__).parent,
-        _TEMPLATE,
-        report=report,
-        channels=channels,
-        network=next((channel["anchors"] for channel in channels.values()), None),
-        colours={name: number % 3 for number, name in enumerate(channels)},
-        classes=_classes(channels),
-        shown_classes=_SHOWN_CLASSES,
-        histograms={name: _histogram(channel["anchors"]) for name, channel in channels.items()},
-        quantiles={name: _quantiles(channel) for name, channel in channels.items()},
-        shown_sizes=_SHOWN_SIZES,
-        left_out={name: _left_out(channel) for name, channel in channels.items()},
-        dropped_boxes={
+    values = {
+        "report": report,
+        "channels": channels,
+        "network": next((channel["anchors"] for channel in channels.values()), None),
+        "colours": {name: number % 3 for number, name in enumerate(channels)},
+        "classes": _classes(channels),
+        "shown_classes": _SHOWN_CLASSES,
+        "histograms": {name: _histogram(channel["anchors"]) for name, channel in channels.items()},
+        "quantiles": {name: _quantiles(channel) for name, channel in channels.items()},
+        "shown_sizes": _SHOWN_SIZES,
+        "left_out": {name: _left_out(channel) for name, channel in channels.items()},
+        "dropped_boxes": {
             name: _dropped(channel, "box dropped") for name, channel in channels.items()
         },
-        dropped_images={
+        "dropped_images": {
             name: _dropped(channel, "image dropped") for name, channel in channels.items()
         },
-        shown_names=_SHOWN_NAMES,
-        json_file=JSON_FILE,
-        version=__version__,
-    )
+        "shown_names": _SHOWN_NAMES,
+        "json_file": JSON_FILE,
+        "version": __version__,
+    }
+    return render_page(Path(__file__).parent, _TEMPLATE, values)
 
 
 def _classes(channels: Mapping[str, Any]) -> list[dict[str, Any]]:
