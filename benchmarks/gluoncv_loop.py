@@ -21,10 +21,9 @@ from gluoncv.data.transforms.presets.ssd import SSDDefaultTrainTransform, SSDDef
 from gluoncv.loss import SSDMultiBoxLoss
 from mxnet import autograd, gluon
 
-from sagemaker_object_detection.evaluation.average_precision import (
-    AveragePrecision,
-    MeanAveragePrecision,
-)
+from sagemaker_object_detection.data.dataset import Labels
+from sagemaker_object_detection.evaluation.average_precision import AveragePrecision, score
+from sagemaker_object_detection.evaluation.results import ResultsBuilder
 from sagemaker_object_detection.model import network as ours
 from sagemaker_object_detection.model.specs import Spec
 
@@ -124,12 +123,15 @@ def evaluate(
         last_batch="keep",
         num_workers=0,
     )
-    metric = MeanAveragePrecision(num_classes)
+    found = ResultsBuilder()
     for images, labels in loader:
         class_ids, scores, boxes = (part.asnumpy() for part in net(images.as_in_context(mx.cpu())))
         rows = np.concatenate([class_ids, scores, np.clip(boxes / side, 0, 1)], axis=2)
         for row, label in zip(rows, labels.asnumpy(), strict=True):
             kept = label[label[:, 4] >= 0]
-            metric.update(row, kept[:, :4] / side, kept[:, 4].astype(np.int64))
+            truth = Labels(
+                kept[:, :4] / side, kept[:, 4].astype(np.int32), np.zeros(len(kept), bool)
+            )
+            found.add(len(found), np.array([side, side]), row, truth)
     net.hybridize(static_alloc=True, static_shape=True)
-    return metric.compute(), time.perf_counter() - started
+    return score(found.build(), num_classes, 0.5), time.perf_counter() - started

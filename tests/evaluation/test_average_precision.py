@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +15,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sagemaker_object_detection.evaluation import matching
 from sagemaker_object_detection.evaluation.average_precision import (
-    MeanAveragePrecision,
+    AveragePrecision,
     area_under_curve,
+    eleven_points,
+    score,
 )
+from sagemaker_object_detection.evaluation.matching import OURS, Rules
+from tests.evaluation.samples import results_of
 
 ORACLE = Path(__file__).resolve().parents[3] / "shared" / "data" / "map-oracle"
 
@@ -34,6 +41,21 @@ def rows(*found: tuple[int, float, Row]) -> npt.NDArray[np.float32]:
 
 def boxes(*given: Row) -> npt.NDArray[np.float64]:
     return np.array(given, float).reshape(-1, 4)
+
+
+Image = tuple[npt.NDArray[Any], npt.NDArray[Any], Sequence[int], Sequence[bool]]
+
+
+def scored(
+    *images: Image, classes: int = 1, threshold: float = 0.5, rules: Rules = OURS
+) -> AveragePrecision:
+    """The score of images: detections (d, 6), boxes (n, 4), class ids and difficult flags."""
+    return score(results_of(images), classes, threshold, rules)
+
+
+def image(found: npt.NDArray[Any], *truth: Row) -> Image:
+    """An image with boxes of class 0."""
+    return found, boxes(*truth), [0] * len(truth), [False] * len(truth)
 
 
 CURVES = [
@@ -54,9 +76,26 @@ def test_area_under_curve(right: list[int], positives: int, expected: float) -> 
     assert area_under_curve(np.array(right, bool), positives) == pytest.approx(expected)
 
 
-def test_without_positives_the_area_is_not_a_number() -> None:
-    assert math.isnan(area_under_curve(np.array([], bool), 0))
-    assert math.isnan(area_under_curve(np.array([False]), 0))
+@pytest.mark.parametrize("area", [area_under_curve, eleven_points])
+def test_without_positives_the_area_is_not_a_number(area: Callable[..., float]) -> None:
+    assert math.isnan(area(np.array([], bool), 0))
+    assert math.isnan(area(np.array([False]), 0))
+
+
+ELEVEN = [
+    pytest.param([1, 1], 2, 1.0, id="all found, nothing else"),
+    pytest.param([], 2, 0.0, id="nothing found"),
+    pytest.param([0, 0], 2, 0.0, id="nothing right"),
+    pytest.param([1], 2, 6 / 11, id="half of them: recall 0 to 0.5"),
+    pytest.param([1, 1, 1], 10, 4 / 11, id="recall of just 0.3"),
+    pytest.param([1, 0, 1], 2, (6 + 5 * 2 / 3) / 11, id="one wrong between"),
+    pytest.param([0, 1, 1], 2, 2 / 3, id="precision made monotone"),
+]
+
+
+@pytest.mark.parametrize(("right", "positives", "expected"), ELEVEN)
+def test_eleven_points(right: list[int], positives: int, expected: float) -> None:
+    assert eleven_points(np.array(right, bool), positives) == pytest.approx(expected)
 
 
 # One image: detections, boxes, class ids, difficult flags, AP of classes 0 and 1 (None: absent).
@@ -149,15 +188,13 @@ def test_one_image(
     difficult: list[bool] | None,
     expected: tuple[float | None, ...],
 ) -> None:
-    metric = MeanAveragePrecision(2)
-    flags = None if difficult is None else np.array(difficult, bool)
-    metric.update(found, boxes(*truth), np.array(class_ids, int), flags)
-    score = metric.compute()
+    flags = difficult or [False] * len(truth)
+    result = scored((found, boxes(*truth), class_ids, flags), classes=2)
     present = [value for value in expected if value is not None]
-    assert [None if math.isnan(value) else value for value in score.per_class] == [
+    assert [None if math.isnan(value) else value for value in result.per_class] == [
         None if value is None else pytest.approx(value) for value in expected
     ]
-    assert score.mean == pytest.approx(np.mean(present) if present else 0.0)
+    assert result.mean == pytest.approx(np.mean(present) if present else 0.0)
 
 
 @pytest.mark.parametrize(
@@ -170,55 +207,65 @@ def test_one_image(
     ],
 )
 def test_overlap_threshold(threshold: float, expected: float, reason: str) -> None:
-    metric = MeanAveragePrecision(1, threshold)
-    metric.update(rows((0, 0.9, (0, 0, 0.5, 1))), boxes((0, 0, 1, 1)), np.array([0]))
-    assert metric.compute().mean == expected, reason
+    half = image(rows((0, 0.9, (0, 0, 0.5, 1))), (0, 0, 1, 1))
+    assert scored(half, threshold=threshold).mean == expected, reason
+    at_least = scored(half, threshold=threshold, rules=Rules(at_least=True)).mean
+    assert at_least == (1.0 if threshold == 0.5 else expected), reason
 
 
 def test_no_overlap_is_never_right() -> None:
-    metric = MeanAveragePrecision(1, 0.0)
-    metric.update(rows((0, 0.9, NOWHERE)), boxes(RIGHT), np.array([0]))
-    assert metric.compute().mean == 0
+    assert scored(image(rows((0, 0.9, NOWHERE)), RIGHT), threshold=0.0).mean == 0
+
+
+def test_boxes_of_no_number_are_wrong() -> None:
+    """What a network says that has lost its way."""
+    nan = (math.nan, math.nan, math.nan, math.nan)
+    assert scored(image(rows((0, 0.9, nan), (0, 0.5, LEFT)), LEFT)).mean == pytest.approx(0.5)
 
 
 def test_detections_of_all_images_are_ranked_together() -> None:
-    metric = MeanAveragePrecision(1)
-    metric.update(rows((0, 0.5, LEFT)), boxes(LEFT), np.array([0]))
-    metric.update(rows((0, 0.9, NOWHERE)), boxes(LEFT), np.array([0]))
-    assert metric.compute().mean == pytest.approx(0.5 * 0.5)
+    right, wrong = image(rows((0, 0.5, LEFT)), LEFT), image(rows((0, 0.9, NOWHERE)), LEFT)
+    assert scored(right, wrong).mean == pytest.approx(0.5 * 0.5)
 
 
 def test_detections_in_an_image_without_boxes_are_wrong() -> None:
     """The MApMetric of MXNet's SSD example leaves such images out, so that they cost nothing."""
-    metric = MeanAveragePrecision(1)
-    metric.update(rows((0, 0.5, LEFT)), boxes(LEFT), np.array([0]))
-    metric.update(rows((0, 0.9, LEFT)), boxes(), np.array([], int))
-    assert metric.compute().mean == pytest.approx(0.5)
+    right, negative = image(rows((0, 0.5, LEFT)), LEFT), image(rows((0, 0.9, LEFT)))
+    assert scored(right, negative).mean == pytest.approx(0.5)
 
 
 def test_a_box_of_one_image_is_not_found_in_another() -> None:
-    metric = MeanAveragePrecision(1)
-    metric.update(rows(), boxes(LEFT), np.array([0]))
-    metric.update(rows((0, 0.5, LEFT)), boxes(RIGHT), np.array([0]))
-    assert metric.compute().mean == 0
+    assert scored(image(rows(), LEFT), image(rows((0, 0.5, LEFT)), RIGHT)).mean == 0
 
 
 def test_nothing_seen_is_no_error() -> None:
-    score = MeanAveragePrecision(2).compute()
-    assert score.mean == 0
-    assert all(math.isnan(value) for value in score.per_class)
+    result = scored(classes=2)
+    assert result.mean == 0
+    assert all(math.isnan(value) for value in result.per_class)
 
 
-def test_reset_and_compute_twice() -> None:
-    metric = MeanAveragePrecision(1)
-    metric.update(rows((0, 0.9, NOWHERE)), boxes(LEFT), np.array([0]))
-    assert metric.compute() == metric.compute()
-    metric.reset()
-    metric.update(rows((0, 0.9, LEFT)), boxes(LEFT), np.array([0]))
-    assert metric.compute().mean == 1
+def test_pairs_are_looked_at_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is bounded, and the score does not depend on where the cuts are."""
+    images = [
+        (found, truth, labels[:, 0].astype(int), labels[:, 1].astype(bool))
+        for found, truth, labels in pixel_scenes(3, 30, 3)
+    ]
+    whole = scored(*images, classes=3)
+    for pairs in (1, 2, 7, 64):
+        monkeypatch.setattr(matching, "_PAIRS_AT_ONCE", pairs)
+        assert scored(*images, classes=3) == whole
 
 
-Image = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], list[int], list[bool]]
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param((rows((1, 0.9, LEFT)), boxes(LEFT), [0], [False]), id="detection"),
+        pytest.param((rows(), boxes(LEFT), [1], [False]), id="box"),
+    ],
+)
+def test_a_class_that_is_none(wrong: Image) -> None:
+    with pytest.raises(ValueError, match=r"has class_id 1, not in 0\.\.0"):
+        scored(wrong)
 
 
 def naive(images: Sequence[Image], class_id: int, threshold: float) -> float:
@@ -293,14 +340,11 @@ def scenes(draw: st.DrawFn) -> list[Image]:
 @settings(max_examples=300, deadline=None)
 @given(images=scenes(), threshold=st.sampled_from([0.0, 0.3, 0.5, 0.75]))
 def test_equals_the_definition(images: list[Image], threshold: float) -> None:
-    metric = MeanAveragePrecision(2, threshold)
-    for found, truth, class_ids, difficult in images:
-        metric.update(found, truth, np.array(class_ids, int), np.array(difficult, bool))
     expected = [naive(images, class_id, threshold) for class_id in (0, 1)]
-    score = metric.compute()
-    assert score.per_class == pytest.approx(tuple(expected), nan_ok=True)
+    result = scored(*images, classes=2, threshold=threshold)
+    assert result.per_class == pytest.approx(tuple(expected), nan_ok=True)
     present = [value for value in expected if not math.isnan(value)]
-    assert score.mean == pytest.approx(np.mean(present) if present else 0.0)
+    assert result.mean == pytest.approx(np.mean(present) if present else 0.0)
 
 
 @settings(max_examples=100, deadline=None)
@@ -309,37 +353,89 @@ def test_the_unit_of_the_boxes_does_not_matter(
     images: list[Image], width: int, height: int
 ) -> None:
     """In 0..1 or in pixels; powers of 2, so that rounding cannot part boxes that overlap alike."""
-    metrics = MeanAveragePrecision(2), MeanAveragePrecision(2)
-    for metric, factor in zip(metrics, ([1] * 4, [2**width, 2**height] * 2), strict=True):
-        for found, truth, class_ids, difficult in images:
-            scaled = np.hstack([found[:, :2], found[:, 2:] * factor])
-            flags = np.array(difficult, bool)
-            metric.update(scaled, truth * factor, np.array(class_ids, int), flags)
-    assert metrics[0].compute().mean == metrics[1].compute().mean
+    factors = np.array([2**width, 2**height] * 2)
+    scaled = [
+        (np.hstack([found[:, :2], found[:, 2:] * factors]), truth * factors, class_ids, difficult)
+        for found, truth, class_ids, difficult in images
+    ]
+    assert scored(*scaled, classes=2).mean == scored(*images, classes=2).mean
+
+
+def distinct(images: list[Image], draw: st.DataObject) -> list[Image]:
+    """The images with scores that all differ."""
+    count = sum(len(found) for found, *_ in images)
+    places = iter(draw.draw(st.permutations(range(count))))
+    made = []
+    for found, *truth in images:
+        scores = [(1 + next(places)) / (count + 1) for _ in found]
+        made.append((np.column_stack([found[:, 0], scores, found[:, 2:]]), *truth))
+    return made
+
+
+@settings(max_examples=100, deadline=None)
+@given(images=scenes(), data=st.data())
+def test_the_order_of_images_and_rows_does_not_matter(
+    images: list[Image], data: st.DataObject
+) -> None:
+    """Where no two scores are alike; of equal ones the earlier image's comes first."""
+    images = distinct(images, data)
+    mixed = []
+    for found, truth, class_ids, difficult in data.draw(st.permutations(images)):
+        order = np.array(data.draw(st.permutations(range(len(found)))), int)
+        mixed.append((found[order], truth, class_ids, difficult))
+    assert scored(*mixed, classes=2) == scored(*images, classes=2)
+
+
+@settings(max_examples=100, deadline=None)
+@given(images=scenes(), repeats=st.integers(2, 3), data=st.data())
+def test_the_order_of_equal_detections_does_not_matter(
+    images: list[Image], repeats: int, data: st.DataObject
+) -> None:
+    """The second of two that are alike in all is wrong, whichever it is."""
+    images = distinct(images, data)
+    many = [(np.repeat(found, repeats, axis=0), *truth) for found, *truth in images]
+    turned = [(np.tile(found, (repeats, 1))[::-1], *truth) for found, *truth in images]
+    assert scored(*turned, classes=2) == scored(*many, classes=2)
+
+
+@settings(max_examples=100, deadline=None)
+@given(images=scenes(), power=st.sampled_from([0.5, 2, 3]), offset=st.sampled_from([0.0, 1.0]))
+def test_only_the_order_of_the_scores_matters(
+    images: list[Image], power: float, offset: float
+) -> None:
+    moved = [
+        (np.column_stack([found[:, 0], found[:, 1] ** power + offset, found[:, 2:]]), *truth)
+        for found, *truth in images
+    ]
+    assert scored(*moved, classes=2) == scored(*images, classes=2)
 
 
 @pytest.mark.skipif(not ORACLE.is_dir(), reason=f"no published example at {ORACLE}")
-def test_published_example() -> None:
-    """15 boxes, 24 detections of Object-Detection-Metrics: 24.57 % at IoU 0.3, all points.
+@pytest.mark.parametrize("at_least", [True, False], ids=["at least", "more than"])
+@pytest.mark.parametrize(
+    ("eleven", "published"),
+    [pytest.param(False, 0.2457, id="all points"), pytest.param(True, 0.2684, id="11 points")],
+)
+def test_published_example(eleven: bool, published: float, at_least: bool) -> None:
+    """15 boxes, 24 detections of Object-Detection-Metrics at IoU 0.3.
 
-    Its boxes hold the pixels of both their edges, so that right and bottom lie one further here.
-    It asks for IoU >= 0.3 and we for more; no IoU of the example is 0.3.
+    Its boxes hold the pixels of both their edges. It asks for IoU >= 0.3; no IoU is just that.
     """
 
     def read(path: Path, numbers: int) -> npt.NDArray[np.float64]:
         lines = [line.split()[1:] for line in path.read_text().splitlines() if line.strip()]
         table = np.array(lines, float).reshape(-1, numbers)
-        table[:, -2:] += table[:, -4:-2] + 1
+        table[:, -2:] += table[:, -4:-2]
         return table
 
-    for threshold, expected in ((0.3, 0.2457), (0.2999, 0.2457), (0.3001, 0.2457)):
-        metric = MeanAveragePrecision(1, threshold)
-        for path in sorted((ORACLE / "groundtruths").glob("*.txt")):
-            truth = read(path, 4)
-            found = read(ORACLE / "detections" / path.name, 5)
-            found = np.hstack([np.zeros((len(found), 1)), found])
-            metric.update(found, truth, np.zeros(len(truth), int))
-        assert metric.compute().mean == pytest.approx(expected, abs=5e-5)
+    images = []
+    for path in sorted((ORACLE / "groundtruths").glob("*.txt")):
+        truth = read(path, 4)
+        found = read(ORACLE / "detections" / path.name, 5)
+        found = np.hstack([np.zeros((len(found), 1)), found])
+        images.append((found, truth, [0] * len(truth), [False] * len(truth)))
+    rules = Rules(at_least=at_least, whole_pixels=True, eleven_points=eleven)
+    assert scored(*images, threshold=0.3, rules=rules).mean == pytest.approx(published, abs=5e-5)
 
 
 @pytest.fixture(scope="module")
@@ -372,61 +468,91 @@ def pixel_scenes(seed: int, count: int, classes: int) -> list[Scene]:
     return made
 
 
-def gluoncv_score(voc: ModuleType, images: list[Scene], classes: int, shift: float) -> list[float]:
-    """AP of every class and their mean; it adds 1 to right and bottom, `shift` takes that away."""
-    metric = voc.VOCMApMetric(0.5, [str(number) for number in range(classes)])
-    less = np.array([0, 0, shift, shift])
+def gluoncv_score(metric: Any, images: Sequence[Scene]) -> list[float]:  # noqa: ANN401
+    """AP of every class and their mean."""
     for found, truth, labels in images:
         metric.update(
-            found[None, :, 2:] - less,
+            found[None, :, 2:],
             found[None, :, 0],
             found[None, :, 1],
-            truth[None] - less,
+            truth[None],
             labels[None, :, 0],
             labels[None, :, 1],
         )
     return list(metric.get()[1])
 
 
-def our_score(images: list[Scene], classes: int) -> list[float]:
-    metric = MeanAveragePrecision(classes, np.nextafter(0.5, 0))  # GluonCV: IoU 0.5 is enough
-    for found, truth, labels in images:
-        metric.update(found, truth, labels[:, 0].astype(int), labels[:, 1].astype(bool))
-    score = metric.compute()
-    return [*score.per_class, score.mean]
+def our_score(images: Sequence[Scene], classes: int, rules: Rules = OURS) -> list[float]:
+    result = scored(*map(split, images), classes=classes, rules=rules)
+    return [*result.per_class, result.mean]
+
+
+def split(scene: Scene) -> Image:
+    found, truth, labels = scene
+    return found, truth, labels[:, 0].astype(int).tolist(), labels[:, 1].astype(bool).tolist()
+
+
+GLUONCV = Rules(at_least=True, whole_pixels=True)
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_equals_gluoncv_on_pixels(voc: ModuleType, seed: int) -> None:
     images = pixel_scenes(seed, 20, 3)
-    ours = our_score(images, 3)
+    ours = our_score(images, 3, GLUONCV)
     assert 0.02 < ours[-1] < 0.9  # an example that tells something
-    np.testing.assert_allclose(ours, gluoncv_score(voc, images, 3, 1), atol=1e-9)
+    theirs = gluoncv_score(voc.VOCMApMetric(0.5, ["0", "1", "2"]), images)
+    np.testing.assert_allclose(ours, theirs, atol=1e-9)
 
 
-def test_gluoncv_without_the_shift_scores_otherwise(voc: ModuleType) -> None:
-    """That +1 is not for nothing in the test above: it moves scores of small boxes."""
-    images = pixel_scenes(0, 20, 3)
-    tiny = [
-        (np.hstack([found[:, :2], found[:, 2:] / 10]), truth / 10, labels)
-        for found, truth, labels in images
+@pytest.mark.parametrize("seed", range(5))
+def test_equals_gluoncv_at_eleven_points(voc: ModuleType, seed: int) -> None:
+    images = pixel_scenes(seed, 20, 3)
+    ours = our_score(images, 3, replace(GLUONCV, eleven_points=True))
+    theirs = gluoncv_score(voc.VOC07MApMetric(0.5, ["0", "1", "2"]), images)
+    np.testing.assert_allclose(ours, theirs, atol=1e-9)
+
+
+def test_gluoncv_counts_recall_in_floats(voc: ModuleType) -> None:
+    """3 of 10 boxes do not reach its third step, 0.30000000000000004."""
+    truth = [(20.0 * number, 0.0, 20.0 * number + 9, 9.0) for number in range(10)]
+    three = [
+        (rows(*((0, 0.9, box) for box in truth[:3])), boxes(*truth), np.zeros((10, 2), dtype=int))
     ]
-    np.testing.assert_allclose(our_score(tiny, 3), our_score(images, 3))
-    assert abs(gluoncv_score(voc, tiny, 3, 0)[-1] - our_score(images, 3)[-1]) > 0.01
+    rules = replace(GLUONCV, eleven_points=True)
+    assert our_score(three, 1, rules)[-1] == pytest.approx(4 / 11)
+    assert gluoncv_score(voc.VOC07MApMetric(0.5, ["0"]), three)[-1] == pytest.approx(3 / 11)
+
+
+@pytest.mark.parametrize(
+    ("rules", "reason"),
+    [
+        (replace(GLUONCV, whole_pixels=False), "its + 1 moves the IoU of small boxes"),
+        (replace(GLUONCV, at_least=False), "an IoU of 0.5 is enough"),
+    ],
+)
+def test_each_rule_is_needed(voc: ModuleType, rules: Rules, reason: str) -> None:
+    half = (rows((0, 0.9, (0, 0, 4, 9))), boxes((0, 0, 9, 9)), np.array([[0, 0]]))
+    theirs = gluoncv_score(voc.VOCMApMetric(0.5, ["0"]), [half])
+    assert theirs == our_score([half], 1, GLUONCV) == [1, 1]
+    assert our_score([half], 1, rules) == [0, 0], reason
 
 
 def test_normalised_boxes(voc: ModuleType) -> None:
-    """GluonCV's +1 makes an IoU of 1/7 one of 0.65 in 0..1: a wrong detection scores 1 there."""
-    wrong = [(np.array([[0, 0.9, *LEFT]]), boxes((0.3, 0, 0.7, 0.4)), np.array([[0, 0]]))]
-    assert gluoncv_score(voc, wrong, 1, 0)[-1] == 1
-    assert our_score(wrong, 1)[-1] == 0
+    """GluonCV's +1 makes an IoU of 1/7 one of 0.65 in 0..1: a wrong detection scores 1 there.
+
+    Our rule adds a pixel of the picture, whatever the unit of the boxes.
+    """
+    wrong = (np.array([[0, 0.9, *LEFT]]), boxes((0.3, 0, 0.7, 0.4)), np.array([[0, 0]]))
+    assert gluoncv_score(voc.VOCMApMetric(0.5, ["0"]), [wrong])[-1] == 1
+    assert our_score([wrong], 1)[-1] == 0
+    assert score(results_of([split(wrong)], (640, 480)), 1, 0.5, GLUONCV).mean == 0
 
 
 def test_score_before_any_update(voc: ModuleType) -> None:
     """An empty validation is an error in GluonCV."""
     with pytest.raises(ValueError, match="max"):
         voc.VOCMApMetric(0.5, ["a"]).get()
-    assert MeanAveragePrecision(1).compute().mean == 0
+    assert scored().mean == 0
 
 
 def test_images_of_different_counts(voc: ModuleType) -> None:

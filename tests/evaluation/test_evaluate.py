@@ -11,8 +11,9 @@ import pytest
 
 from sagemaker_object_detection.data.dataset import Dataset
 from sagemaker_object_detection.data.loader import Loader
+from sagemaker_object_detection.evaluation.average_precision import AveragePrecision, score
 from sagemaker_object_detection.evaluation.evaluate import evaluate
-from tests.data.samples import dataset, plain, raw
+from tests.data.samples import HEIGHT, WIDTH, dataset, plain, raw
 
 SIDE = 16
 BOX, OTHER = (0.0, 0.0, 0.5, 0.5), (0.5, 0.5, 1.0, 1.0)
@@ -44,6 +45,15 @@ class Knowing:
         return found
 
 
+def scored(
+    engine: Knowing, loader: Loader, batch_size: int, threshold: float = 0.5
+) -> AveragePrecision:
+    """Evaluate and score all that the loader has."""
+    results = evaluate(engine, loader.evaluation_pass(batch_size))
+    assert results is not None
+    return score(results, 2, threshold)
+
+
 @pytest.fixture
 def data() -> Dataset:
     """Record r: a box of class r % 2; record 6 has none."""
@@ -71,9 +81,8 @@ def test_each_record_counts_once_and_padding_never(
 ) -> None:
     """Were a filled row scored, its detection of score 0.99 would come first and be wrong."""
     engine = Knowing(RIGHT)
-    score = evaluate(engine, loader.evaluation_pass(batch_size), 2, 0.5)
-    assert score is not None
-    assert (score.mean, score.per_class) == (1.0, (1.0, 1.0))
+    found = scored(engine, loader, batch_size)
+    assert (found.mean, found.per_class) == (1.0, (1.0, 1.0))
     assert set(engine.sizes) == {batch_size}  # an engine is bound for one size
     assert [record for record in engine.seen if record >= 0] == list(range(COUNT))
 
@@ -83,35 +92,30 @@ def test_batch_size_does_not_change_the_score(
     data: Dataset, loader: Loader, batch_size: int
 ) -> None:
     answers = RIGHT | {1: [(1, 0.9, *OTHER)], 3: [(1, 0.2, *BOX), (0, 0.9, *BOX)], 2: []}
-    score = evaluate(Knowing(answers), loader.evaluation_pass(batch_size), 2, 0.5)
-    assert score is not None
+    found = scored(Knowing(answers), loader, batch_size)
     # Class 0: boxes of 0 and 2 count, 4 is difficult; a wrong one comes first. Class 1: boxes of
     # 1, 3 and 5; ranked wrong (0.9), right (5), right (3).
-    assert score.per_class == pytest.approx((0.5 * 0.5, 2 / 3 * 2 / 3))
-    assert score.mean == pytest.approx((0.25 + 4 / 9) / 2)
+    assert found.per_class == pytest.approx((0.5 * 0.5, 2 / 3 * 2 / 3))
+    assert found.mean == pytest.approx((0.25 + 4 / 9) / 2)
 
 
 def test_detections_in_an_image_without_boxes_cost(data: Dataset, loader: Loader) -> None:
-    score = evaluate(Knowing(RIGHT | {6: [(0, 0.9, *BOX)]}), loader.evaluation_pass(4), 2, 0.5)
-    assert score is not None
-    assert score.per_class == pytest.approx((2 / 3, 1.0))
+    found = scored(Knowing(RIGHT | {6: [(0, 0.9, *BOX)]}), loader, 4)
+    assert found.per_class == pytest.approx((2 / 3, 1.0))
 
 
 @pytest.mark.parametrize(("threshold", "mean"), [(0.5, 1.0), (0.8, 0.0)])
 def test_overlap_threshold(data: Dataset, loader: Loader, threshold: float, mean: float) -> None:
     near = {r: [(r % 2, 0.5, 0.0, 0.0, 0.5, 0.375)] for r in range(6)} | {6: []}  # IoU 0.75
-    score = evaluate(Knowing(near), loader.evaluation_pass(4), 2, threshold)
-    assert score is not None
-    assert score.mean == mean
+    found = scored(Knowing(near), loader, 4, threshold)
+    assert found.mean == mean
 
 
 @pytest.mark.parametrize("batches", [0, 1, 2])
 def test_stops_before_the_next_batch(data: Dataset, loader: Loader, batches: int) -> None:
     engine = Knowing(RIGHT)
-    assert (
-        evaluate(engine, loader.evaluation_pass(2), 2, 0.5, lambda: len(engine.sizes) == batches)
-        is None
-    )
+    batched = loader.evaluation_pass(2)
+    assert evaluate(engine, batched, lambda: len(engine.sizes) == batches) is None
     assert len(engine.sizes) == batches
 
 
@@ -119,11 +123,20 @@ def test_a_stream_that_is_given_up_is_not_scored(loader: Loader) -> None:
     """It ends as if it were complete: the question comes after the last batch too."""
     engine = Knowing(RIGHT)
     some = islice(loader.evaluation_pass(2), 2)
-    assert evaluate(engine, some, 2, 0.5, lambda: len(engine.sizes) == 2) is None
+    assert evaluate(engine, some, lambda: len(engine.sizes) == 2) is None
 
 
 def test_evaluating_twice_gives_the_same(data: Dataset, loader: Loader) -> None:
     engine = Knowing(RIGHT | {1: []})
-    assert evaluate(engine, loader.evaluation_pass(3), 2, 0.5) == evaluate(
-        engine, loader.evaluation_pass(3), 2, 0.5
-    )
+    assert scored(engine, loader, 3) == scored(engine, loader, 3)
+
+
+def test_results_are_in_the_order_of_the_records(loader: Loader) -> None:
+    answers = RIGHT | {1: [(0, 0.1, *BOX), (-1, 0.9, *BOX), (1, 0.4, *OTHER)]}
+    results = evaluate(Knowing(answers), loader.evaluation_pass(3))
+    assert results is not None
+    assert results.records.tolist() == list(range(COUNT))
+    assert results.sizes.tolist() == [[WIDTH, HEIGHT]] * COUNT
+    assert results.found(1)[:, 0].tolist() == [1, 0]  # best first, nothing suppressed
+    assert [len(results.labels(r).boxes) for r in range(COUNT)] == [1] * 6 + [0]
+    assert results.labels(4).difficult.tolist() == [True]

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sagemaker_object_detection.boxes import iou
+from sagemaker_object_detection.evaluation.matching import OURS, Rules, match
+from sagemaker_object_detection.evaluation.results import Results
 
 
 @dataclass(frozen=True)
@@ -28,79 +29,60 @@ class AveragePrecision:
     per_class: tuple[float, ...]
 
 
-class MeanAveragePrecision:
-    """Collects images by `update` and scores them by `compute`; `reset` forgets them.
+@dataclass(frozen=True)
+class Ranking:
+    """The detections of one class that count, from the best score down.
+
+    Attributes:
+        scores: (n,). right: bool (n,).
+        positives: boxes that are there to be found.
+    """
+
+    scores: NDArray[Any]
+    right: NDArray[Any]
+    positives: int
+
+
+def score(
+    results: Results, num_classes: int, overlap_threshold: float, rules: Rules = OURS
+) -> AveragePrecision:
+    """Average precision of every class.
 
     A detection is right when its best-overlapping box of its class has an IoU above the threshold
     and no better-scored detection of the image took that box. Detections of a box marked difficult
-    count neither way, and such boxes need not be found.
+    count neither way, and such boxes need not be found. All images' detections of a class are
+    ranked together; of equal scores the earlier image's comes first.
 
     Args:
         num_classes: class ids are 0..num_classes-1.
         overlap_threshold: IoU to exceed, in 0..1.
+        rules: those of another definition, to compare with its figures.
+
+    Raises ValueError on a class_id that is not below num_classes.
     """
+    area = eleven_points if rules.eleven_points else area_under_curve
+    per_class = tuple(
+        area(ranking.right, ranking.positives)
+        for ranking in rank(results, num_classes, overlap_threshold, rules)
+    )
+    present = [value for value in per_class if not math.isnan(value)]
+    return AveragePrecision(float(np.mean(present)) if present else 0.0, per_class)
 
-    def __init__(self, num_classes: int, overlap_threshold: float = 0.5) -> None:
-        self.num_classes = num_classes
-        self.overlap_threshold = overlap_threshold
-        self.reset()
 
-    def reset(self) -> None:
-        """Forget every image."""
-        self._positives = np.zeros(self.num_classes, dtype=np.int64)
-        self._class_ids: list[NDArray[Any]] = []
-        self._scores: list[NDArray[Any]] = []
-        self._right: list[NDArray[Any]] = []
-
-    def update(
-        self,
-        detections: NDArray[Any],
-        boxes: NDArray[Any],
-        class_ids: NDArray[Any],
-        difficult: NDArray[Any] | None = None,
-    ) -> None:
-        """Add one image.
-
-        Args:
-            detections: (d, 6), rows [class_id, score, xmin, ymin, xmax, ymax]; rows with class_id
-                below 0 are left out.
-            boxes: (n, 4) xyxy, in the same unit.
-            class_ids, difficult: (n,).
-        """
-        if difficult is None:
-            difficult = np.zeros(len(boxes), dtype=bool)
-        self._positives += np.bincount(class_ids[~difficult], minlength=self.num_classes)
-        found = detections[detections[:, 0] >= 0]
-        found = found[np.argsort(-found[:, 1], kind="stable")]
-        found_ids = found[:, 0].astype(np.int64)
-        right = np.zeros(len(found), dtype=bool)
-        counted = np.ones(len(found), dtype=bool)
-        if len(found) and len(boxes):
-            overlap = iou(found[:, 2:6].astype(np.float64), boxes.astype(np.float64))
-            overlap[found_ids[:, None] != class_ids[None]] = -1.0
-            best = overlap.argmax(axis=1)
-            hit = overlap[np.arange(len(found)), best] > self.overlap_threshold
-            hits = np.flatnonzero(hit)
-            _, first = np.unique(best[hits], return_index=True)
-            right[hits[first]] = True
-            counted = ~(hit & difficult[best])
-        self._class_ids.append(found_ids[counted])
-        self._scores.append(found[counted, 1])
-        self._right.append(right[counted])
-
-    def compute(self) -> AveragePrecision:
-        """Score all images seen since the last reset."""
-        class_ids = np.concatenate([np.zeros(0, np.int64), *self._class_ids])
-        scores = np.concatenate([np.zeros(0), *self._scores])
-        right = np.concatenate([np.zeros(0, bool), *self._right])
-        order = np.argsort(-scores, kind="stable")
-        class_ids, right = class_ids[order], right[order]
-        per_class = tuple(
-            float(area_under_curve(right[class_ids == c], int(self._positives[c])))
-            for c in range(self.num_classes)
-        )
-        present = [value for value in per_class if not math.isnan(value)]
-        return AveragePrecision(float(np.mean(present)) if present else 0.0, per_class)
+def rank(
+    results: Results, num_classes: int, overlap_threshold: float, rules: Rules = OURS
+) -> tuple[Ranking, ...]:
+    """The detections of each class in order; arguments and errors as of `score`."""
+    matches = match(results, num_classes, overlap_threshold, rules)
+    kept = results.detections[matches.counted]
+    order = np.lexsort((-kept[:, 1], kept[:, 0]))
+    scores, right = kept[order, 1], matches.right[matches.counted][order]
+    ends = np.searchsorted(kept[order, 0], np.arange(num_classes), side="right")
+    starts = np.concatenate([[0], ends[:-1]])
+    return tuple(
+        Ranking(scores[start:end], right[start:end], int(positives))
+        for start, end, positives in zip(starts, ends, matches.positives, strict=True)
+    )
 
 
 def area_under_curve(right: NDArray[Any], positives: int) -> float:
@@ -114,6 +96,23 @@ def area_under_curve(right: NDArray[Any], positives: int) -> float:
         return math.nan
     true = np.cumsum(right)
     recall = np.concatenate([[0.0], true / positives])
-    precision = true / np.arange(1, len(right) + 1)
-    envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    return float(np.sum(np.diff(recall) * envelope))
+    return float(np.sum(np.diff(recall) * _best_precision(true)))
+
+
+def eleven_points(right: NDArray[Any], positives: int) -> float:
+    """Mean of the best precision at recall 0, 0.1, ... 1 or more, as VOC 2007; arguments as above.
+
+    Recall is compared in whole numbers: 3 of 10 boxes reach 0.3, which is 0.30000000000000004 in
+    programs that count in floats by steps of 0.1.
+    """
+    if not positives:
+        return math.nan
+    true = np.cumsum(right)
+    reached = np.searchsorted(10 * true, positives * np.arange(11))
+    return float(np.concatenate([_best_precision(true), [0.0]])[reached].sum() / 11)
+
+
+def _best_precision(true: NDArray[Any]) -> NDArray[Any]:
+    """Best precision from each rank down, `true` being how many are right so far."""
+    precision = true / np.arange(1, len(true) + 1)
+    return np.maximum.accumulate(precision[::-1])[::-1]

@@ -61,6 +61,9 @@ class ResultsBuilder:
         self._detections: list[NDArray[Any]] = []
         self._labels: list[Labels] = []
 
+    def __len__(self) -> int:
+        return len(self._records)
+
     def add(self, record: int, size: NDArray[Any], rows: NDArray[Any], labels: Labels) -> None:
         """One image.
 

@@ -11,7 +11,7 @@ import mxnet as mx
 
 from sagemaker_object_detection.data.augment import Augmentation
 from sagemaker_object_detection.data.loader import Batch
-from sagemaker_object_detection.evaluation.average_precision import AveragePrecision
+from sagemaker_object_detection.evaluation.average_precision import AveragePrecision, score
 from sagemaker_object_detection.evaluation.evaluate import evaluate
 from sagemaker_object_detection.inference.engine_mxnet import MXNetEngine, default_context
 from sagemaker_object_detection.model import artifact
@@ -133,13 +133,10 @@ def _score(
     job: Job, engine: MXNetEngine, batches: Iterator[Batch], stop: Stop
 ) -> AveragePrecision | None:
     hyperparameters = job.hyperparameters
-    return evaluate(
-        engine,
-        batches,
-        hyperparameters.num_classes,
-        hyperparameters.overlap_threshold,
-        stop.requested,
-    )
+    results = evaluate(engine, batches, stop.requested)
+    if results is None:
+        return None
+    return score(results, hyperparameters.num_classes, hyperparameters.overlap_threshold)
 
 
 def _score_test(job: Job, data: Data, ctx: mx.Context, stop: Stop) -> None:
