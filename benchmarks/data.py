@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+import shutil
 from pathlib import Path
 
 from sagemaker_object_detection.tools.conversion import convert
@@ -12,6 +13,7 @@ from sagemaker_object_detection.tools.conversion import convert
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "benchmarks"
 NUM_CLASSES = 3
+SPLITS = [("train", "train"), ("val", "validation"), ("test", "test")]
 
 
 def bccd(writer: str = "recordio") -> Path:
@@ -24,8 +26,9 @@ def bccd(writer: str = "recordio") -> Path:
     if not source.is_dir():
         raise SystemExit(f"BCCD is not at {source}: set BCCD_DIR to its folder (with Annotations).")
     folder = BUILD / f"bccd-{writer}"
-    if not folder.is_dir():
-        convert(source, folder, [("train", "train"), ("val", "validation")], writer=writer)
+    if not (folder / "test").is_dir():
+        shutil.rmtree(folder, ignore_errors=True)
+        convert(source, folder, SPLITS, writer=writer)
     return folder
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import replace
 
 import cv2
@@ -403,3 +404,52 @@ def test_draws_of_colour_are_independent() -> None:
     views = colours(rgb, *RANGES, count=3000)
     share = (np.abs(views - rgb).max(axis=1) == 0).mean()
     assert share == pytest.approx(1 / 16, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("parts", "changed"),
+    [
+        pytest.param(("colour", "expand", "crop", "flip"), set(), id="all"),
+        pytest.param(
+            ("crop", "flip"), {"colour_probability", "expand_probability"}, id="geometry of crops"
+        ),
+        pytest.param(
+            ("colour",), {"expand_probability", "crop_overlaps", "flip_probability"}, id="colour"
+        ),
+    ],
+)
+def test_parts_of_it(parts: tuple[str, ...], changed: set[str]) -> None:
+    made, whole = Augmentation.of(parts), Augmentation()
+    assert made is not None
+    names = {field.name for field in dataclasses.fields(Augmentation)}
+    assert {name for name in names if getattr(made, name) != getattr(whole, name)} == changed
+
+
+def test_no_part_is_no_augmentation() -> None:
+    assert Augmentation.of(()) is None
+    with pytest.raises(KeyError, match="crops"):
+        Augmentation.of(("crops",))
+
+
+@pytest.mark.parametrize("part", ["colour", "expand", "crop", "flip"])
+def test_a_part_alone_does_what_it_is_called(part: str) -> None:
+    """A picture of its own colour left and right, one box in its middle, fifty draws."""
+    image = np.zeros((40, 40, 3), np.uint8)
+    image[:, :20], image[:, 20:] = (200, 40, 40), (40, 40, 200)
+    boxes = np.array([[0.4, 0.4, 0.7, 0.7]])
+    augmentation = Augmentation.of((part,))
+    assert augmentation is not None
+    moved = coloured = mirrored = False
+    sizes = []
+    for seed in range(50):
+        view, found, _ = augmentation(image, boxes, 40, np.random.default_rng(seed))
+        known = np.abs(view[:, :, None].astype(int) - [(200, 40, 40), (40, 40, 200), FILL]) < 60
+        coloured |= not known.all(-1).any(-1).mean() > 0.8
+        mirrored |= bool(np.allclose(found, [[0.3, 0.4, 0.6, 0.7]]))
+        sizes.append(found[0, 2] - found[0, 0] if len(found) else 0.3)
+        moved |= not np.allclose(sizes[-1], 0.3)
+    assert coloured == (part == "colour")
+    assert mirrored == (part == "flip")
+    assert moved == (part in {"expand", "crop"})
+    if moved:
+        assert (min(sizes) < 0.29) == (part == "expand")

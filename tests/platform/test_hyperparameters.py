@@ -60,26 +60,104 @@ def _faults(raw: dict[str, object]) -> tuple[str, ...]:
 
 
 def test_defaults_are_those_of_the_service() -> None:
-    strings = parse(REQUIRED).as_strings()
+    strings = parse({**REQUIRED, "recipe": "service"}).as_strings()
     assert {name: strings[name] for name in SERVICE_DEFAULTS} == SERVICE_DEFAULTS
     service = {setting.name for setting in SETTINGS if setting.service}
     assert service == {*SERVICE_DEFAULTS, *REQUIRED, "use_pretrained_model"}
 
 
-def test_defaults_of_our_own() -> None:
-    values = parse(REQUIRED)
-    ours = {s.name: getattr(values, s.name) for s in SETTINGS if not s.service}
-    assert ours == {
+OURS = {"optimizer", "learning_rate"} | {s.name for s in SETTINGS if not s.service}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "chosen"),
+    [
+        pytest.param(
+            {"recipe": "modern"},
+            {
+                "recipe": "modern",
+                "optimizer": "adam",
+                "learning_rate": 0.001,
+                "lr_schedule": "cosine",
+                "warmup_steps": None,
+                "ema_decay": None,
+            },
+            id="modern leaves to the number of images what depends on it",
+        ),
+        pytest.param(
+            {"recipe": "service"},
+            {
+                "recipe": "service",
+                "optimizer": "sgd",
+                "learning_rate": 0.001,
+                "lr_schedule": "step",
+                "warmup_steps": 0,
+                "ema_decay": 0.0,
+            },
+            id="service",
+        ),
+    ],
+)
+def test_defaults_of_our_own(recipe: dict[str, str], chosen: dict[str, object]) -> None:
+    values = parse({**REQUIRED, **recipe})
+    assert {name: getattr(values, name) for name in OURS} == {
+        **chosen,
         "class_names": (),
-        "lr_schedule": "auto",
-        "warmup_steps": None,
         "precision": "auto",
         "seed": 0,
         "max_dropped_images": 0.1,
         "max_dropped_boxes": 0.1,
         "shuffle_buffer_mib": 256,
-        "augmentation": True,
+        "augmentation": ("colour", "expand", "crop", "flip"),
     }
+
+
+def test_modern_is_the_recipe_of_a_job_that_names_none() -> None:
+    assert parse(REQUIRED) == parse({**REQUIRED, "recipe": "modern"})
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        pytest.param({"optimizer": "sgd"}, {"learning_rate": 0.001}, id="the batch is 32"),
+        pytest.param(
+            {"mini_batch_size": 8}, {"learning_rate": 0.0005}, id="adam: the root of a quarter"
+        ),
+        pytest.param(
+            {"mini_batch_size": 8, "optimizer": "sgd"},
+            {"learning_rate": 0.00025},
+            id="sgd: a share",
+        ),
+        pytest.param(
+            {"mini_batch_size": 8, "learning_rate": 0.002}, {"learning_rate": 0.002}, id="given"
+        ),
+        pytest.param(
+            {"mini_batch_size": 8, "recipe": "service"}, {"learning_rate": 0.001}, id="service"
+        ),
+        pytest.param(
+            {"mini_batch_size": 10**9, "optimizer": "sgd"},
+            {"learning_rate": 1.0},
+            id="in its range",
+        ),
+        pytest.param({"lr_scheduler_step": "10"}, {"lr_schedule": "step"}, id="steps are given"),
+        pytest.param({"lr_schedule": "step"}, {"lr_schedule": "step"}, id="step without steps"),
+        pytest.param(
+            {"recipe": "service", "lr_schedule": "cosine", "warmup_steps": 5, "ema_decay": 0.9},
+            {"lr_schedule": "cosine", "warmup_steps": 5, "ema_decay": 0.9},
+            id="what is given counts with service too",
+        ),
+        pytest.param(
+            {"optimizer": "sgd", "warmup_steps": 0, "ema_decay": 0},
+            {"optimizer": "sgd", "warmup_steps": 0, "ema_decay": 0.0},
+            id="what is given counts with modern",
+        ),
+    ],
+)
+def test_what_a_recipe_leaves_to_the_user(
+    given: dict[str, object], expected: dict[str, object]
+) -> None:
+    values = parse({**REQUIRED, **given})
+    assert {name: getattr(values, name) for name in expected} == pytest.approx(expected)
 
 
 def test_whether_to_use_pretrained_weights_is_open_until_it_is_said() -> None:
@@ -121,6 +199,14 @@ def test_a_real_job_of_the_service_is_read_and_written_alike() -> None:
         pytest.param("image_shape", "300", 300, id="smallest"),
         pytest.param("learning_rate", "1e-6", 1e-6, id="smallest of the tuning range"),
         pytest.param("learning_rate", "1", 1.0, id="largest"),
+        pytest.param("ema_decay", "0", 0.0, id="no average"),
+        pytest.param("augmentation", "flip, Colour", ("colour", "flip"), id="in our order"),
+        pytest.param("augmentation", "false", (), id="none, as a flag"),
+        pytest.param("augmentation", "none", (), id="none"),
+        pytest.param(
+            "augmentation", "True", ("colour", "expand", "crop", "flip"), id="all, as a flag"
+        ),
+        pytest.param("augmentation", "all", ("colour", "expand", "crop", "flip"), id="all"),
         pytest.param("momentum", "0.0", 0.0, id="tuning tries it"),
         pytest.param("momentum", "1", 1.0, id="largest"),
         pytest.param("weight_decay", "0.0", 0.0, id="tuning tries it"),
@@ -180,6 +266,9 @@ def test_accepts(name: str, value: object, expected: object) -> None:
         pytest.param("freeze_layer_pattern", "(", "not a regular expression", id="unbalanced"),
         pytest.param("kv_store", "dist", "one of device, dist_sync, dist_async", id="unknown"),
         pytest.param("precision", "fp16", "float16", id="unknown"),
+        pytest.param("recipe", "old", "one of modern, service", id="unknown"),
+        pytest.param("augmentation", "flip,crops", "did you mean 'crop'", id="one is unknown"),
+        pytest.param("ema_decay", "1", "a number >= 0 and < 1", id="would never move"),
         pytest.param("lr_schedule", "poly", "one of auto, step, cosine", id="unknown"),
         pytest.param("seed", "2147483648", "is too large", id="MXNet takes 31 bits"),
         pytest.param("epochs", {"a": 1}, "is a JSON object", id="no text at all"),
@@ -255,6 +344,9 @@ def test_a_long_bad_value_is_shortened() -> None:
             "lr_scheduler_step": st.sets(st.integers(1, 1000)).map(sorted),
             "freeze_layer_pattern": st.sampled_from(["", "^conv1_", "(a|b).*"]),
             "base_network": st.sampled_from(["vgg-16", "mobilenet1.0"]),
+            "recipe": st.sampled_from(["modern", "service"]),
+            "mini_batch_size": st.integers(1, 10**6),
+            "augmentation": st.sampled_from(["all", "none", "crop,flip", "expand"]),
         },
     )
 )

@@ -17,9 +17,9 @@ def _hyperparameters(**given: object) -> Hyperparameters:
 
 def _step(gradient: float, steps: int, rate: float, **given: object) -> float:
     """Where a weight of 1 comes with this gradient in so many steps."""
-    weight = gluon.Parameter("weight", shape=(1,))
+    weight = gluon.Parameter("weight", shape=(1, 1, 1, 1))
     weight.initialize(init=mx.init.One())
-    trainer = make_trainer({"weight": weight}, _hyperparameters(**given))
+    trainer = make_trainer({"weight": weight}, _hyperparameters(**{"optimizer": "sgd", **given}))
     for _ in range(steps):
         trainer.set_learning_rate(rate)
         with autograd.record():
@@ -91,3 +91,18 @@ def test_every_optimizer_goes_down(optimizer: str) -> None:
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "rmsprop"])
 def test_the_rate_set_before_a_step_counts(optimizer: str) -> None:
     assert _step(1, 1, 0.0, optimizer=optimizer) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("recipe", "biases"), [("modern", 0.0), ("service", 1.0)])
+def test_what_decays(recipe: str, biases: float) -> None:
+    shapes = {"conv_weight": (2, 3, 1, 1), "conv_bias": (2,), "gamma": (2,), "scale": (1, 2, 1, 1)}
+    parameters = {name: gluon.Parameter(name, shape=shape) for name, shape in shapes.items()}
+    for parameter in parameters.values():
+        parameter.initialize()
+    make_trainer(parameters, _hyperparameters(optimizer="sgd", recipe=recipe))
+    assert {name: parameter.wd_mult for name, parameter in parameters.items()} == {
+        "conv_weight": 1.0,
+        "conv_bias": biases,
+        "gamma": biases,
+        "scale": 1.0,
+    }

@@ -115,7 +115,12 @@ def test_step_updates(
     ],
 )
 def test_from_hyperparameters(given: dict[str, str], rates: dict[int, float]) -> None:
-    needed = {"num_classes": "1", "num_training_samples": "100", "mini_batch_size": "10"}
+    needed = {
+        "num_classes": "1",
+        "num_training_samples": "100",
+        "mini_batch_size": "10",
+        "recipe": "service",
+    }
     schedule = make_learning_rate(parse({**needed, **given}), 125)
     assert {update: schedule(update) for update in rates} == pytest.approx(rates)
 
@@ -123,7 +128,10 @@ def test_from_hyperparameters(given: dict[str, str], rates: dict[int, float]) ->
 @pytest.mark.parametrize(
     ("given", "continued", "steps", "power"),
     [
-        pytest.param({}, False, 0, 1, id="a new network needs none"),
+        pytest.param({}, False, 6, 1, id="a fifteenth of 90"),
+        pytest.param({"epochs": 10**5}, False, 1000, 1, id="at most so many"),
+        pytest.param({"recipe": "service"}, False, 0, 1, id="service has none"),
+        pytest.param({"recipe": "service"}, True, 0, 3, id="not even after a model channel"),
         pytest.param({"warmup_steps": 7}, False, 7, 1, id="the user's"),
         pytest.param({}, True, 9, 3, id="three epochs after a model channel"),
         pytest.param({"warmup_steps": 7}, True, 7, 3, id="the user's, after a model channel"),
@@ -134,6 +142,22 @@ def test_warm_up(given: dict[str, object], continued: bool, steps: int, power: i
     needed = {"num_classes": 2, "num_training_samples": 9, "mini_batch_size": 4}
     schedule = make_learning_rate(parse({**needed, **given}), 9, continued)
     assert (schedule.warmup_steps, schedule.warmup_power) == (steps, power)
+
+
+@pytest.mark.parametrize(
+    ("given", "base"),
+    [
+        pytest.param({"optimizer": "adam"}, 0.002, id="adam: by the root of the machines"),
+        pytest.param({"optimizer": "sgd"}, 0.004, id="sgd: by the machines"),
+        pytest.param({"optimizer": "sgd", "recipe": "service"}, 0.001, id="service: not at all"),
+    ],
+)
+def test_several_machines_share_an_update(given: dict[str, object], base: float) -> None:
+    needed = {"num_classes": 2, "num_training_samples": 90, "mini_batch_size": 4, "epochs": 10}
+    hyperparameters = parse({**needed, "learning_rate": 0.001, **given})
+    schedule = make_learning_rate(hyperparameters, 90, machines=4)
+    assert schedule.base == pytest.approx(base)
+    assert schedule.total_steps == 10 * 6
 
 
 def test_the_first_epoch_after_a_model_channel_is_gentle() -> None:

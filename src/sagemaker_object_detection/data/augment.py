@@ -6,6 +6,7 @@ one step, so that no pixel is touched twice. Colour is one affine map of RGB. Bo
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,12 @@ from numpy.typing import NDArray
 from sagemaker_object_detection.boxes import iou
 
 FILL = (124, 116, 104)  # ImageNet's mean colour
+_OFF: Mapping[str, Mapping[str, Any]] = {
+    "colour": {"colour_probability": 0.0},
+    "expand": {"expand_probability": 0.0},
+    "crop": {"crop_overlaps": (None,)},
+    "flip": {"flip_probability": 0.0},
+}
 _GREY = np.array([0.299, 0.587, 0.114])
 _TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 _FROM_YIQ = np.linalg.inv(_TO_YIQ)
@@ -50,6 +57,17 @@ class Augmentation:
     crop_aspect: tuple[float, float] = (0.5, 2.0)
     crop_trials: int = 50
     flip_probability: float = 0.5
+
+    @classmethod
+    def of(cls, parts: Collection[str]) -> Augmentation | None:
+        """With these parts (colour, expand, crop, flip) and no other; None without any.
+
+        Raises KeyError for another word.
+        """
+        if unknown := set(parts) - set(_OFF):
+            raise KeyError(*sorted(unknown))
+        changes = [fields for part, fields in _OFF.items() if part not in parts]
+        return cls(**{k: v for fields in changes for k, v in fields.items()}) if parts else None
 
     def __call__(
         self, image: NDArray[Any], boxes: NDArray[Any], side: int, random: np.random.Generator

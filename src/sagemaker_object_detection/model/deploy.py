@@ -83,8 +83,17 @@ def _save_arrays(path: Path, arrays: Mapping[str, mx.nd.NDArray]) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
-def deploy_graph(network: Network, nms_threshold: float, nms_topk: int) -> DeployGraph:
-    """The deploy graph of a network that has been initialised, in float32."""
+def deploy_graph(
+    network: Network,
+    nms_threshold: float,
+    nms_topk: int,
+    averaged: Mapping[str, mx.nd.NDArray] | None = None,
+) -> DeployGraph:
+    """The deploy graph of a network that has been initialised, in float32.
+
+    Args:
+        averaged: values to take instead of the network's own, by name.
+    """
     scores, offsets = network.heads
     shares = mx.sym.softmax(scores, axis=-1, name="class_shares")
     symbol = mx.sym.contrib.MultiBoxDetection(
@@ -102,6 +111,7 @@ def deploy_graph(network: Network, nms_threshold: float, nms_topk: int) -> Deplo
     parameters = network.parameters
     values = {name: parameter.list_data()[0] for name, parameter in parameters.items()}
     ctx = next(iter(values.values())).context
+    values |= averaged or {}
     values["anchors"] = mx.nd.array(network.anchors, ctx=ctx)
     return DeployGraph(
         symbol,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
+from sagemaker_object_detection.platform import recipes
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.kinds import (
     Choice,
@@ -18,12 +19,14 @@ from sagemaker_object_detection.platform.kinds import (
     Names,
     Pattern,
     Real,
+    Subset,
     Whole,
 )
 from sagemaker_object_detection.platform.settings import Setting, required, row, settings_of
 
 _OUR_NETWORKS = ("resnet-18", "resnet-101", "mobilenet1.0")
 _LARGEST_SEED = 2**31 - 1
+AUGMENTATIONS = ("colour", "expand", "crop", "flip")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,14 @@ class Hyperparameters:
         "One name for each class, class_id 0 first. When not given they are taken from the data: "
         "COCO categories, a classes.txt in the train channel, categories or class-map of the "
         "annotations.",
+        service=False,
+    )
+    recipe: str = row(
+        Choice(recipes.RECIPES),
+        "modern",
+        "What the hyperparameters are that are not given: service is SageMaker's algorithm as it "
+        "is documented; modern has adam, a warm-up, a cosine, averaged weights, a learning rate by "
+        "the batch, and no weight decay on BatchNorm and biases.",
         service=False,
     )
     base_network: str = row(
@@ -74,7 +85,11 @@ class Hyperparameters:
         "image. Here the data is counted; a value too small for it is a warning.",
     )
     learning_rate: float = row(
-        Real(0, 1, low_in=False, high_in=True), 0.001, "The learning rate at the start."
+        Real(0, 1, low_in=False, high_in=True),
+        None,
+        "The learning rate after the warm-up. When not given: 0.001, with recipe modern for a "
+        "batch of 32 and scaled to mini_batch_size (in proportion for sgd, by the square root for "
+        "the others). Where several machines share their gradients it is scaled by their number.",
     )
     lr_scheduler_step: tuple[int, ...] = row(
         Epochs(),
@@ -90,20 +105,24 @@ class Hyperparameters:
     lr_schedule: str = row(
         Choice(("auto", "step", "cosine")),
         "auto",
-        "How the learning rate falls: step as lr_scheduler_step says, cosine over all epochs. "
-        "auto is step, which without lr_scheduler_step is constant.",
+        "How the learning rate falls: step as lr_scheduler_step says (without it: not at all), "
+        "cosine over all epochs. auto is step where lr_scheduler_step is given or the recipe is "
+        "service, else cosine.",
         service=False,
     )
     warmup_steps: int | None = row(
         Whole(0),
         None,
         "The learning rate rises over this many batches at the start: linearly, or slowly at first "
-        "where training goes on from a model channel. When not given: none, but three epochs after "
-        "a model channel.",
+        "where training goes on from a model channel. When not given: with recipe modern a "
+        "fifteenth of all batches, at most 1000, and three epochs after a model channel; with "
+        "recipe service none.",
         service=False,
     )
     optimizer: str = row(
-        Choice(("sgd", "adam", "rmsprop", "adadelta")), "sgd", "The optimizer of the weights."
+        Choice(("sgd", "adam", "rmsprop", "adadelta")),
+        None,
+        "The optimizer of the weights. When not given: adam with recipe modern, sgd with service.",
     )
     momentum: float = row(
         Real(0, 1, low_in=True, high_in=True), 0.9, "Momentum of sgd; others ignore it."
@@ -112,6 +131,14 @@ class Hyperparameters:
         Real(0, 1, low_in=True, high_in=False),
         0.0005,
         "Weight decay of sgd and rmsprop; others ignore it.",
+    )
+    ema_decay: float | None = row(
+        Real(0, 1, low_in=True, high_in=False),
+        None,
+        "How much of the averaged weights stays at each batch; the average is what is validated "
+        "and saved. 0: no average. When not given: with recipe modern an average over about one "
+        "epoch, with service none.",
+        service=False,
     )
     overlap_threshold: float = row(
         Real(0, 1, low_in=False, high_in=True),
@@ -184,10 +211,12 @@ class Hyperparameters:
         "Pipe mode: MiB of records held to be shuffled.",
         service=False,
     )
-    augmentation: bool = row(
-        Flag(),
-        True,
-        "Whether training images are flipped, cropped, padded and recoloured at random.",
+    augmentation: tuple[str, ...] = row(
+        Subset(AUGMENTATIONS),
+        AUGMENTATIONS,
+        "What is done to training images at random: colour changes brightness, contrast, "
+        "saturation and hue; expand puts the image into a larger canvas; crop cuts a part out that "
+        "overlaps a box; flip mirrors it left to right.",
         service=False,
     )
 
@@ -239,7 +268,8 @@ def parse(raw: Mapping[str, object]) -> Hyperparameters:
         )
     if faults:
         raise ClientError(*faults)
-    return Hyperparameters(**values)
+    given = {s.name: values.get(s.name, None if s.required else s.default) for s in SETTINGS}
+    return Hyperparameters(**recipes.complete(given))
 
 
 def _text(value: object) -> str:

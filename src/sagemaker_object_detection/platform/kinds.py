@@ -116,6 +116,36 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class Subset:
+    """Some of a few words, separated by commas; yes and "all" are all of them, no and "none" none.
+
+    They keep the order of `values`.
+    """
+
+    values: tuple[str, ...]
+
+    @property
+    def description(self) -> str:
+        return f"all, none, or some of {', '.join(self.values)}, separated by commas"
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        word = text.lower()
+        if word in _TRUE | {"all"}:
+            return self.values
+        if word in _FALSE | {"none"}:
+            return ()
+        words = [part.strip() for part in word.strip("[]").split(",")]
+        for part in words:
+            Choice(self.values).parse(part)
+        return tuple(value for value in self.values if value in words)
+
+    def write(self, value: object) -> str:
+        if not isinstance(value, tuple):
+            raise TypeError(f"expected a tuple of words, got {value!r}")
+        return "all" if value == self.values else ",".join(value) or "none"
+
+
+@dataclass(frozen=True)
 class Flag:
     """Yes or no, written as `true` and `false` say."""
 

@@ -22,6 +22,7 @@ from sagemaker_object_detection.model.loss import LOSS_PARTS, MultiBoxLoss
 from sagemaker_object_detection.model.network import Network
 from sagemaker_object_detection.platform import logs
 from sagemaker_object_detection.platform.errors import ClientError, JobError, as_job_error
+from sagemaker_object_detection.training.average import WeightAverage
 from sagemaker_object_detection.training.history import EpochResult
 from sagemaker_object_detection.training.schedule import LearningRate
 
@@ -91,6 +92,7 @@ class TrainingLoop:
         ctx: where the network's parameters lie.
         validate: scores the present weights; None when it was interrupted.
         should_stop: asked before every batch.
+        average: of the weights, which takes in every update.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class TrainingLoop:
         recipe: Recipe,
         validate: Callable[[], AveragePrecision | None],
         should_stop: Callable[[], bool],
+        average: WeightAverage | None = None,
     ) -> None:
         self._block = network.block
         self._block.hybridize(static_alloc=True, static_shape=True)
@@ -114,6 +117,7 @@ class TrainingLoop:
         self._recipe = recipe
         self._validate = validate
         self._should_stop = should_stop
+        self._average = average
         self._update = 0
         self._rate = math.nan
         self._counters = logs.IterationCounters()
@@ -207,6 +211,8 @@ class TrainingLoop:
         total.backward()
         self._trainer.step(1)
         self._update += 1
+        if self._average is not None:
+            self._average.update(self._update)
         return list(losses)
 
     @staticmethod

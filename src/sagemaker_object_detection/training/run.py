@@ -22,6 +22,7 @@ from sagemaker_object_detection.platform import logs
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.hyperparameters import Hyperparameters
 from sagemaker_object_detection.platform.job import Job
+from sagemaker_object_detection.training.average import WeightAverage, decay_over
 from sagemaker_object_detection.training.data import Data, read_channels
 from sagemaker_object_detection.training.early_stopping import EarlyStopping
 from sagemaker_object_detection.training.history import EpochResult, write_history
@@ -35,7 +36,7 @@ from sagemaker_object_detection.training.loop import (
 from sagemaker_object_detection.training.optimizer import make_trainer
 from sagemaker_object_detection.training.precision import choose_precision, cpu_flags
 from sagemaker_object_detection.training.saving import save_model, save_test_score
-from sagemaker_object_detection.training.schedule import make_learning_rate
+from sagemaker_object_detection.training.schedule import batches_per_epoch, make_learning_rate
 from sagemaker_object_detection.training.start import make_start
 
 log = logging.getLogger(__name__)
@@ -91,7 +92,13 @@ def _train(
 ) -> list[EpochResult]:
     hyperparameters = job.hyperparameters
     trainable = _trainable(network, hyperparameters)
-    graph = deploy_graph(network, hyperparameters.nms_threshold, hyperparameters.nms_topk)
+    average = _average(network, trainable, hyperparameters, data.train_images)
+    graph = deploy_graph(
+        network,
+        hyperparameters.nms_threshold,
+        hyperparameters.nms_topk,
+        average.arrays if average else None,
+    )
     batch = data.scoring_batch("validation")
     engine = MXNetEngine(
         graph.symbol, graph.args, graph.auxs, graph.image_shape, ctx, batch_sizes=[batch]
@@ -113,7 +120,7 @@ def _train(
         epochs=hyperparameters.epochs,
         batch_size=hyperparameters.mini_batch_size,
         seed=hyperparameters.seed,
-        augmentation=Augmentation() if hyperparameters.augmentation else None,
+        augmentation=Augmentation.of(hyperparameters.augmentation),
         learning_rate=learning_rate,
         host=job.current_host,
     )
@@ -125,6 +132,7 @@ def _train(
         recipe,
         validate,
         stop.requested,
+        average,
     )
     return _follow(job, loop, graph, data)
 
@@ -234,6 +242,24 @@ def _trainable(network: Network, hyperparameters: Hyperparameters) -> dict[str, 
             "Narrow it."
         )
     return learning
+
+
+def _average(
+    network: Network,
+    trainable: Mapping[str, mx.gluon.Parameter],
+    hyperparameters: Hyperparameters,
+    images: int,
+) -> WeightAverage | None:
+    """The average of all that training changes: what is trained, and BatchNorm's statistics."""
+    decay = hyperparameters.ema_decay
+    if decay is None:
+        decay = decay_over(batches_per_epoch(hyperparameters, images))
+    if not decay:
+        return None
+    log.info("Weights are averaged, of which a share of %g stays at each batch.", decay)
+    statistics = network.heads.list_auxiliary_states()
+    changing = {n: p for n, p in network.parameters.items() if n in trainable or n in statistics}
+    return WeightAverage(changing, decay)
 
 
 def _warn_of_batch_count(hyperparameters: Hyperparameters, images: int) -> None:

@@ -6,8 +6,11 @@ import math
 from dataclasses import dataclass
 
 from sagemaker_object_detection.platform.hyperparameters import Hyperparameters
+from sagemaker_object_detection.platform.recipes import scaled
 
 FINAL_SHARE = 0.01
+WARMUP_SHARE = 15
+LONGEST_WARMUP = 1000
 CONTINUED_WARMUP_EPOCHS = 3
 CONTINUED_WARMUP_POWER = 3
 RMSPROP_DIVISOR = 10  # the service's algorithm does the same
@@ -58,15 +61,24 @@ def step_updates(
     return tuple(epoch * per_epoch for epoch in epochs)
 
 
-def base_learning_rate(hyperparameters: Hyperparameters) -> float:
-    """learning_rate, but a tenth of it for rmsprop, as the service has it."""
-    if hyperparameters.optimizer == "rmsprop":
-        return hyperparameters.learning_rate / RMSPROP_DIVISOR
-    return hyperparameters.learning_rate
+def base_learning_rate(hyperparameters: Hyperparameters, machines: int = 1) -> float:
+    """learning_rate for the batch of so many machines; a tenth for rmsprop, as the service has it.
+
+    Recipe service leaves it as it is, however large the batch.
+    """
+    rate = hyperparameters.learning_rate
+    if hyperparameters.recipe == "modern":
+        rate = scaled(rate, hyperparameters.optimizer, machines)
+    return rate / RMSPROP_DIVISOR if hyperparameters.optimizer == "rmsprop" else rate
+
+
+def batches_per_epoch(hyperparameters: Hyperparameters, images: int, machines: int = 1) -> int:
+    """Updates of an epoch over so many images in all."""
+    return -(-images // (hyperparameters.mini_batch_size * machines))
 
 
 def make_learning_rate(
-    hyperparameters: Hyperparameters, num_images: int, continued: bool = False
+    hyperparameters: Hyperparameters, num_images: int, continued: bool = False, machines: int = 1
 ) -> LearningRate:
     """The schedule of the hyperparameters for a train channel of so many images.
 
@@ -75,18 +87,20 @@ def make_learning_rate(
             three epochs unless warmup_steps says otherwise: a rate that is not small throughout
             the first epoch undoes much of what an annealed model has learnt, and the service's
             algorithm loses 7 points there (contract.md B.6; figures in docs/decisions.md).
+        machines: that share every update.
     """
-    batches = -(-num_images // hyperparameters.mini_batch_size)
+    batches = batches_per_epoch(hyperparameters, num_images, machines)
+    total = batches * hyperparameters.epochs
     warmup = hyperparameters.warmup_steps
     if warmup is None:
-        warmup = CONTINUED_WARMUP_EPOCHS * batches if continued else 0
-    kind = "step" if hyperparameters.lr_schedule == "auto" else hyperparameters.lr_schedule
+        new = min(LONGEST_WARMUP, total // WARMUP_SHARE)
+        warmup = CONTINUED_WARMUP_EPOCHS * batches if continued else new
     return LearningRate(
-        base=base_learning_rate(hyperparameters),
+        base=base_learning_rate(hyperparameters, machines),
         warmup_steps=warmup,
         warmup_power=CONTINUED_WARMUP_POWER if continued else 1,
-        kind=kind,
-        total_steps=batches * hyperparameters.epochs,
+        kind=hyperparameters.lr_schedule,
+        total_steps=total,
         drops=step_updates(
             hyperparameters.lr_scheduler_step,
             hyperparameters.num_training_samples,
