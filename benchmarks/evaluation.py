@@ -20,6 +20,7 @@ import data
 
 from sagemaker_object_detection.data.dataset import Labels
 from sagemaker_object_detection.evaluation.average_precision import score
+from sagemaker_object_detection.evaluation.coco import coco_suite
 from sagemaker_object_detection.evaluation.results import Results, ResultsBuilder
 
 BOXES = 8
@@ -77,6 +78,8 @@ def main() -> None:
         "ours": lambda: score(results, options.classes, 0.5).mean,
         "GluonCV": lambda: gluoncv(results, options.classes),
     }
+    if options.coco:
+        programs["pycocotools"] = lambda: coco_suite(results, options.classes)["AP50"] or 0.0
     for name, program in programs.items():
         started, cpu = time.perf_counter(), time.process_time()
         value = program()
