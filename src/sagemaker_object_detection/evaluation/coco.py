@@ -95,7 +95,7 @@ def coco_suite(results: Results, num_classes: int) -> dict[str, float | None]:
     return {name: None if value < 0 else value for name, value in figures}
 
 
-class _Evaluation(COCOeval):
+class _Evaluation(COCOeval):  # type: ignore[misc]
     """Leaves out what is marked `ignore` too, not only crowds."""
 
     def _prepare(self) -> None:
