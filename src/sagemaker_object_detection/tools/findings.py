@@ -24,10 +24,9 @@ from sagemaker_object_detection.platform.channels import Channel
 from sagemaker_object_detection.platform.forms import with_forms
 from sagemaker_object_detection.platform.hyperparameters import Hyperparameters
 from sagemaker_object_detection.platform.threads import physical_cores
+from sagemaker_object_detection.tools.folders import channels_of
 
 DEFAULTS = Hyperparameters(num_classes=1, num_training_samples=1)
-NOTES = "_annotation"
-"""The ending of the folder that annotates a channel's."""
 
 _MOST_CLASSES = 10_000
 
@@ -67,7 +66,7 @@ def validate(
             files list different categories.
     """
     names = list(folders)
-    channels = with_forms(_channels(folders), names)
+    channels = with_forms(channels_of(folders), names)
     sources = open_sources(channels, names, num_classes)
     counted, counted_by = _count_classes(channels, sources, num_classes)
     tallies = {
@@ -89,16 +88,6 @@ def validate(
     )
     report = make_report(checked, labels, get_spec(base_network, image_shape), refused)
     return Findings(report, counted, counted_by, tuple(refused))
-
-
-def _channels(folders: Mapping[str, Path]) -> dict[str, Channel]:
-    channels = {}
-    for name, path in folders.items():
-        channels[name] = Channel(name, path)
-        notes = path.with_name(path.name + NOTES)
-        if notes.is_dir():
-            channels[name + NOTES] = Channel(name + NOTES, notes)
-    return channels
 
 
 def _count_classes(

@@ -1,8 +1,53 @@
-"""Folders for what a command writes."""
+"""Folders that a command is given, and those for what it writes."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
 from pathlib import Path
 
+import click
+
+from sagemaker_object_detection.platform.channels import Channel
 from sagemaker_object_detection.platform.errors import ClientError
+
+NOTES = "_annotation"
+"""The ending of the folder that annotates a channel's."""
+
+
+def named_folders(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> dict[str, Path]:
+    """Take `folder` or `name=folder` apart; a channel's annotations are no channel."""
+    folders: dict[str, Path] = {}
+    for value in values:
+        name, equals, folder = value.partition("=")
+        path = Path(folder if equals and not Path(value).exists() else value)
+        if not path.is_dir():
+            raise click.BadParameter(f"{path} is not a folder", ctx, param)
+        if path.name in ("", ".."):
+            path = path.resolve()
+        label = name if equals and str(path) == folder else path.name
+        if not label or label in folders:
+            raise click.BadParameter(
+                f"{value!r}: the name '{label}' is taken or empty; write name=folder", ctx, param
+            )
+        folders[label] = path
+    return {
+        name: path
+        for name, path in folders.items()
+        if not (name.endswith(NOTES) and name.removesuffix(NOTES) in folders)
+    }
+
+
+def channels_of(folders: Mapping[str, Path]) -> dict[str, Channel]:
+    """A channel for each folder, and one for the folder of its annotations where it lies beside."""
+    channels = {}
+    for name, path in folders.items():
+        channels[name] = Channel(name, path)
+        notes = path.with_name(path.name + NOTES)
+        if notes.is_dir():
+            channels[name + NOTES] = Channel(name + NOTES, notes)
+    return channels
 
 
 def make_folder(folder: Path) -> None:

@@ -6,10 +6,6 @@ job would say of the same channels.
 
 from __future__ import annotations
 
-import logging
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -19,59 +15,14 @@ from sagemaker_object_detection.data.tally import Limits
 from sagemaker_object_detection.model.artifact import write_text_whole
 from sagemaker_object_detection.model.specs import BASE_NETWORKS, MINIMUM_IMAGE_SHAPE
 from sagemaker_object_detection.platform.errors import ClientError
-from sagemaker_object_detection.tools.findings import DEFAULTS, NOTES, validate
-from sagemaker_object_detection.tools.folders import make_folder
+from sagemaker_object_detection.tools.findings import DEFAULTS, validate
+from sagemaker_object_detection.tools.folders import make_folder, named_folders
 from sagemaker_object_detection.tools.report_text import printable, report_text
-
-
-class _Printable(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return printable(super().format(record))
-
-
-@contextmanager
-def _logged() -> Iterator[None]:
-    """Show on stderr what the gate logs: which forms it found, and how far it is."""
-    root = logging.getLogger()
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Printable())
-    level = root.level
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        root.setLevel(level)
-        root.removeHandler(handler)
-
-
-def _named_folders(
-    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
-) -> dict[str, Path]:
-    """Take `folder` or `name=folder` apart; a channel's annotations are no channel."""
-    folders: dict[str, Path] = {}
-    for value in values:
-        name, equals, folder = value.partition("=")
-        path = Path(folder if equals and not Path(value).exists() else value)
-        if not path.is_dir():
-            raise click.BadParameter(f"{path} is not a folder", ctx, param)
-        if path.name in ("", ".."):
-            path = path.resolve()
-        label = name if equals and str(path) == folder else path.name
-        if not label or label in folders:
-            raise click.BadParameter(
-                f"{value!r}: the name '{label}' is taken or empty; write name=folder", ctx, param
-            )
-        folders[label] = path
-    return {
-        name: path
-        for name, path in folders.items()
-        if not (name.endswith(NOTES) and name.removesuffix(NOTES) in folders)
-    }
+from sagemaker_object_detection.tools.shown_log import logged
 
 
 @click.command("validate", short_help="Check CHANNELS as training would.")
-@click.argument("channels", nargs=-1, required=True, callback=_named_folders)
+@click.argument("channels", nargs=-1, required=True, callback=named_folders)
 @click.option(
     "--num-classes",
     type=click.IntRange(1),
@@ -141,7 +92,7 @@ def command(
     for file in (json_file, html_file):
         if file is not None:  # before the work, so that a wrong path is told at once
             make_folder(file.parent)
-    with _logged():
+    with logged():
         found = validate(channels, num_classes, base_network, image_shape, limits)
     click.echo(report_text(found.report))
     click.echo(printable(f"num_classes is {found.num_classes} ({found.counted_by})."))
