@@ -1,0 +1,151 @@
+"""Results read back from two COCO files: what is there, and what a detector found.
+
+They may be those of a training job or of any other program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter, ValidationError
+
+from sagemaker_object_detection.data.dataset import Labels
+from sagemaker_object_detection.evaluation.results import Results, ResultsBuilder
+from sagemaker_object_detection.platform.errors import ClientError
+
+_Side = Annotated[int, Field(gt=0)]
+_Box = tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
+Content = TypeVar("Content")
+
+
+class _Image(BaseModel):
+    id: int
+    width: _Side
+    height: _Side
+
+
+class _Category(BaseModel):
+    id: int
+    name: str
+
+
+class _Placed(BaseModel):
+    image_id: int
+    category_id: int
+    bbox: _Box
+
+
+class _Annotation(_Placed):
+    iscrowd: int = 0
+    ignore: int = 0
+
+
+class _Truth(BaseModel):
+    images: list[_Image]
+    annotations: list[_Annotation]
+    categories: Annotated[list[_Category], Field(min_length=1)]
+
+
+class _Detection(_Placed):
+    score: FiniteFloat
+
+
+_TRUTH = TypeAdapter(_Truth)
+_DETECTIONS = TypeAdapter(list[_Detection])
+_TRUTH_CURE = (
+    "Give a COCO file of the boxes that are there, as ground_truth.json of a training job."
+)
+_DETECTIONS_CURE = (
+    "Give a COCO file of results, as detections.json of a training job: a list of objects "
+    '{"image_id": 1, "category_id": 0, "bbox": [left, top, width, height], "score": 0.9}.'
+)
+
+
+def read_results(truth_file: Path, detections_file: Path) -> tuple[Results, tuple[str, ...]]:
+    """Results, and a name for each class id, which is a category's place in the order of the ids.
+
+    Images come in the order of the file, with their ids as records. What has `ignore` set, or is a
+    crowd, counts as difficult.
+
+    Raises:
+        ClientError: a file is no JSON of that form, has an id twice, or speaks of an image or a
+            category that the first file does not have. OSError where it cannot be read.
+    """
+    truth = _read(truth_file, _TRUTH, _TRUTH_CURE)
+    detections = _read(detections_file, _DETECTIONS, _DETECTIONS_CURE)
+    images = _numbered([one.id for one in truth.images], "image", truth_file)
+    categories = sorted(truth.categories, key=lambda one: one.id)
+    classes = _numbered([one.id for one in categories], "category", truth_file)
+    sizes = np.array([(one.width, one.height) for one in truth.images], np.int32).reshape(-1, 2)
+
+    boxes = _Rows(truth.annotations, images, classes, sizes, truth_file, truth_file)
+    difficult = np.array([bool(a.iscrowd or a.ignore) for a in truth.annotations], bool)
+    found = _Rows(detections, images, classes, sizes, detections_file, truth_file)
+    scores = np.array([one.score for one in detections], np.float32)
+    rows = np.column_stack([found.class_ids, scores, found.boxes]).astype(np.float32)
+    builder = ResultsBuilder()
+    for image, (mine, there) in enumerate(zip(found.of_image, boxes.of_image, strict=True)):
+        labels = Labels(boxes.boxes[there], boxes.class_ids[there], difficult[there])
+        builder.add(truth.images[image].id, sizes[image], rows[mine], labels)
+    return builder.build(), tuple(one.name for one in categories)
+
+
+class _Rows:
+    """Boxes of a file in columns.
+
+    Attributes:
+        boxes: float32 (n, 4), xyxy in 0..1. class_ids: int32 (n,).
+        of_image: for each image the rows that are its, in the order of the file.
+    """
+
+    def __init__(
+        self,
+        given: Sequence[_Placed],
+        images: dict[int, int],
+        classes: dict[int, int],
+        sizes: NDArray[Any],
+        file: Path,
+        truth_file: Path,
+    ) -> None:
+        for number, one in enumerate(given):
+            if one.image_id not in images or one.category_id not in classes:
+                what, value = "image_id", one.image_id
+                if one.image_id in images:
+                    what, value = "category_id", one.category_id
+                raise ClientError(
+                    f"{file}, object {number}: {truth_file} has no {what} {value}. Give two files "
+                    "that belong together."
+                )
+        where = np.array([images[one.image_id] for one in given], np.int64)
+        corners = np.array([one.bbox for one in given], np.float64).reshape(-1, 4)
+        corners[:, 2:] += corners[:, :2]
+        self.boxes = (corners / np.tile(sizes, 2)[where]).astype(np.float32)
+        self.class_ids = np.array([classes[one.category_id] for one in given], np.int32)
+        order = np.argsort(where, kind="stable")
+        self.of_image = np.split(order, np.searchsorted(where[order], np.arange(1, len(images))))
+        self.of_image = self.of_image[: len(images)]
+
+
+def _numbered(ids: list[int], what: str, file: Path) -> dict[int, int]:
+    """Id -> its place."""
+    places = {one: place for place, one in enumerate(ids)}
+    if len(places) < len(ids):
+        twice = next(one for place, one in enumerate(ids) if places[one] != place)
+        raise ClientError(f"{file} has the {what} id {twice} twice. {_TRUTH_CURE}")
+    return places
+
+
+def _read(file: Path, form: TypeAdapter[Content], cure: str) -> Content:
+    try:
+        return form.validate_json(file.read_bytes())
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = "".join(
+            f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]
+        )
+        where = f"{place.lstrip('.')}: " if place else ""
+        raise ClientError(f"{file}: {where}{first['msg']}. {cure}") from None
