@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 from pathlib import Path
 
@@ -37,6 +38,7 @@ def test_rows(tmp_path: Path) -> None:
         "learning_rate",
         "images_per_second",
         "loader_seconds",
+        "step_seconds",
         "training_seconds",
         "validation_seconds",
     ]
@@ -50,3 +52,9 @@ def test_written_again_after_every_epoch(tmp_path: Path) -> None:
     path = write_history(tmp_path, [_result(0, 0.25), _result(1, 0.5)])
     assert len(path.read_text().splitlines()) == 3
     assert [p.name for p in tmp_path.iterdir()] == ["metrics.csv"]
+
+
+def test_read_again_as_it_was(tmp_path: Path) -> None:
+    result = _result(3, 0.1 + 0.2)
+    again = EpochResult.from_json(json.loads(json.dumps(result.as_json())))
+    assert repr(again) == repr(result)  # a NaN is not equal to itself

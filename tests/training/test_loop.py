@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import json
 import logging
@@ -21,7 +22,8 @@ from sagemaker_object_detection.model.network import Network
 from sagemaker_object_detection.platform import logs
 from sagemaker_object_detection.platform.errors import ClientError, JobError, PlatformError
 from sagemaker_object_detection.training.history import EpochResult
-from sagemaker_object_detection.training.loop import BrokenData, Interrupted, Recipe, TrainingLoop
+from sagemaker_object_detection.training.interruptions import BrokenData, Interrupted
+from sagemaker_object_detection.training.loop import Recipe, TrainingLoop
 from sagemaker_object_detection.training.schedule import LearningRate
 
 SIDE = 8
@@ -74,6 +76,8 @@ class Script:
     def training_epoch(self, *asked: Any) -> Iterator[Batch]:
         self.asked.append(asked)
         for number, batch in enumerate(self.batches):
+            if number < asked[4]:
+                continue
             self.events.append(f"batch {number}")
             yield batch
 
@@ -119,7 +123,7 @@ def test_an_epoch(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixtur
     script = Script(_batch(2), _batch(1, 2), scores=(0.75,))
     (result,) = _loop(script).epochs()
     assert isinstance(result, EpochResult)
-    assert script.asked == [(2, 11, 0, None)]
+    assert script.asked == [(2, 11, 0, None, 0)]
     assert script.events == ["batch 0", "batch 1", "validation"]
     assert (result.epoch, result.records, result.learning_rate) == (0, 3, 0.1)
     assert result.score.mean == 0.75
@@ -322,7 +326,7 @@ def test_data_that_cannot_be_read_any_more(
     with pytest.raises(BrokenData, match=told) as caught:
         list(loop.epochs())
     assert isinstance(caught.value.error, kind)
-    assert loop.updates == 1
+    assert loop.position.updates == 1
 
 
 def test_a_request_during_the_validation(caplog: pytest.LogCaptureFixture) -> None:
@@ -340,3 +344,38 @@ def test_no_progress_bar_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> N
     captured = capsys.readouterr()
     assert captured.err == ""
     assert "images" not in captured.out
+
+
+def _interrupted(stop_at: int, script: Script, network: Network) -> TrainingLoop:
+    """A loop that was asked to stop when it asked for the so-manieth time."""
+    asked: list[None] = []
+
+    def should_stop() -> bool:
+        asked.append(None)
+        return len(asked) >= stop_at
+
+    loop = _loop(script, epochs=2, network=network, should_stop=should_stop)
+    with pytest.raises(Interrupted):
+        list(loop.epochs())
+    return loop
+
+
+@pytest.mark.parametrize("stop_at", range(1, 9))
+def test_it_goes_on_where_it_was_interrupted(stop_at: int) -> None:
+    """Two epochs of three batches, each of its own: the same losses and weights in the end."""
+    batches = [_batch(1), _batch(2), _batch(3)]
+    whole = _network()
+    expected = list(_loop(Script(*batches), epochs=2, network=whole).epochs())
+    network = _network()
+    first = _interrupted(stop_at, Script(*batches), network)
+    second = _loop(Script(*batches), epochs=2, network=network)
+    second.position = copy.deepcopy(first.position)
+    results = list(second.epochs())
+    assert [r.epoch for r in results] == list(range(first.position.epoch, 2))
+    for result, wanted in zip(results, expected[first.position.epoch :], strict=True):
+        assert result.losses == wanted.losses
+        assert (result.records, result.learning_rate) == (wanted.records, wanted.learning_rate)
+    for name, parameter in whole.parameters.items():
+        np.testing.assert_array_equal(
+            network.parameters[name].data().asnumpy(), parameter.data().asnumpy()
+        )

@@ -12,16 +12,21 @@ from sagemaker_object_detection.platform.channels import Channel
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.forms import with_forms
 from sagemaker_object_detection.platform.hyperparameters import Hyperparameters
-from sagemaker_object_detection.platform.paths import Paths
+from sagemaker_object_detection.platform.paths import DEFAULT_BASE_DIR, Paths
 
 log = logging.getLogger(__name__)
 
 DEFAULT_HOST = "algo-1"
+DEFAULT_CHECKPOINT_DIR = f"{DEFAULT_BASE_DIR}/checkpoints"
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a training process has to do and where; everything in it has been checked."""
+    """What a training process has to do and where; everything in it has been checked.
+
+    Attributes:
+        checkpoint_dir: where checkpoints are to be written and looked for; None for no checkpoints.
+    """
 
     paths: Paths
     hyperparameters: Hyperparameters
@@ -29,6 +34,7 @@ class Job:
     hosts: tuple[str, ...]
     current_host: str
     network_interface_name: str
+    checkpoint_dir: Path | None = None
 
 
 def load_job(environ: Mapping[str, str]) -> Job:
@@ -43,6 +49,7 @@ def load_job(environ: Mapping[str, str]) -> Job:
     hyperparameters = _hyperparameters(paths, faults)
     channels = _channels(paths, faults)
     hosts = _hosts(paths, faults)
+    checkpoint_dir = _checkpoint_dir(paths, faults)
     if channels is not None:
         try:
             channels = with_forms(channels)
@@ -50,7 +57,7 @@ def load_job(environ: Mapping[str, str]) -> Job:
             faults.extend(error.faults)
     if faults or hyperparameters is None or channels is None or hosts is None:
         raise ClientError(*faults)
-    return Job(paths, hyperparameters, channels, *hosts)
+    return Job(paths, hyperparameters, channels, *hosts, checkpoint_dir)
 
 
 def _hyperparameters(paths: Paths, faults: list[str]) -> Hyperparameters | None:
@@ -119,6 +126,21 @@ def _hosts(paths: Paths, faults: list[str]) -> tuple[tuple[str, ...], str, str] 
         )
         return None
     return tuple(hosts), current, str(interface)
+
+
+def _checkpoint_dir(paths: Paths, faults: list[str]) -> Path | None:
+    """LocalPath of checkpointconfig.json, /opt/ml/checkpoints when it names none."""
+    file = paths.checkpoint_config_file
+    if not file.is_file():
+        return None
+    raw = read_object(file, faults)
+    if raw is None:
+        return None
+    path = raw.get("LocalPath") or DEFAULT_CHECKPOINT_DIR
+    if not isinstance(path, str) or not Path(path).is_absolute():
+        faults.append(f'{file}: "LocalPath" is {path!r}; it must be an absolute path.')
+        return None
+    return paths.moved(Path(path))
 
 
 def read_object(file: Path, faults: list[str]) -> dict[str, object] | None:

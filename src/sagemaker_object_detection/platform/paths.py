@@ -23,6 +23,11 @@ class Paths:
         """Take `SAGEMAKER_BASE_DIR` as the base, made absolute; `/opt/ml` if unset or empty."""
         return cls(Path(environ.get(BASE_DIR_VARIABLE) or DEFAULT_BASE_DIR).expanduser().absolute())
 
+    def moved(self, path: Path) -> Path:
+        """Where a path below /opt/ml is in this tree; any other path stays."""
+        default = Path(DEFAULT_BASE_DIR)
+        return self.base / path.relative_to(default) if path.is_relative_to(default) else path
+
     @property
     def config_dir(self) -> Path:
         return self.base / "input" / "config"

@@ -119,6 +119,7 @@ def read_channels(
     threads: int,
     should_stop: Callable[[], bool],
     earlier_names: tuple[str, ...] = (),
+    first_epoch: int = 0,
 ) -> Data:
     """Pass the channels through the gate and write the data report.
 
@@ -128,6 +129,7 @@ def read_channels(
         threads: records checked at a time.
         should_stop: whether a stream that is waited for is to be given up.
         earlier_names: class names of the model that training goes on from.
+        first_epoch: that training begins with; a stream is read only as often as there are others.
 
     Raises:
         ClientError: the faults of all channels, as the sources and the gate find them; OSError
@@ -155,7 +157,7 @@ def read_channels(
             part = share(job.channels[name], *_rank(job))
             loaders[name] = Loader(dataset, job.hyperparameters.image_shape, threads, part)
         else:
-            loaders[name] = streams[name] = _stream(name, job, threads, should_stop)
+            loaders[name] = streams[name] = _stream(name, job, threads, should_stop, first_epoch)
     return data
 
 
@@ -176,15 +178,18 @@ def _check(name: str, source: Source, job: Job, threads: int) -> Tally:
     return tally
 
 
-def _stream(name: str, job: Job, threads: int, should_stop: Callable[[], bool]) -> StreamLoader:
+def _stream(
+    name: str, job: Job, threads: int, should_stop: Callable[[], bool], first_epoch: int
+) -> StreamLoader:
     hyperparameters = job.hyperparameters
+    passes = 1 if name == "test" else max(1, hyperparameters.epochs - first_epoch)
     return StreamLoader(
         job.channels[name].path,
         name,
         hyperparameters.image_shape,
         threads,
         hyperparameters.num_classes,
-        epochs=1 if name == "test" else hyperparameters.epochs,
+        epochs=passes,
         expected_records=hyperparameters.num_training_samples if name == "train" else 0,
         declared_boxes=(hyperparameters.label_width - 2) // 5,
         limits=_limits(job),

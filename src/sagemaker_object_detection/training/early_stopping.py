@@ -32,6 +32,10 @@ class EarlyStopping:
         else:
             self.epochs_without_gain += 1
         self.best = value if self.best is None else max(self.best, value)
+        return self.is_due(epochs_done)
+
+    def is_due(self, epochs_done: int) -> bool:
+        """Whether it is time to stop after so many epochs, by what was taken in."""
         return epochs_done >= self.min_epochs and self.epochs_without_gain >= self.patience
 
     def _is_gain(self, value: float) -> bool:

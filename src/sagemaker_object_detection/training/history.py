@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from sagemaker_object_detection.evaluation.average_precision import AveragePrecision
 from sagemaker_object_detection.model.artifact import write_text_whole
@@ -45,9 +46,21 @@ class EpochResult:
         row["learning_rate"] = self.learning_rate
         row["images_per_second"] = self.records / self.training_seconds
         row["loader_seconds"] = self.loader_seconds
+        row["step_seconds"] = self.training_seconds - self.loader_seconds
         row["training_seconds"] = self.training_seconds
         row["validation_seconds"] = self.validation_seconds
         return row
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON values that from_json reads again; AP may be NaN."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> EpochResult:
+        """Raises KeyError and TypeError when something is missing."""
+        score = values["score"]
+        average = AveragePrecision(score["mean"], tuple(score["per_class"]))
+        return cls(**{**values, "score": average})
 
 
 def write_history(folder: Path, history: Sequence[EpochResult]) -> Path:

@@ -7,7 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import mxnet as mx
@@ -21,38 +21,15 @@ from sagemaker_object_detection.evaluation.average_precision import AveragePreci
 from sagemaker_object_detection.model.loss import LOSS_PARTS, MultiBoxLoss
 from sagemaker_object_detection.model.network import Network
 from sagemaker_object_detection.platform import logs
-from sagemaker_object_detection.platform.errors import ClientError, JobError, as_job_error
+from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.training.average import WeightAverage
 from sagemaker_object_detection.training.history import EpochResult
+from sagemaker_object_detection.training.interruptions import Interrupted, guarded
 from sagemaker_object_detection.training.schedule import LearningRate
 
 log = logging.getLogger(__name__)
 
 LOG_EVERY_BATCHES = 100
-
-
-class Interrupted(Exception):
-    """SIGTERM asked the training to end."""
-
-
-class BrokenData(Exception):
-    """Data was refused, or did not come, while training went on.
-
-    Attributes:
-        error: what the user is to be told.
-    """
-
-    def __init__(self, error: JobError) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
-def guarded(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """The same batches; raises BrokenData where getting one raises JobError or OSError."""
-    try:
-        yield from batches
-    except (JobError, OSError) as error:
-        raise BrokenData(as_job_error(error)) from error
 
 
 @dataclass(frozen=True)
@@ -74,13 +51,37 @@ class Recipe:
     host: str
 
 
+@dataclass
+class Position:
+    """Where training is, and what the epoch has added up to so far.
+
+    Attributes:
+        epoch: from 0; batches, records: of it that are done; updates: since the beginning.
+        losses: sums over its batches, by part.
+        seconds: spent on its batches; waited: of these for data.
+    """
+
+    epoch: int = 0
+    updates: int = 0
+    batches: int = 0
+    records: int = 0
+    losses: dict[str, float] = field(default_factory=lambda: dict.fromkeys(LOSS_PARTS, 0.0))
+    seconds: float = 0.0
+    waited: float = 0.0
+
+
 class TrainingLoader(Protocol):
     """What gives the batches: data.loader.Loader, or StreamLoader in Pipe mode."""
 
     def training_epoch(
-        self, batch_size: int, seed: int, epoch: int, augmentation: Augmentation | None
+        self,
+        batch_size: int,
+        seed: int,
+        epoch: int,
+        augmentation: Augmentation | None,
+        first_batch: int = 0,
     ) -> Iterator[Batch]:
-        """Every record of an epoch once."""
+        """Every record of an epoch once, without the batches before `first_batch`."""
         ...
 
 
@@ -93,6 +94,9 @@ class TrainingLoop:
         validate: scores the present weights; None when it was interrupted.
         should_stop: asked before every batch.
         average: of the weights, which takes in every update.
+
+    Attributes:
+        position: where it is; to be set before `epochs` where training goes on.
     """
 
     def __init__(
@@ -118,14 +122,9 @@ class TrainingLoop:
         self._validate = validate
         self._should_stop = should_stop
         self._average = average
-        self._update = 0
+        self.position = Position()
         self._rate = math.nan
         self._counters = logs.IterationCounters()
-
-    @property
-    def updates(self) -> int:
-        """Steps done so far."""
-        return self._update
 
     def epochs(self) -> Iterator[EpochResult]:
         """Train and yield after every epoch and its validation.
@@ -136,70 +135,89 @@ class TrainingLoop:
             ClientError: a loss that is not finite, naming its part and the batch.
         """
         self._print_metrics(time.time(), "init_train_data_iter", None)
-        for epoch in range(self._recipe.epochs):
-            yield self._epoch(epoch)
+        while self.position.epoch < self._recipe.epochs:
+            result = self._epoch()
+            self.position = Position(self.position.epoch + 1, self.position.updates)
+            yield result
 
-    def _epoch(self, epoch: int) -> EpochResult:
-        started = time.time()
+    def _epoch(self) -> EpochResult:
+        position, started = self.position, time.time()
         self._counters.reset()
-        sums = dict.fromkeys(LOSS_PARTS, 0.0)
-        batches = records = 0
-        waited = 0.0
+        self._train()
+        means = {part: total / position.batches for part, total in position.losses.items()}
+        self._log_epoch(position, means)
+        begun = time.time()
+        score = self._validate()
+        if score is None:
+            raise Interrupted
+        log.info(logs.map_line(self._recipe.host, position.epoch, score.mean))
+        self._print_metrics(started, "training_data_iter", position.epoch)
+        return EpochResult(
+            position.epoch,
+            means,
+            score,
+            self._recipe.learning_rate(position.updates - 1),
+            position.records,
+            position.seconds,
+            position.waited,
+            time.time() - begun,
+        )
+
+    def _train(self) -> None:
+        """The batches of the epoch that are still to be done."""
+        position = self.position
+        started = time.time() - position.seconds
         pending: list[Any] | None = None
         source = guarded(
             self._loader.training_epoch(
-                self._recipe.batch_size, self._recipe.seed, epoch, self._recipe.augmentation
+                self._recipe.batch_size,
+                self._recipe.seed,
+                position.epoch,
+                self._recipe.augmentation,
+                position.batches,
             )
         )
-        with _progress_bar(epoch) as bar:
+        with _progress_bar(position.epoch) as bar:
             while True:
                 asked = time.perf_counter()
                 batch = next(source, None)
-                waited += time.perf_counter() - asked
-                if self._should_stop():
-                    raise Interrupted
-                if batch is None:
+                position.waited += time.perf_counter() - asked
+                stopped = self._should_stop()
+                if batch is None or stopped:
                     break
                 losses = self._step(batch)
                 # The losses of the batch before this one: reading the present ones would make
                 # the step wait for itself.
-                self._add(sums, pending, epoch, batches - 1)
+                self._add(pending)
                 pending = losses
-                batches += 1
-                records += len(batch.images)
+                position.batches += 1
+                position.records += len(batch.images)
+                position.seconds = time.time() - started
                 self._counters.batch(len(batch.images))
                 bar.update(len(batch.images))
-                if batches % LOG_EVERY_BATCHES == 0:
-                    spent = time.time() - started
-                    rate = records / spent
-                    log.info(logs.batches_line(epoch, batches, records, rate, spent))
-            self._add(sums, pending, epoch, batches - 1)
+                if position.batches % LOG_EVERY_BATCHES == 0:
+                    self._log_batches()
+            self._add(pending)
         mx.nd.waitall()
-        trained = time.time()
-        means = {part: total / batches for part, total in sums.items()}
-        self._log_epoch(epoch, batches, means, records / (trained - started))
-        score = self._validate()
-        if score is None:
+        position.seconds = time.time() - started
+        if stopped:
             raise Interrupted
-        log.info(logs.map_line(self._recipe.host, epoch, score.mean))
-        self._print_metrics(started, "training_data_iter", epoch)
-        return EpochResult(
-            epoch,
-            means,
-            score,
-            self._rate,
-            records,
-            trained - started,
-            waited,
-            time.time() - trained,
+
+    def _log_batches(self) -> None:
+        position = self.position
+        rate = position.records / position.seconds
+        log.info(
+            logs.batches_line(
+                position.epoch, position.batches, position.records, rate, position.seconds
+            )
         )
 
     def _step(self, batch: Batch) -> list[Any]:
-        rate = self._recipe.learning_rate(self._update)
+        position, schedule = self.position, self._recipe.learning_rate
+        rate = schedule(position.updates)
         if rate != self._rate:
-            schedule = self._recipe.learning_rate
-            if schedule.kind == "step" and self._update in schedule.drops:
-                log.info(logs.learning_rate_line(self._update + 1, rate))
+            if schedule.kind == "step" and position.updates in schedule.drops:
+                log.info(logs.learning_rate_line(position.updates + 1, rate))
             self._trainer.set_learning_rate(rate)
             self._rate = rate
         images = mx.nd.array(batch.images, ctx=self._ctx, dtype=np.float32)
@@ -210,37 +228,37 @@ class TrainingLoop:
             total = losses[0] + losses[1]
         total.backward()
         self._trainer.step(1)
-        self._update += 1
+        position.updates += 1
         if self._average is not None:
-            self._average.update(self._update)
+            self._average.update(position.updates)
         return list(losses)
 
-    @staticmethod
-    def _add(sums: dict[str, float], losses: list[Any] | None, epoch: int, batch: int) -> None:
+    def _add(self, losses: list[Any] | None) -> None:
+        """Add up the losses of the last batch that was counted."""
         if losses is None:
             return
+        position = self.position
         for part, loss in zip(LOSS_PARTS, losses, strict=True):
             value = float(loss.asscalar())
             if not math.isfinite(value):
                 raise ClientError(
-                    f"The loss {part} became {value} in epoch {epoch}, batch {batch}: training "
-                    "diverged. Use a smaller learning_rate, or warmup_steps of a few hundred; the "
-                    "best model so far, if any, stays in the model folder."
+                    f"The loss {part} became {value} in epoch {position.epoch}, batch "
+                    f"{position.batches - 1}: training diverged. Use a smaller learning_rate, or "
+                    "warmup_steps of a few hundred; the best model so far, if any, stays in the "
+                    "model folder."
                 )
-            sums[part] += value
+            position.losses[part] += value
 
     def _print_metrics(self, started: float, meta: str, epoch: int | None) -> None:
         dimensions = logs.dimensions(self._recipe.host, meta, epoch)
         line = logs.metrics_json_line(started, time.time(), dimensions, self._counters.metrics())
         print(line, flush=True)
 
-    def _log_epoch(
-        self, epoch: int, batches: int, means: dict[str, float], throughput: float
-    ) -> None:
+    def _log_epoch(self, position: Position, means: dict[str, float]) -> None:
         host = self._recipe.host
         for part, value in means.items():
-            log.info(logs.loss_line(host, epoch, batches, part, value))
-        log.info(logs.throughput_line(host, throughput))
+            log.info(logs.loss_line(host, position.epoch, position.batches, part, value))
+        log.info(logs.throughput_line(host, position.records / position.seconds))
 
 
 def _progress_bar(epoch: int) -> tqdm[Any]:

@@ -15,7 +15,7 @@ from sagemaker_object_detection.evaluation.average_precision import AveragePreci
 from sagemaker_object_detection.evaluation.evaluate import evaluate
 from sagemaker_object_detection.inference.engine_mxnet import MXNetEngine, default_context
 from sagemaker_object_detection.model import artifact
-from sagemaker_object_detection.model.deploy import DeployGraph, deploy_graph
+from sagemaker_object_detection.model.deploy import deploy_graph
 from sagemaker_object_detection.model.names import frozen_names
 from sagemaker_object_detection.model.network import Network
 from sagemaker_object_detection.platform import logs
@@ -25,17 +25,14 @@ from sagemaker_object_detection.platform.job import Job
 from sagemaker_object_detection.training.average import WeightAverage, decay_over
 from sagemaker_object_detection.training.data import Data, read_channels
 from sagemaker_object_detection.training.early_stopping import EarlyStopping
-from sagemaker_object_detection.training.history import EpochResult, write_history
-from sagemaker_object_detection.training.loop import (
-    BrokenData,
-    Interrupted,
-    Recipe,
-    TrainingLoop,
-    guarded,
-)
+from sagemaker_object_detection.training.follow import Hooks, follow, warn_of_batch_count
+from sagemaker_object_detection.training.interruptions import BrokenData, guarded
+from sagemaker_object_detection.training.loop import Recipe, TrainingLoop
 from sagemaker_object_detection.training.optimizer import make_trainer
 from sagemaker_object_detection.training.precision import choose_precision, cpu_flags
-from sagemaker_object_detection.training.saving import save_model, save_test_score
+from sagemaker_object_detection.training.progress import Progress
+from sagemaker_object_detection.training.resume import Checkpoints, Trained
+from sagemaker_object_detection.training.saving import save_test_score
 from sagemaker_object_detection.training.schedule import batches_per_epoch, make_learning_rate
 from sagemaker_object_detection.training.start import make_start
 
@@ -68,18 +65,19 @@ def run_job(job: Job, stop: Stop, threads: int, environ: Mapping[str, str]) -> N
     log.info("Training on %s with %d threads, computing in %s.", ctx, threads, precision)
     start = make_start(job, precision, ctx, environ)
     job = start.job
-    data = read_channels(job, threads, stop.requested, start.class_names)
+    checkpoints = Checkpoints(job, start.network)
+    data = read_channels(job, threads, stop.requested, start.class_names, checkpoints.first_epoch)
     setup_seconds = time.time() - started
     stop.training = True
     try:
-        history = _train(job, data, start.network, ctx, stop)
+        progress = _train(job, data, start.network, checkpoints, ctx, stop)
         if "test" in data.loaders and not stop.requested():
             _score_test(job, data, ctx, stop)
     finally:
         data.close()
     finished = time.time()
     totals = {
-        "epochs": len(history),
+        "epochs": len(progress.history),
         "setuptime": 1000 * setup_seconds,
         "totaltime": 1000 * (finished - started),
     }
@@ -88,8 +86,13 @@ def run_job(job: Job, stop: Stop, threads: int, environ: Mapping[str, str]) -> N
 
 
 def _train(
-    job: Job, data: Data, network: Network, ctx: mx.Context, stop: Stop
-) -> list[EpochResult]:
+    job: Job,
+    data: Data,
+    network: Network,
+    checkpoints: Checkpoints,
+    ctx: mx.Context,
+    stop: Stop,
+) -> Progress:
     hyperparameters = job.hyperparameters
     trainable = _trainable(network, hyperparameters)
     average = _average(network, trainable, hyperparameters, data.train_images)
@@ -110,13 +113,43 @@ def _train(
         return _score(job, engine, guarded(batches), stop)
 
     if "train" not in data.streams:
-        _warn_of_batch_count(hyperparameters, data.train_images)
+        warn_of_batch_count(hyperparameters, data.train_images)
+    trained = Trained(network, make_trainer(trainable, hyperparameters), average)
+    loop = TrainingLoop(
+        network,
+        trained.trainer,
+        ctx,
+        data.loaders["train"],
+        _recipe(job, data),
+        validate,
+        stop.requested,
+        average,
+    )
+    progress = Progress(
+        EarlyStopping(
+            hyperparameters.early_stopping_min_epochs,
+            hyperparameters.early_stopping_patience,
+            hyperparameters.early_stopping_tolerance,
+        )
+    )
+    loop.position = checkpoints.restore(trained, progress, data.train_images)
+
+    hooks = Hooks(
+        best=lambda result: checkpoints.keep_best(result.epoch),
+        moment=lambda: checkpoints.save(trained, loop.position, progress, data.train_images),
+    )
+    follow(job, loop, graph, data, progress, hooks)
+    return progress
+
+
+def _recipe(job: Job, data: Data) -> Recipe:
+    hyperparameters = job.hyperparameters
     learning_rate = make_learning_rate(
         hyperparameters, data.train_images, continued="model" in job.channels
     )
     if learning_rate.warmup_steps:
         log.info("The learning rate rises over the first %d batches.", learning_rate.warmup_steps)
-    recipe = Recipe(
+    return Recipe(
         epochs=hyperparameters.epochs,
         batch_size=hyperparameters.mini_batch_size,
         seed=hyperparameters.seed,
@@ -124,17 +157,6 @@ def _train(
         learning_rate=learning_rate,
         host=job.current_host,
     )
-    loop = TrainingLoop(
-        network,
-        make_trainer(trainable, hyperparameters),
-        ctx,
-        data.loaders["train"],
-        recipe,
-        validate,
-        stop.requested,
-        average,
-    )
-    return _follow(job, loop, graph, data)
 
 
 def _score(
@@ -168,61 +190,6 @@ def _score_test(job: Job, data: Data, ctx: mx.Context, stop: Stop) -> None:
     epoch = artifact.read_config(job.paths.model_dir).validation["epoch"]
     log.info(logs.map_line(job.current_host, epoch, score.mean, "test"))
     save_test_score(job, score)
-
-
-def _follow(job: Job, loop: TrainingLoop, graph: DeployGraph, data: Data) -> list[EpochResult]:
-    """Run the epochs; keep the best model, write the history, stop early where asked."""
-    hyperparameters = job.hyperparameters
-    stopping = EarlyStopping(
-        hyperparameters.early_stopping_min_epochs,
-        hyperparameters.early_stopping_patience,
-        hyperparameters.early_stopping_tolerance,
-    )
-    history: list[EpochResult] = []
-    best: EpochResult | None = None
-    try:
-        for result in loop.epochs():
-            history.append(result)
-            if len(history) == 1 and data.streams:
-                data.report()
-            if len(history) == 1 and "train" in data.streams:  # only now its number is known
-                _warn_of_batch_count(hyperparameters, result.records)
-            write_history(job.paths.output_data_dir, history)
-            if best is None or result.score.mean >= best.score.mean:
-                best = result
-                log.info(logs.best_model_line(result.score.mean))
-                log.info(logs.saved_line(save_model(job, graph, data.class_names(), result)))
-            log.info(logs.progress_line(job.current_host, len(history), hyperparameters.epochs))
-            stop_now = stopping.should_stop(len(history), result.score.mean)
-            if hyperparameters.early_stopping and stop_now:
-                log.info(
-                    "Early stopping after epoch %d: validation mAP has not exceeded its best, "
-                    "%.4f, by more than a share of %g for %d epochs.",
-                    result.epoch,
-                    best.score.mean,
-                    stopping.tolerance,
-                    stopping.epochs_without_gain,
-                )
-                break
-    except BrokenData as broken:
-        if best is None and loop.updates:
-            path = save_model(job, graph, data.class_names(), None)
-            log.warning(
-                "The data cannot be used further; what %d batches have taught, not validated yet, "
-                "is in %s.",
-                loop.updates,
-                path,
-            )
-        data.report(broken.error.faults)
-        raise broken.error from broken
-    except Interrupted:
-        if best is None:
-            log.warning("Stopped before the first epoch was validated: there is no model yet.")
-            return history
-        log.warning("Stopped; the best model so far stays in %s.", job.paths.model_dir)
-    assert best is not None
-    log.info("The best model is of epoch %d, validation mAP %.4f.", best.epoch, best.score.mean)
-    return history
 
 
 def _trainable(network: Network, hyperparameters: Hyperparameters) -> dict[str, mx.gluon.Parameter]:
@@ -260,15 +227,3 @@ def _average(
     statistics = network.heads.list_auxiliary_states()
     changing = {n: p for n, p in network.parameters.items() if n in trainable or n in statistics}
     return WeightAverage(changing, decay)
-
-
-def _warn_of_batch_count(hyperparameters: Hyperparameters, images: int) -> None:
-    expected = -(-hyperparameters.num_training_samples // hyperparameters.mini_batch_size)
-    processed = -(-images // hyperparameters.mini_batch_size)
-    if expected != processed:
-        log.warning(
-            "%s num_training_samples is %d, the train channel has %d usable images.",
-            logs.batch_count_line(expected, processed),
-            hyperparameters.num_training_samples,
-            images,
-        )

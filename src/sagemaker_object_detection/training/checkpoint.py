@@ -1,0 +1,190 @@
+"""Checkpoint files: arrays and a JSON state in one file, written whole, checked when read.
+
+A file is NumPy's .npz: an uncompressed ZIP, whose CRC-32 of every member is checked on reading, and
+without pickled objects. Beside the files lies the best model so far, a folder BEST-<epoch> with the
+artefact, since a job that is started again finds its model folder empty.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+log = logging.getLogger(__name__)
+
+KEPT = 2
+FORMAT = 1
+_STATE = "state.json"
+_FILE = re.compile(r"checkpoint-(\d{8,})\.npz")
+_BEST = "best-"
+
+
+class UnusableCheckpoint(ValueError):
+    """A checkpoint that is torn, or of another job; the message says what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A moment of a training.
+
+    Attributes:
+        arrays: name -> array.
+        state: JSON values. `identity` says of what training it is; `best_model` is None or the
+            folder of the best model with the SHA-256 of its files.
+    """
+
+    arrays: Mapping[str, NDArray[Any]]
+    state: Mapping[str, Any]
+
+
+class CheckpointFolder:
+    """The folder that the platform keeps for a job that is started again.
+
+    Args:
+        folder: made where it is missing.
+        identity: what must be equal for a checkpoint to be of this training.
+    """
+
+    def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
+        self._folder = folder
+        self._identity = {"format": FORMAT, **identity}
+        self._best: dict[str, Any] | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def save(self, number: int, checkpoint: Checkpoint) -> Path:
+        """Write a checkpoint aside and rename it; the KEPT last ones stay.
+
+        Args:
+            number: of updates so far; a higher one is newer.
+
+        Raises:
+            OSError: the folder cannot be written to, or has no room.
+        """
+        state = {**checkpoint.state, "identity": self._identity, "best_model": self._best}
+        text = np.frombuffer(json.dumps(state).encode(), np.uint8)
+        path = self._folder / f"checkpoint-{number:08d}.npz"
+        handle, name = tempfile.mkstemp(dir=self._folder, prefix=".checkpoint-")
+        aside = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                np.savez(file, **{_STATE: text}, **checkpoint.arrays)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.chmod(0o644)
+            aside.replace(path)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+        self._tidy()
+        return path
+
+    def keep_best(self, model: Path, epoch: int) -> None:
+        """Copy the artefact in the folder `model`; the next checkpoint refers to it."""
+        target = self._folder / f"{_BEST}{epoch:04d}"
+        aside = Path(tempfile.mkdtemp(dir=self._folder, prefix=".best-"))
+        try:
+            files = {}
+            for file in sorted(path for path in model.iterdir() if path.is_file()):
+                shutil.copyfile(file, aside / file.name)
+                files[file.name] = _digest(aside / file.name)
+            aside.chmod(0o755)
+            shutil.rmtree(target, ignore_errors=True)
+            aside.rename(target)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+        self._best = {"folder": target.name, "files": files}
+
+    def latest(self) -> tuple[Path, Checkpoint] | None:
+        """The newest checkpoint that can be used; the others are passed over with a warning."""
+        for path in sorted(self._files(), key=_number, reverse=True):
+            try:
+                checkpoint = read(path)
+                self._check(checkpoint)
+            except (UnusableCheckpoint, OSError) as error:
+                log.warning("The checkpoint %s is passed over: %s", path, error)
+                continue
+            self._best = checkpoint.state["best_model"]
+            return path, checkpoint
+        return None
+
+    def restore_best(self, model: Path) -> None:
+        """Copy the best model of the checkpoint that was read last into the folder `model`."""
+        if self._best is not None:
+            for name in self._best["files"]:
+                shutil.copyfile(self._folder / self._best["folder"] / name, model / name)
+
+    def _check(self, checkpoint: Checkpoint) -> None:
+        theirs = checkpoint.state.get("identity")
+        if not isinstance(theirs, dict):
+            raise UnusableCheckpoint("it does not say of what training it is.")
+        other = [name for name, ours in self._identity.items() if theirs.get(name) != ours]
+        if other:
+            name = other[0]
+            raise UnusableCheckpoint(
+                f"it is of another training, whose {name} is {theirs.get(name)!r} and not "
+                f"{self._identity[name]!r}."
+            )
+        best = checkpoint.state.get("best_model") or {"folder": "", "files": {}}
+        for name, digest in best["files"].items():
+            file = self._folder / best["folder"] / name
+            if not file.is_file() or _digest(file) != digest:
+                raise UnusableCheckpoint(f"its best model is damaged: {file}.")
+
+    def _files(self) -> list[Path]:
+        return [path for path in self._folder.iterdir() if _FILE.fullmatch(path.name)]
+
+    def _tidy(self) -> None:
+        files = sorted(self._files(), key=_number)
+        for path in files[:-KEPT]:
+            path.unlink(missing_ok=True)
+        wanted = {_best_of(path) for path in files[-KEPT:]}
+        for folder in self._folder.glob(f"{_BEST}*"):
+            if folder.name not in wanted:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def read(path: Path) -> Checkpoint:
+    """Read a whole file. Raises UnusableCheckpoint when it is torn, and OSError."""
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        state = json.loads(arrays.pop(_STATE).tobytes())
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UnusableCheckpoint(f"it is torn ({error}).") from error
+    if not isinstance(state, dict):
+        raise UnusableCheckpoint("it does not say of what training it is.")
+    return Checkpoint(arrays, state)
+
+
+def _best_of(path: Path) -> str | None:
+    """The folder of the best model that a checkpoint refers to; reads its state alone."""
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            best = json.loads(file[_STATE].tobytes())["best_model"]
+    except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile):
+        return None
+    return best["folder"] if best else None
+
+
+def _number(path: Path) -> int:
+    match = _FILE.fullmatch(path.name)
+    return int(match[1]) if match else -1
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,117 @@
+"""From epoch to epoch: the best model is kept, all is written down, and when to stop is decided."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sagemaker_object_detection.model.deploy import DeployGraph
+from sagemaker_object_detection.platform import logs
+from sagemaker_object_detection.platform.hyperparameters import Hyperparameters
+from sagemaker_object_detection.platform.job import Job
+from sagemaker_object_detection.training.data import Data
+from sagemaker_object_detection.training.history import EpochResult, write_history
+from sagemaker_object_detection.training.interruptions import BrokenData, Interrupted
+from sagemaker_object_detection.training.loop import TrainingLoop
+from sagemaker_object_detection.training.progress import Progress
+from sagemaker_object_detection.training.saving import save_model
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What else is to happen.
+
+    Attributes:
+        best: after the model of an epoch has been saved as the best.
+        moment: at the end of every epoch, and where training is interrupted: time to remember all.
+    """
+
+    best: Callable[[EpochResult], None]
+    moment: Callable[[], None]
+
+
+def follow(
+    job: Job,
+    loop: TrainingLoop,
+    graph: DeployGraph,
+    data: Data,
+    progress: Progress,
+    hooks: Hooks,
+) -> None:
+    """Run the epochs that are left.
+
+    Raises:
+        JobError: the data was refused, or could not be read; what was trained is saved.
+    """
+    hyperparameters = job.hyperparameters
+    done = len(progress.history)
+    if hyperparameters.early_stopping and progress.stopping.is_due(done):
+        _log_early_stop(progress, done - 1)
+        return
+    try:
+        for result in loop.epochs():
+            is_best = progress.add(result)
+            if result.epoch == 0 and data.streams:
+                data.report()
+            if result.epoch == 0 and "train" in data.streams:  # only now its number is known
+                warn_of_batch_count(hyperparameters, result.records)
+            write_history(job.paths.output_data_dir, progress.history)
+            if is_best:
+                log.info(logs.best_model_line(result.score.mean))
+                log.info(logs.saved_line(save_model(job, graph, data.class_names(), result)))
+                hooks.best(result)
+            done = result.epoch + 1
+            log.info(logs.progress_line(job.current_host, done, hyperparameters.epochs))
+            stop_now = progress.stopping.should_stop(done, result.score.mean)
+            hooks.moment()
+            if hyperparameters.early_stopping and stop_now:
+                _log_early_stop(progress, result.epoch)
+                break
+    except BrokenData as broken:
+        if progress.best is None and loop.position.updates:
+            path = save_model(job, graph, data.class_names(), None)
+            log.warning(
+                "The data cannot be used further; what %d batches have taught, not validated yet, "
+                "is in %s.",
+                loop.position.updates,
+                path,
+            )
+        data.report(broken.error.faults)
+        raise broken.error from broken
+    except Interrupted:
+        hooks.moment()
+        if progress.best is None:
+            log.warning("Stopped before the first epoch was validated: there is no model yet.")
+            return
+        log.warning("Stopped; the best model so far stays in %s.", job.paths.model_dir)
+    best = progress.best
+    if best is not None:
+        log.info("The best model is of epoch %d, validation mAP %.4f.", best.epoch, best.score.mean)
+
+
+def warn_of_batch_count(hyperparameters: Hyperparameters, images: int) -> None:
+    """As the service: when num_training_samples says something else than the data."""
+    expected = -(-hyperparameters.num_training_samples // hyperparameters.mini_batch_size)
+    processed = -(-images // hyperparameters.mini_batch_size)
+    if expected != processed:
+        log.warning(
+            "%s num_training_samples is %d, the train channel has %d usable images.",
+            logs.batch_count_line(expected, processed),
+            hyperparameters.num_training_samples,
+            images,
+        )
+
+
+def _log_early_stop(progress: Progress, epoch: int) -> None:
+    assert progress.best is not None
+    log.info(
+        "Early stopping after epoch %d: validation mAP has not exceeded its best, %.4f, by more "
+        "than a share of %g for %d epochs.",
+        epoch,
+        progress.best.score.mean,
+        progress.stopping.tolerance,
+        progress.stopping.epochs_without_gain,
+    )

@@ -1,0 +1,154 @@
+"""Checkpoints of a training: what goes into one, and how training goes on from it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import mxnet as mx
+from mxnet import gluon
+
+from sagemaker_object_detection.model.network import Network
+from sagemaker_object_detection.platform.job import Job
+from sagemaker_object_detection.training.average import WeightAverage
+from sagemaker_object_detection.training.checkpoint import Checkpoint, CheckpointFolder
+from sagemaker_object_detection.training.loop import Position
+from sagemaker_object_detection.training.optimizer_state import (
+    optimizer_arrays,
+    restore_optimizer,
+    update_counts,
+)
+from sagemaker_object_detection.training.progress import Progress
+
+log = logging.getLogger(__name__)
+
+_WEIGHT, _AVERAGE, _OPTIMIZER = "weight:", "average:", "optimizer:"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Everything whose values training changes."""
+
+    network: Network
+    trainer: gluon.Trainer
+    average: WeightAverage | None
+
+
+class Checkpoints:
+    """The checkpoints of a job; without checkpointconfig.json every method does nothing.
+
+    Raises:
+        OSError: the folder cannot be made.
+    """
+
+    def __init__(self, job: Job, network: Network) -> None:
+        self._model = job.paths.model_dir
+        self._folder: CheckpointFolder | None = None
+        self._found: tuple[Path, Checkpoint] | None = None
+        if job.checkpoint_dir is None:
+            log.info("Checkpoint loading and saving are disabled.")
+            return
+        self._folder = CheckpointFolder(job.checkpoint_dir, _identity(job, network))
+        self._found = self._folder.latest()
+        if self._found is None:
+            log.info("Checkpoints go to %s; there is none to go on from.", job.checkpoint_dir)
+
+    @property
+    def first_epoch(self) -> int:
+        """The epoch that training goes on in; 0 where it begins."""
+        return int(self._found[1].state["position"]["epoch"]) if self._found else 0
+
+    def restore(self, trained: Trained, progress: Progress, images: int) -> Position:
+        """Put everything back where the newest usable checkpoint had it.
+
+        Args:
+            images: of the train channel. When it is another number than it was, the epoch begins
+                anew: batches would be others.
+
+        Returns:
+            where training goes on.
+        """
+        if self._found is None or self._folder is None:
+            return Position()
+        path, checkpoint = self._found
+        self._found = None
+        arrays, state = checkpoint.arrays, checkpoint.state
+        for name, parameter in trained.network.parameters.items():
+            parameter.set_data(mx.nd.array(arrays[_WEIGHT + name]))
+        if trained.average is not None:
+            for name, array in trained.average.arrays.items():
+                array[:] = arrays.get(_AVERAGE + name, arrays[_WEIGHT + name])
+        restore_optimizer(trained.trainer, _part(arrays, _OPTIMIZER), state["update_counts"])
+        progress.restore(state["progress"])
+        self._folder.restore_best(self._model)
+        position = Position(**state["position"])
+        if images != state["images"] and position.batches:
+            log.warning(
+                "The train channel has %d images and had %d at the checkpoint: epoch %d begins "
+                "anew.",
+                images,
+                state["images"],
+                position.epoch,
+            )
+            position = Position(position.epoch, position.updates)
+        log.info(
+            "Training goes on from %s: epoch %d, batch %d, after %d updates.",
+            path,
+            position.epoch,
+            position.batches,
+            position.updates,
+        )
+        return position
+
+    def keep_best(self, epoch: int) -> None:
+        """Copy the model folder, whose model is of this epoch, to the checkpoints."""
+        if self._folder is not None:
+            self._folder.keep_best(self._model, epoch)
+
+    def save(self, trained: Trained, position: Position, progress: Progress, images: int) -> None:
+        """Write a checkpoint; that there is no room for it is only a warning."""
+        if self._folder is None:
+            return
+        state = {
+            "position": asdict(position),
+            "progress": progress.as_json(),
+            "images": images,
+            "update_counts": update_counts(trained.trainer),
+        }
+        arrays = {
+            _WEIGHT + name: parameter.list_data()[0].asnumpy()
+            for name, parameter in trained.network.parameters.items()
+        }
+        if trained.average is not None:
+            arrays |= {_AVERAGE + n: array.asnumpy() for n, array in trained.average.arrays.items()}
+        arrays |= {_OPTIMIZER + n: array for n, array in optimizer_arrays(trained.trainer).items()}
+        try:
+            path = self._folder.save(position.updates, Checkpoint(arrays, state))
+        except OSError as error:
+            log.warning("No checkpoint was written (%s). Training goes on.", error)
+        else:
+            log.info("Checkpoint of epoch %d: %s", position.epoch, path)
+
+
+def _part(arrays: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    return {n.removeprefix(prefix): array for n, array in arrays.items() if n.startswith(prefix)}
+
+
+def _identity(job: Job, network: Network) -> dict[str, Any]:
+    """What has to be equal for the weights, the optimiser and the order of the data to fit."""
+    hyperparameters = job.hyperparameters
+    shapes = sorted((name, tuple(p.shape)) for name, p in network.parameters.items())
+    return {
+        "base_network": hyperparameters.base_network,
+        "num_classes": hyperparameters.num_classes,
+        "image_shape": hyperparameters.image_shape,
+        "optimizer": hyperparameters.optimizer,
+        "mini_batch_size": hyperparameters.mini_batch_size,
+        "seed": hyperparameters.seed,
+        "hosts": len(job.hosts),
+        "parameters": hashlib.sha256(repr(shapes).encode()).hexdigest()[:16],
+    }

@@ -1,0 +1,255 @@
+"""Between loop and artefact: which epoch's model is kept, and when training ends."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sagemaker_object_detection.evaluation.average_precision import AveragePrecision
+from sagemaker_object_detection.model import artifact
+from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection.platform.hyperparameters import parse
+from sagemaker_object_detection.platform.job import Job
+from sagemaker_object_detection.training.early_stopping import EarlyStopping
+from sagemaker_object_detection.training.follow import Hooks, follow
+from sagemaker_object_detection.training.history import EpochResult
+from sagemaker_object_detection.training.interruptions import BrokenData, Interrupted
+from sagemaker_object_detection.training.loop import Position
+from sagemaker_object_detection.training.progress import Progress
+from tests.training.jobs import make_job
+
+
+@dataclass
+class Epochs:
+    """Stands for the loop: these mAPs, and `end` where there is a None."""
+
+    values: Sequence[float | None]
+    end: Exception = field(default_factory=Interrupted)
+    position: Position = field(default_factory=Position)
+    records: int = 8
+
+    def epochs(self) -> Iterator[EpochResult]:
+        for epoch, value in enumerate(self.values):
+            if value is None:
+                raise self.end
+            self.position.updates += 1
+            score = AveragePrecision(value, (value, math.nan))
+            yield EpochResult(
+                epoch, {"cross_entropy": 1.0}, score, 0.1, self.records, 1.0, 0.0, 1.0
+            )
+
+
+@dataclass
+class Channels:
+    """Stands for the data, which is read in File mode or, with streams, in Pipe mode."""
+
+    streams: Sequence[str] = ()
+    reports: list[tuple[str, ...]] = field(default_factory=list)
+
+    def class_names(self) -> tuple[str, ...]:
+        return ("red", "blue")
+
+    def report(self, refused: Sequence[str] = ()) -> None:
+        self.reports.append(tuple(refused))
+
+
+@dataclass
+class Graph:
+    """Stands for the deploy graph: counts how often it was saved."""
+
+    saved: list[Path] = field(default_factory=list)
+
+    def save(self, folder: Path) -> Path:
+        self.saved.append(folder)
+        return folder / artifact.PARAMS_FILE
+
+
+NOTHING = Hooks(best=lambda result: None, moment=lambda: None)
+
+
+def _progress(job: Job) -> Progress:
+    given = job.hyperparameters
+    return Progress(
+        EarlyStopping(
+            given.early_stopping_min_epochs,
+            given.early_stopping_patience,
+            given.early_stopping_tolerance,
+        )
+    )
+
+
+def _follow(
+    base: Path, values: Sequence[float | None], **given: object
+) -> tuple[list[int], Graph, Job]:
+    """Epochs done, what was saved, and the job."""
+    job = make_job(base, epochs=20, **given)
+    loop: Any = Epochs(values)
+    stub = Graph()
+    graph: Any = stub
+    data: Any = Channels()
+    progress = _progress(job)
+    follow(job, loop, graph, data, progress, NOTHING)
+    return [result.epoch for result in progress.history], stub, job
+
+
+@pytest.mark.parametrize(
+    ("values", "best", "saves"),
+    [
+        pytest.param([0.1, 0.3, 0.2], 1, 2, id="the best, not the last"),
+        pytest.param([0.1, 0.3, 0.3], 2, 3, id="of equals the later, as the service has it"),
+        pytest.param([0.0, 0.0], 1, 2, id="even a model that finds nothing is one"),
+    ],
+)
+def test_the_best_model_is_kept(values: list[float], best: int, saves: int, tmp_path: Path) -> None:
+    _, graph, job = _follow(tmp_path, values)
+    assert graph.saved == [job.paths.model_dir] * saves
+    validation = artifact.read_config(job.paths.model_dir).validation
+    assert validation["epoch"] == best
+    assert validation["mAP"] == values[best]
+    assert validation["AP"] == {"red": values[best], "blue": None}  # blue does not occur
+    hyperparameters = (job.paths.model_dir / artifact.HYPERPARAMETERS_FILE).read_text()
+    assert parse(json.loads(hyperparameters)) == job.hyperparameters
+
+
+@pytest.mark.parametrize(
+    ("given", "epochs"),
+    [
+        pytest.param({"early_stopping": "True"}, 3, id="asked for"),
+        pytest.param({"early_stopping": "False"}, 5, id="not asked for, whatever the rule says"),
+    ],
+)
+def test_early_stopping(
+    given: dict[str, str], epochs: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    rule = {"early_stopping_min_epochs": 1, "early_stopping_patience": 2}
+    done, _, job = _follow(tmp_path, [0.5, 0.4, 0.3, 0.6, 0.7], **rule, **given)
+    assert done == list(range(epochs))
+    said = any("Early stopping after epoch 2" in record.getMessage() for record in caplog.records)
+    assert said == (epochs == 3)
+    table = (job.paths.output_data_dir / "metrics.csv").read_text().splitlines()
+    assert [row["mAP"] for row in csv.DictReader(table)] == ["0.5", "0.4", "0.3", "0.6", "0.7"][
+        :epochs
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "epochs", "told"),
+    [
+        pytest.param([None], [], "there is no model yet", id="in the first epoch"),
+        pytest.param([0.5, None], [0], "the best model so far stays", id="later"),
+    ],
+)
+def test_interrupted(
+    values: list[float | None],
+    epochs: list[int],
+    told: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    done, graph, _ = _follow(tmp_path, values)
+    assert done == epochs
+    assert len(graph.saved) == len(epochs)
+    assert any(told in r.getMessage() for r in caplog.records if r.levelname == "WARNING")
+
+
+@pytest.mark.parametrize(
+    ("updates", "values", "saves", "validated"),
+    [
+        pytest.param(0, [None], 0, None, id="before the first batch there is nothing to save"),
+        pytest.param(7, [None], 1, False, id="in the first epoch: what was learnt so far"),
+        pytest.param(7, [0.5, None], 1, True, id="later: the best model stays"),
+    ],
+)
+def test_a_stream_that_is_refused_leaves_what_was_trained(
+    updates: int,
+    values: list[float | None],
+    saves: int,
+    validated: bool | None,
+    tmp_path: Path,
+) -> None:
+    job = make_job(tmp_path, epochs=20)
+    graph, data = Graph(), Channels(streams=["train"])
+    loop: Any = Epochs(
+        values, BrokenData(ClientError("train_0, record 7: class_id 9.")), Position(0, updates)
+    )
+    channels: Any = data
+    stub: Any = graph
+    with pytest.raises(ClientError, match="train_0, record 7: class_id 9"):
+        follow(job, loop, stub, channels, _progress(job), NOTHING)
+    assert len(graph.saved) == saves
+    assert data.reports[-1] == ("train_0, record 7: class_id 9.",)
+    if validated is not None:
+        assert bool(artifact.read_config(job.paths.model_dir).validation) == validated
+
+
+def test_what_was_trained_is_saved_before_the_report_is_tried(tmp_path: Path) -> None:
+    class Unwritable(Channels):
+        def report(self, refused: Sequence[str] = ()) -> None:
+            raise OSError("disk full")
+
+    job = make_job(tmp_path, epochs=20)
+    loop: Any = Epochs([None], BrokenData(ClientError("broken")), Position(0, 7))
+    stub = Graph()
+    graph: Any = stub
+    data: Any = Unwritable(streams=["train"])
+    with pytest.raises(OSError, match="disk full"):
+        follow(job, loop, graph, data, _progress(job), NOTHING)
+    assert stub.saved == [job.paths.model_dir]
+
+
+@pytest.mark.parametrize(
+    ("streams", "records", "told"),
+    [
+        pytest.param(["train"], 100, True, id="the first pass shows the number"),
+        pytest.param(["train"], 8, False, id="as promised"),
+        pytest.param(["validation"], 100, False, id="a file's number was known before"),
+    ],
+)
+def test_a_stream_of_another_length_than_promised(
+    streams: list[str], records: int, told: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    loop: Any = Epochs([0.1, 0.2], records=records)
+    graph: Any = Graph()
+    data: Any = Channels(streams=streams)
+    job = make_job(tmp_path, epochs=2, mini_batch_size=4)
+    follow(job, loop, graph, data, _progress(job), NOTHING)
+    warnings = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert [text for text in warnings if "num_training_samples is 8" in text] == warnings
+    assert len(warnings) == told
+
+
+def test_hooks(tmp_path: Path) -> None:
+    """Every best model, and every moment: the ends of epochs and the interruption."""
+    job = make_job(tmp_path, epochs=20)
+    loop: Any = Epochs([0.5, 0.4, 0.6, None])
+    graph: Any = Graph()
+    data: Any = Channels()
+    seen: list[object] = []
+    hooks = Hooks(
+        best=lambda result: seen.append(result.epoch), moment=lambda: seen.append("moment")
+    )
+    follow(job, loop, graph, data, _progress(job), hooks)
+    assert seen == [0, "moment", "moment", 2, "moment", "moment"]
+
+
+def test_a_training_that_had_stopped_early_does_not_go_on(tmp_path: Path) -> None:
+    """It was killed between its last checkpoint and its end."""
+    rule = {"early_stopping_min_epochs": 1, "early_stopping_patience": 2}
+    job = make_job(tmp_path, epochs=20, early_stopping="True", **rule)
+    graph: Any = Graph()
+    data: Any = Channels()
+    progress = _progress(job)
+    loop: Any = Epochs([0.5, 0.4, 0.3, 0.6])
+    follow(job, loop, graph, data, progress, NOTHING)
+    assert len(progress.history) == 3
+    follow(job, loop, graph, data, progress, NOTHING)
+    assert len(progress.history) == 3
