@@ -1,0 +1,149 @@
+"""`object-detection evaluate`: score a model on labelled images, or detections from a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sagemaker_object_detection.data.tally import Limits
+from sagemaker_object_detection.evaluation.coco_files import read_results
+from sagemaker_object_detection.evaluation.report_files import metrics_of
+from sagemaker_object_detection.evaluation.results import Results
+from sagemaker_object_detection.evaluation.summary import Summary, summarise
+from sagemaker_object_detection.model.artifact import write_text_whole
+from sagemaker_object_detection.platform.hyperparameters import Hyperparameters
+from sagemaker_object_detection.tools.folders import make_folder, named_folders
+from sagemaker_object_detection.tools.report_text import printable
+from sagemaker_object_detection.tools.scores_text import scores_text
+from sagemaker_object_detection.tools.scoring import (
+    EngineChoice,
+    opened_model,
+    read_model,
+    run_model,
+)
+from sagemaker_object_detection.tools.shown_log import logged
+
+_DEFAULTS = Hyperparameters(num_classes=1, num_training_samples=1)
+Scored = Iterator[tuple[str, Results, Summary]]
+
+
+@click.command("evaluate", short_help="Score a MODEL on DATA.")
+@click.argument("first", metavar="MODEL", type=click.Path(exists=True, path_type=Path))
+@click.argument("data", metavar="DATA...", nargs=-1, callback=named_folders)
+@click.option(
+    "--overlap-threshold",
+    type=click.FloatRange(0, 1),
+    help="IoU that a right detection exceeds. By default that of the model's training, or "
+    f"{_DEFAULTS.overlap_threshold}.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["mxnet", "openvino"]),
+    default="mxnet",
+    show_default=True,
+    help="What runs the network. The mAP of training is MXNet's.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16", "int8"]),
+    help="What OpenVINO computes in; by default auto, as an endpoint does.",
+)
+@click.option(
+    "--max-dropped-images",
+    type=click.FloatRange(0, 1),
+    default=_DEFAULTS.max_dropped_images,
+    show_default=True,
+    help="Share of a channel's images that may be unusable.",
+)
+@click.option(
+    "--max-dropped-boxes",
+    type=click.FloatRange(0, 1),
+    default=_DEFAULTS.max_dropped_boxes,
+    show_default=True,
+    help="Share of a channel's boxes that may be unusable.",
+)
+@click.option(
+    "--detections",
+    "detections_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Score the detections in this file (COCO results), no model. A COCO file of what is there "
+    "then takes the place of MODEL.",
+)
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the scores to this file too.",
+)
+def command(
+    first: Path,
+    data: dict[str, Path],
+    overlap_threshold: float | None,
+    engine: str,
+    precision: str | None,
+    max_dropped_images: float,
+    max_dropped_boxes: float,
+    detections_file: Path | None,
+    json_file: Path | None,
+) -> None:
+    """Score a MODEL, the folder or the model.tar.gz of a training job, on DATA.
+
+    DATA is a channel: a folder, or name=folder, in any form that training reads; the folder of its
+    annotations, <folder>_annotation, is found beside it. Each channel is scored by itself. On the
+    validation channel of the training job mAP is that of the job.
+
+    \b
+    object-detection evaluate model.tar.gz data/validation --json scores.json
+    object-detection evaluate ground_truth.json --detections detections.json
+    """
+    if precision and engine != "openvino":
+        raise click.UsageError("--precision is for --engine openvino; MXNet computes in float32.")
+    if json_file is not None:  # before the work, so that a wrong path is told at once
+        make_folder(json_file.parent)
+    if detections_file is not None:
+        if data or not first.is_file():
+            raise click.UsageError(
+                "--detections takes one COCO file of the boxes that are there, and no model."
+            )
+        scored = _score_file(first, detections_file, overlap_threshold)
+        about: dict[str, Any] = {"ground_truth": str(first), "detections": str(detections_file)}
+    else:
+        if not data:
+            raise click.UsageError("Missing argument 'DATA...'.")
+        choice = EngineChoice(engine, precision or ("auto" if engine == "openvino" else "float32"))
+        limits = Limits(max_dropped_images, max_dropped_boxes)
+        scored = _score_model(first, data, choice, limits, overlap_threshold)
+        about = {"model": str(first), "engine": choice.name, "precision": choice.precision}
+    written = {}
+    with logged():
+        for name, results, summary in scored:
+            click.echo(scores_text(name, results, summary) + "\n")
+            written[name] = metrics_of(results, summary, {})
+    if json_file is not None:
+        write_text_whole(json_file, json.dumps({**about, "channels": written}, indent=1) + "\n")
+        click.echo(printable(f"Written: {json_file}"))
+
+
+def _score_model(
+    model: Path,
+    folders: dict[str, Path],
+    choice: EngineChoice,
+    limits: Limits,
+    overlap_threshold: float | None,
+) -> Scored:
+    with opened_model(model) as folder:
+        config = read_model(folder)
+        trained = config.validation.get("overlap_threshold", _DEFAULTS.overlap_threshold)
+        threshold = trained if overlap_threshold is None else overlap_threshold
+        for name, results, _ in run_model(folder, folders, choice, limits):
+            yield name, results, summarise(results, config.class_names, threshold)
+
+
+def _score_file(truth: Path, detections: Path, overlap_threshold: float | None) -> Scored:
+    results, names = read_results(truth, detections)
+    threshold = _DEFAULTS.overlap_threshold if overlap_threshold is None else overlap_threshold
+    yield detections.stem, results, summarise(results, names, threshold)
