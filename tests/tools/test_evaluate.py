@@ -174,6 +174,7 @@ def test_detections_from_a_file(model: Path, data: Path, tmp_path: Path) -> None
     truth.write_text(json.dumps(coco.ground_truth(results, names, tiny_model.CLASS_NAMES)))
     found.write_text(json.dumps(coco.detections(results)))
     first = scores_of(tmp_path, model, data)["validation"]
+    assert first.pop("precision") == "float32"
     again = scores_of(tmp_path, truth, "--detections", found)["detections"]
     assert flat(again) == pytest.approx(flat(first), abs=1e-6)
     strict = scores_of(tmp_path, truth, "--detections", found, "--overlap-threshold", 0.75)

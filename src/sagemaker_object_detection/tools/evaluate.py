@@ -12,7 +12,6 @@ import click
 from sagemaker_object_detection.data.tally import Limits
 from sagemaker_object_detection.evaluation.coco_files import read_results
 from sagemaker_object_detection.evaluation.report_files import metrics_of
-from sagemaker_object_detection.evaluation.results import Results
 from sagemaker_object_detection.evaluation.summary import Summary, summarise
 from sagemaker_object_detection.model.artifact import write_text_whole
 from sagemaker_object_detection.platform.hyperparameters import Hyperparameters
@@ -21,6 +20,7 @@ from sagemaker_object_detection.tools.report_text import printable
 from sagemaker_object_detection.tools.scores_text import scores_text
 from sagemaker_object_detection.tools.scoring import (
     EngineChoice,
+    Scored,
     opened_model,
     read_model,
     run_model,
@@ -28,7 +28,7 @@ from sagemaker_object_detection.tools.scoring import (
 from sagemaker_object_detection.tools.shown_log import logged
 
 _DEFAULTS = Hyperparameters(num_classes=1, num_training_samples=1)
-Scored = Iterator[tuple[str, Results, Summary]]
+Channels = Iterator[tuple[Scored, Summary]]
 
 
 @click.command("evaluate", short_help="Score a MODEL on DATA.")
@@ -109,20 +109,21 @@ def command(
             raise click.UsageError(
                 "--detections takes one COCO file of the boxes that are there, and no model."
             )
-        scored = _score_file(first, detections_file, overlap_threshold)
+        channels = _score_file(first, detections_file, overlap_threshold)
         about: dict[str, Any] = {"ground_truth": str(first), "detections": str(detections_file)}
     else:
         if not data:
             raise click.UsageError("Missing argument 'DATA...'.")
         choice = EngineChoice(engine, precision or ("auto" if engine == "openvino" else "float32"))
         limits = Limits(max_dropped_images, max_dropped_boxes)
-        scored = _score_model(first, data, choice, limits, overlap_threshold)
-        about = {"model": str(first), "engine": choice.name, "precision": choice.precision}
+        channels = _score_model(first, data, choice, limits, overlap_threshold)
+        about = {"model": str(first), "engine": choice.name}
     written = {}
     with logged():
-        for name, results, summary in scored:
-            click.echo(scores_text(name, results, summary) + "\n")
-            written[name] = metrics_of(results, summary, {})
+        for scored, summary in channels:
+            click.echo(scores_text(scored.channel, scored.results, summary) + "\n")
+            computed = {"precision": scored.precision} if scored.precision else {}
+            written[scored.channel] = metrics_of(scored.results, summary, computed)
     if json_file is not None:
         write_text_whole(json_file, json.dumps({**about, "channels": written}, indent=1) + "\n")
         click.echo(printable(f"Written: {json_file}"))
@@ -134,16 +135,16 @@ def _score_model(
     choice: EngineChoice,
     limits: Limits,
     overlap_threshold: float | None,
-) -> Scored:
+) -> Channels:
     with opened_model(model) as folder:
         config = read_model(folder)
         trained = config.validation.get("overlap_threshold", _DEFAULTS.overlap_threshold)
         threshold = trained if overlap_threshold is None else overlap_threshold
-        for name, results, _ in run_model(folder, folders, choice, limits):
-            yield name, results, summarise(results, config.class_names, threshold)
+        for scored in run_model(folder, folders, choice, limits):
+            yield scored, summarise(scored.results, config.class_names, threshold)
 
 
-def _score_file(truth: Path, detections: Path, overlap_threshold: float | None) -> Scored:
+def _score_file(truth: Path, detections: Path, overlap_threshold: float | None) -> Channels:
     results, names = read_results(truth, detections)
     threshold = _DEFAULTS.overlap_threshold if overlap_threshold is None else overlap_threshold
-    yield detections.stem, results, summarise(results, names, threshold)
+    yield Scored(detections.stem, results, ""), summarise(results, names, threshold)

@@ -42,6 +42,15 @@ class EngineChoice:
     precision: str = "float32"
 
 
+@dataclass(frozen=True)
+class Scored:
+    """What a model finds in a channel; precision is what was computed in."""
+
+    channel: str
+    results: Results
+    precision: str
+
+
 @contextmanager
 def opened_model(path: Path) -> Iterator[Path]:
     """The folder of an artefact, which may be packed as a model.tar.gz; it lasts for the block.
@@ -66,8 +75,8 @@ def read_model(folder: Path) -> ModelConfig:
 
 def run_model(
     folder: Path, folders: Mapping[str, Path], choice: EngineChoice, limits: Limits | None = None
-) -> Iterator[tuple[str, Results, tuple[str, ...]]]:
-    """Detections of the model in the artefact on each channel, and the names of its images.
+) -> Iterator[Scored]:
+    """Detections of the model in the artefact on one channel after the other.
 
     Args:
         folders: channel -> its folder; the folder of its annotations lies beside it.
@@ -93,7 +102,7 @@ def run_model(
         finally:
             loader.close()
         assert results is not None  # nothing stops it
-        yield name, results, tuple(loader.name(int(record)) for record in results.records)
+        yield Scored(name, results, getattr(engine, "precision", choice.precision))
 
 
 def _checked(
@@ -137,7 +146,8 @@ def _engine(folder: Path, choice: EngineChoice, batch_sizes: Iterable[int]) -> E
     if choice.name == "openvino":
         from sagemaker_object_detection.inference.engine_openvino import OpenVINOEngine
 
-        return OpenVINOEngine.from_folder(folder, choice.precision, physical_cores())
+        cores = physical_cores()
+        return OpenVINOEngine.from_folder(folder, choice.precision, cores, streams=cores)
     if "mxnet" not in sys.modules:  # which reads them when it is loaded
         set_threads(os.environ)
     os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")
