@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 import mxnet as mx
 
+EVERY = 4
+EVERY_BEFORE = 100
 _LONGEST = 0.9998
 
 
@@ -35,8 +37,17 @@ class WeightAverage:
         self.arrays = {name: source.copy() for name, source in self._sources.items()}
 
     def update(self, count: int) -> None:
-        """Take in the weights after the update that was number `count`, from 1."""
-        decay = min(self._decay, (1 + count) / (10 + count))
+        """Take in the weights after the update that was number `count`, from 1.
+
+        After the first EVERY_BEFORE updates only each EVERY-th counts, for all of them. MXNet's
+        engine does not know that the backward pass writes BatchNorm's statistics, so that they can
+        be read only when nothing is running.
+        """
+        span = EVERY if count > EVERY_BEFORE else 1
+        if count % span:
+            return
+        mx.nd.waitall()
+        decay = min(self._decay, (1 + count) / (10 + count)) ** span
         for name, array in self.arrays.items():
             # array += (1 - decay) * (source - array) in one pass and in place: with a weight decay
             # of 1 and a gradient of -source, this is what a step of SGD does.
