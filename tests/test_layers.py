@@ -34,6 +34,16 @@ EDGES = [
         ["model.*", "training.*", "inference.engine_mxnet"],
         id="mxnet: the rest is arithmetic that tests run without it",
     ),
+    pytest.param(
+        "openvino",
+        ["inference.engine_openvino", "inference.quantise"],
+        id="openvino: the engine of CPUs, and what it computes INT8 from",
+    ),
+    pytest.param(
+        "onnx",
+        ["model.onnx_heads", "model.onnx_export", "inference.quantise"],
+        id="onnx: the twins' files, which the engine of CPUs reads by itself",
+    ),
     pytest.param("gluoncv", ["model.*"], id="gluoncv: builds the network and nothing else"),
     pytest.param("flask", ["serving.*"], id="flask: the endpoint's"),
     pytest.param("gunicorn", ["serving.*"], id="gunicorn: the endpoint's"),
@@ -49,6 +59,12 @@ WITHOUT_MXNET = [
     pytest.param(["platform.*"], id="OMP_NUM_THREADS has to be set before MXNet is imported"),
     pytest.param(["boxes", "images", "data.*"], id="the road of the data is numpy and OpenCV"),
     pytest.param(["model.artifact"], id="reading an artefact needs no MXNet"),
+    pytest.param(
+        ["inference.engine_openvino", "inference.decode", "inference.predictor"],
+        id="an endpoint on a CPU runs without MXNet",
+    ),
+    pytest.param(["inference.quantise"], id="INT8 is made of an ONNX file, whoever wrote it"),
+    pytest.param(["tools.cli"], id="the command line answers at once"),
 ]
 
 

@@ -2,7 +2,8 @@
 
 An artefact is a flat folder. MODEL_FILE describes the detector; SYMBOL_FILE and PARAMS_FILE hold
 the deploy graph and its weights, which any MXNet program can run; HYPERPARAMETERS_FILE is the
-configuration of the training job, every value a string. Nothing here imports MXNet.
+configuration of the training job, every value a string. ONNX_FILE and INT8_FILE, which may be
+missing, are twins of the network for CPUs. Nothing here imports MXNet.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ SYMBOL_FILE = "model_algo_1-symbol.json"
 PARAMS_FILE = "model_algo_1-0000.params"
 HYPERPARAMETERS_FILE = "hyperparams.json"
 MODEL_FILE = "model.json"
+ONNX_FILE = "model.onnx"
+INT8_FILE = "model-int8.onnx"
 FORMAT_VERSION = 1
 
 CURE = "give the unpacked model.tar.gz of a training job with this algorithm"
@@ -44,6 +47,7 @@ class ModelConfig:
     image_shape: side of the square input in pixels.
     validation: the validation mAP and how it was computed; empty when nothing was validated.
     test: the same of the test channel, empty without one.
+    twins: what was measured of the twins for CPUs, see training's log; empty without them.
     versions: library name -> version the artefact was written with.
     """
 
@@ -54,6 +58,7 @@ class ModelConfig:
     preprocessing: Mapping[str, Any] = field(default_factory=lambda: dict(PREPROCESSING))
     validation: Mapping[str, Any] = field(default_factory=dict)
     test: Mapping[str, Any] = field(default_factory=dict)
+    twins: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
@@ -68,6 +73,7 @@ class ModelConfig:
             ("preprocessing", "an object", isinstance(self.preprocessing, Mapping)),
             ("validation", "an object", isinstance(self.validation, Mapping)),
             ("test", "an object", isinstance(self.test, Mapping)),
+            ("twins", "an object", isinstance(self.twins, Mapping)),
             ("versions", "an object", isinstance(self.versions, Mapping)),
         )
         for name, expected, fits in checks:
@@ -137,11 +143,16 @@ def require_files(folder: Path, names: Iterable[str] = (SYMBOL_FILE, PARAMS_FILE
 
 def write_text_whole(path: Path, text: str) -> None:
     """Write a UTF-8 text file so that it is there whole or not at all."""
+    write_whole(path, text.encode())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     aside = Path(name)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
         aside.chmod(0o644)
         aside.replace(path)
     except BaseException:

@@ -1,0 +1,70 @@
+"""The deploy graph of an artefact on disk, ours or the service's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import mxnet as mx
+
+from sagemaker_object_detection.model import artifact
+from sagemaker_object_detection.model.artifact import ArtifactError
+from sagemaker_object_detection.model.continued import service_network
+from sagemaker_object_detection.model.deploy import DeployGraph, deploy_graph
+from sagemaker_object_detection.model.earlier import load_earlier
+from sagemaker_object_detection.model.stored import load_arrays, load_symbol
+
+_NMS_TOPK = 400  # the service's, whatever its hyperparameters
+_NMS_THRESHOLD = 0.45
+
+
+def read_deploy_graph(folder: Path) -> DeployGraph:
+    """The graph that makes detections, with its values on the CPU.
+
+    Args:
+        folder: our artefact, or the extracted files of the service's model.tar.gz.
+
+    Raises:
+        ArtifactError: files of ours are missing or damaged, or it cannot be told for which
+            image_shape the service's were made.
+        ClientError: files of the service are missing, damaged or contradict each other.
+    """
+    if (folder / artifact.MODEL_FILE).is_file() or not folder.is_dir():
+        artifact.require_files(folder)
+        config = artifact.read_config(folder)
+        arrays = load_arrays(folder / artifact.PARAMS_FILE)
+        symbol = load_symbol(folder / artifact.SYMBOL_FILE)
+        names = [n for n in symbol.list_inputs() if n != "data" and n not in arrays.by_name]
+        if names:
+            raise ArtifactError(
+                f"{folder / artifact.PARAMS_FILE} lacks {', '.join(names[:5])}; {artifact.CURE}"
+            )
+        return DeployGraph(symbol, arrays.args, arrays.auxs, config.image_shape)
+    return _of_service(folder)
+
+
+def _of_service(folder: Path) -> DeployGraph:
+    earlier = load_earlier(folder)
+    if earlier.graph is None or earlier.image_shape is None:
+        raise ArtifactError(
+            f"{folder} does not say for which image_shape it was trained: it has neither "
+            f"{artifact.MODEL_FILE} nor an image_shape in {artifact.HYPERPARAMETERS_FILE}; "
+            f"{artifact.CURE}, all files of one job"
+        )
+    network = service_network(earlier.graph, earlier.image_shape, "float32")
+    values = earlier.arrays.by_name
+    for name, parameter in network.parameters.items():
+        if name not in values or values[name].shape != parameter.shape:
+            raise ArtifactError(f"{folder}: parameter {name} is missing or misshapen")
+        parameter.initialize(init=mx.init.Zero(), ctx=[mx.cpu()], force_reinit=True)
+        parameter.set_data(values[name])
+    return deploy_graph(network, _nms_threshold(folder), _NMS_TOPK)
+
+
+def _nms_threshold(folder: Path) -> float:
+    path = folder / artifact.HYPERPARAMETERS_FILE
+    text = json.loads(path.read_text(encoding="utf-8")).get("nms_threshold", _NMS_THRESHOLD)
+    try:
+        return float(text)
+    except (TypeError, ValueError) as error:
+        raise ArtifactError(f"{path}: nms_threshold {text!r:.40} is no number") from error

@@ -1,0 +1,70 @@
+"""`object-detection export`: a trained model in a form for other runtimes."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import click
+
+from sagemaker_object_detection.model.artifact import MODEL_FILE, ArtifactError, read_config
+from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection.tools.folders import make_folder
+
+
+@click.command("export", short_help="Write a model for other runtimes.")
+@click.argument("model", type=click.Path(exists=True, path_type=Path))
+@click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--onnx",
+    "form",
+    flag_value="onnx",
+    default="onnx",
+    help="As one ONNX file (so far the only form).",
+)
+def command(model: Path, out: Path, form: str) -> None:
+    """Write MODEL, with decoding and non-maximum suppression inside, to the file OUT.
+
+    MODEL is a model.tar.gz or the folder with its files, of this algorithm or of the service's
+    own. The ONNX file takes `data` (batch, 3, S, S), float32, RGB 0-255, the picture resized to
+    the square of image_shape by bilinear interpolation. It gives `detections` (batch, K, 6), the
+    best first: rows [class_id, score, xmin, ymin, xmax, ymax], corners in 0..1; rows with class_id
+    -1 are to be ignored. Class names and settings are in the file's metadata.
+    """
+    try:
+        classes, rows = export_onnx(model, out)
+    except ArtifactError as error:
+        raise ClientError(str(error)) from error
+    named = f"{classes} classes" if classes else "no class names"
+    click.echo(f"Wrote {out}: {named}, up to {rows} detections a picture.")
+
+
+def export_onnx(model: Path, out: Path) -> tuple[int, int]:
+    """Write the ONNX file.
+
+    Returns:
+        How many classes have names, and how many rows the output has.
+
+    Raises:
+        ArtifactError, ClientError: the model cannot be used.
+    """
+    # Slow to import, and the command line is to answer at once.
+    from sagemaker_object_detection.model.archive import extract, find_model
+    from sagemaker_object_detection.model.deployed import read_deploy_graph
+    from sagemaker_object_detection.model.onnx_export import convert_detector
+    from sagemaker_object_detection.model.onnx_heads import write_onnx
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = model
+        if not model.is_dir():
+            folder = Path(scratch) / "model"
+            folder.mkdir()
+            extract(model, folder)
+        if not (folder / MODEL_FILE).is_file():
+            folder = find_model(folder, Path(scratch))
+        names = read_config(folder).class_names if (folder / MODEL_FILE).is_file() else ()
+        detector = convert_detector(read_deploy_graph(folder), names)
+    make_folder(out.parent)
+    write_onnx(detector, out)
+    rows = detector.graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    return len(names), rows
