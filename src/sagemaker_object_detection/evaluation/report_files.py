@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from sagemaker_object_detection.model.artifact import write_text_whole
 METRICS_FILE = "metrics.json"
 DETECTIONS_FILE = "detections.json"
 GROUND_TRUTH_FILE = "ground_truth.json"
+_IMAGES_AT_ONCE = 256
 
 
 def write_results(
@@ -41,7 +42,7 @@ def write_results(
     truth = ground_truth(results, names, summary.labels)
     write_text_whole(folder / METRICS_FILE, _json(metrics, indent=1))
     write_text_whole(folder / GROUND_TRUTH_FILE, _json(truth))
-    write_text_whole(folder / DETECTIONS_FILE, _json(detections(results)))
+    write_text_whole(folder / DETECTIONS_FILE, _detections_json(results))
 
 
 def metrics_of(results: Results, summary: Summary, about: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,6 +60,25 @@ def metrics_of(results: Results, summary: Summary, about: Mapping[str, Any]) -> 
         "difficult_boxes": int(results.difficult.sum()),
         **about,
     }
+
+
+def _detections_json(results: Results) -> str:
+    """The content of DETECTIONS_FILE. Some images at a time, as objects take many times the memory
+    of their text.
+    """
+    texts = []
+    for start in range(0, len(results), _IMAGES_AT_ONCE):
+        stop = min(start + _IMAGES_AT_ONCE, len(results))
+        offsets = results.detection_offsets[start : stop + 1]
+        part = replace(
+            results,
+            records=results.records[start:stop],
+            sizes=results.sizes[start:stop],
+            detections=results.detections[offsets[0] : offsets[-1]],
+            detection_offsets=offsets - offsets[0],
+        )
+        texts.append(_json(detections(part)).strip()[1:-1])
+    return "[" + ",\n".join(filter(None, texts)) + "]\n"
 
 
 def finite(value: float) -> float | None:

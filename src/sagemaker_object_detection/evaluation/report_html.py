@@ -22,6 +22,7 @@ from sagemaker_object_detection.evaluation.report_files import (
     METRICS_FILE,
 )
 from sagemaker_object_detection.evaluation.report_pictures import Picture, draw
+from sagemaker_object_detection.evaluation.report_words import duration, short_count, shortened
 from sagemaker_object_detection.evaluation.results import Results
 from sagemaker_object_detection.evaluation.summary import DEFAULT_THRESHOLD, Summary
 from sagemaker_object_detection.model.artifact import write_text_whole
@@ -120,8 +121,9 @@ def render(report: Report) -> str:
         "kinds": _KINDS,
         "spans": report_tables.time_spent(report.epochs),
         "images_per_second": report_tables.images_per_second(report.epochs),
-        "duration": report_tables.duration,
-        "short": report_tables.short_count,
+        "duration": duration,
+        "short": short_count,
+        "shortened": shortened,
         "files": (METRICS_FILE, DETECTIONS_FILE, GROUND_TRUTH_FILE),
         "data_report_file": DATA_REPORT_FILE,
         "version": __version__,

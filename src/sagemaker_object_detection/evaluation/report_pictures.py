@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from sagemaker_object_detection.boxes import iou
 from sagemaker_object_detection.evaluation.outcomes import Outcomes
+from sagemaker_object_detection.evaluation.report_words import shortened
 from sagemaker_object_detection.evaluation.results import Results
 from sagemaker_object_detection.evaluation.summary import Summary
 from sagemaker_object_detection.images import Image, decode
@@ -21,7 +22,8 @@ SIDE = 480
 _MOST_BYTES = 75_000
 _QUALITIES = ((480, 82), (480, 65), (400, 50), (320, 40), (240, 30), (160, 20))
 _MOST_CAPTIONS = 6
-_CAPTION_LENGTH = 20
+_LETTER_WIDTH = 13
+_LEAST_WIDTH = 200
 
 
 @dataclass(frozen=True)
@@ -161,17 +163,14 @@ def _captions(boxes: Sequence[Box], width: float) -> list[Caption]:
     wrong = [box for box in boxes if box.kind in ("false", "missed")]
     right = [box for box in boxes if box.kind == "right"]
     named = [*right, *wrong] if len(right) + len(wrong) <= _MOST_CAPTIONS else wrong
-    if len(named) > _MOST_CAPTIONS:
+    if len(named) > _MOST_CAPTIONS or width < _LEAST_WIDTH:
         return []
     captions = []
     for box in named:
-        at_right = box.x + box.width / 2 > width / 2
+        at_right = box.x + box.width / 2 > width / 2  # the text runs towards the other half
         x = box.x + box.width if at_right else box.x
         y = box.y - 5 if box.y >= 22 else box.y + 18
-        text = box.title
-        if len(text) > _CAPTION_LENGTH:
-            text = text[: _CAPTION_LENGTH - 1] + "\N{HORIZONTAL ELLIPSIS}"
-        captions.append(
-            Caption(box.kind, round(x, 1), round(y, 1), "end" if at_right else "start", text)
-        )
+        text = shortened(box.title, int(width / 2 / _LETTER_WIDTH))
+        anchor = "end" if at_right else "start"
+        captions.append(Caption(box.kind, round(x, 1), round(y, 1), anchor, text))
     return captions

@@ -177,23 +177,3 @@ def images_per_second(epochs: Sequence[Mapping[str, Any]]) -> float:
     seconds = [float(row["training_seconds"]) for row in epochs]
     images = [float(row["images_per_second"]) * s for row, s in zip(epochs, seconds, strict=True)]
     return math.fsum(images) / math.fsum(seconds) if sum(seconds) else 0.0
-
-
-def duration(seconds: float) -> str:
-    """3725 as 1 h 02 min, 75 as 1 min 15 s, 0.123 as 0.12 s."""
-    if seconds < 10:
-        return f"{seconds:.2f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600:,} h {whole % 3600 // 60:02d} min"
-
-
-def short_count(value: int) -> str:
-    """12345 as 12k, for narrow cells."""
-    for unit, size in (("M", 10**6), ("k", 10**3)):
-        if value >= 10 * size:
-            return f"{value // size}{unit}"
-    return str(value)
