@@ -217,6 +217,14 @@ def test_no_overlap_is_never_right() -> None:
     assert scored(image(rows((0, 0.9, NOWHERE)), RIGHT), threshold=0.0).mean == 0
 
 
+def test_without_a_box_of_the_class_nothing_is_right() -> None:
+    """Not even where an IoU of 0 is enough."""
+    elsewhere = (rows((1, 0.9, LEFT)), boxes(LEFT), [0], [False])
+    missed = (rows(), boxes(LEFT), [1], [False])
+    found = scored(elsewhere, missed, classes=2, threshold=0.0, rules=Rules(at_least=True))
+    assert found.per_class == (0, 0)
+
+
 def test_boxes_of_no_number_are_wrong() -> None:
     """What a network says that has lost its way."""
     nan = (math.nan, math.nan, math.nan, math.nan)
