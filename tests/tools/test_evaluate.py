@@ -22,6 +22,8 @@ from sagemaker_object_detection.evaluation.results import Results, ResultsBuilde
 from sagemaker_object_detection.inference.engine_mxnet import MXNetEngine
 from sagemaker_object_detection.inference.predictor import Predictor
 from sagemaker_object_detection.model import artifact
+from sagemaker_object_detection.model.deployed import read_deploy_graph
+from sagemaker_object_detection.model.onnx_heads import convert_heads, write_onnx
 from sagemaker_object_detection.tools import cli
 from tests import tiny_model
 from tests.data.samples import (
@@ -181,6 +183,17 @@ def test_detections_from_a_file(model: Path, data: Path, tmp_path: Path) -> None
     assert strict["detections"]["mAP"] == pytest.approx(score(results, 2, 0.75).mean)
 
 
+def run_alone(*arguments: object) -> str:
+    """What a process of the command prints, and at its end whether MXNet was imported."""
+    program = (
+        "import sys; from sagemaker_object_detection.tools.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "finally: print('mxnet' in sys.modules)"
+    )
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
 def test_no_mxnet_is_loaded_for_files(tmp_path: Path) -> None:
     truth, found = tmp_path / "truth.json", tmp_path / "found.json"
     box = {"image_id": 1, "category_id": 3, "bbox": [1, 1, 5, 5]}
@@ -188,15 +201,50 @@ def test_no_mxnet_is_loaded_for_files(tmp_path: Path) -> None:
     categories = [{"id": 3, "name": "cat"}]
     truth.write_text(json.dumps({"images": images, "categories": categories, "annotations": [box]}))
     found.write_text(json.dumps([box | {"score": 0.5}]))
-    program = (
-        "import sys; from sagemaker_object_detection.tools.cli import main\n"
-        "try: main(sys.argv[1:])\n"
-        "finally: print('mxnet' in sys.modules)"
-    )
-    command = [sys.executable, "-c", program, "evaluate", str(truth), "--detections", str(found)]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "mAP 1.0000" in result.stdout
-    assert result.stdout.endswith("False\n")
+    printed = run_alone("evaluate", truth, "--detections", found)
+    assert "mAP 1.0000" in printed
+    assert printed.endswith("False\n")
+
+
+@pytest.fixture
+def with_twin(tmp_path: Path) -> Path:
+    model = tiny_model.write(tmp_path / "model")
+    write_onnx(convert_heads(read_deploy_graph(model)), model / artifact.ONNX_FILE)
+    return model
+
+
+def test_openvino(with_twin: Path, data: Path, tmp_path: Path) -> None:
+    """In float32 its mAP stays within 1e-3 of MXNet's."""
+    options = ("--engine", "openvino", "--precision", "float32")
+    found = scores_of(tmp_path, with_twin, data, *options)["validation"]
+    expected = score(by_hand(with_twin, scenes(COUNT)), 2, 0.5).mean
+    assert found["mAP"] == pytest.approx(expected, abs=1e-3)
+    assert found["precision"] == "float32"
+
+
+def test_openvino_chooses_a_precision(with_twin: Path, data: Path, tmp_path: Path) -> None:
+    found = scores_of(tmp_path, with_twin, data, "--engine", "openvino")["validation"]
+    assert found["precision"] in ("float32", "bfloat16")  # there is no INT8 twin
+
+
+def test_openvino_needs_no_mxnet(with_twin: Path, data: Path) -> None:
+    (with_twin / artifact.PARAMS_FILE).unlink()
+    lines = run_alone("evaluate", with_twin, data, "--engine", "openvino").splitlines()
+    assert lines[0] == "validation"
+    assert lines[-1] == "False"
+
+
+@pytest.mark.parametrize(
+    ("options", "missing"),
+    [
+        pytest.param((), artifact.ONNX_FILE, id="none at all"),
+        pytest.param(("--precision", "int8"), artifact.INT8_FILE, id="not that one"),
+    ],
+)
+def test_no_twin(options: tuple[str, ...], missing: str, model: Path, data: Path) -> None:
+    result = run(model, data, "--engine", "openvino", *options)
+    assert result.exit_code == 2
+    assert f"lacks {missing}" in result.output
 
 
 USAGE = [
