@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ from sagemaker_object_detection.evaluation.results import Results, ResultsBuilde
 from sagemaker_object_detection.inference.engine_mxnet import MXNetEngine
 from sagemaker_object_detection.inference.predictor import Predictor
 from sagemaker_object_detection.model import artifact
+from sagemaker_object_detection.model.deployed import read_deploy_graph
+from sagemaker_object_detection.model.onnx_heads import convert_heads, write_onnx
 from sagemaker_object_detection.serving.app import create_app
 from sagemaker_object_detection.serving.settings import Settings
 from sagemaker_object_detection.tools import cli
@@ -32,9 +35,9 @@ COUNT = 30
 BUILTIN = "application/json;format=builtin"
 
 
-def evaluate(model: Path, data: Path, scores: Path) -> dict[str, Any]:
+def evaluate(model: Path, data: Path, scores: Path, *options: str) -> dict[str, Any]:
     """What the command writes of a channel."""
-    arguments = ["evaluate", str(model), str(data), "--json", str(scores)]
+    arguments = ["evaluate", str(model), str(data), "--json", str(scores), *options]
     result = CliRunner().invoke(cli.main, arguments)
     assert result.exit_code == 0, result.output
     written: dict[str, Any] = json.loads(scores.read_text())["channels"][data.name]
@@ -151,3 +154,21 @@ def test_an_endpoint_has_the_figure_of_evaluate(
     assert found.mean == pytest.approx(figures["mAP"], abs=1e-4)
     given = [value for value in found.per_class if not np.isnan(value)]
     assert given == pytest.approx([v for v in figures["AP"].values() if v is not None], abs=1e-4)
+
+
+def test_openvino_has_the_figure_of_mxnet(job: TrainingJob, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(job.paths.model_dir, model)
+    write_onnx(convert_heads(read_deploy_graph(model)), model / artifact.ONNX_FILE)
+    write_recordio(tmp_path / "test", pictures(0, COUNT))
+    engines = {
+        "mxnet": evaluate(model, tmp_path / "test", tmp_path / "mxnet.json"),
+        "openvino": evaluate(
+            model,
+            tmp_path / "test",
+            tmp_path / "openvino.json",
+            *("--engine", "openvino", "--precision", "float32"),
+        ),
+    }
+    assert engines["openvino"]["mAP"] == pytest.approx(engines["mxnet"]["mAP"], abs=1e-3)
+    assert engines["openvino"]["coco"] == pytest.approx(engines["mxnet"]["coco"], abs=1e-3)
