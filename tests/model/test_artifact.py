@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ def test_writing_twice_replaces(tmp_path: Path) -> None:
         ({"image_shape": True}, "image_shape must be a positive integer", "a bool is an int"),
         ({"nms_threshold": 2}, r"nms_threshold must be in 0\.\.1, got 2", "out of range"),
         ({"validation": []}, "validation must be an object", "a list"),
+        ({"twins": 3}, "twins must be an object, got 3", "a number"),
     ],
 )
 def test_bad_values(tmp_path: Path, change: dict[str, Any], message: str, reason: str) -> None:
@@ -54,6 +56,18 @@ def test_bad_values(tmp_path: Path, change: dict[str, Any], message: str, reason
     with pytest.raises(ArtifactError, match=message) as caught:
         artifact.read_config(tmp_path)
     assert str(path) in str(caught.value), reason
+
+
+def test_twins_are_optional(tmp_path: Path) -> None:
+    """An artefact that was written before there were any says nothing of them."""
+    path = artifact.write_config(tmp_path, CONFIG)
+    raw = json.loads(path.read_text(encoding="utf-8"))
+    del raw["twins"]
+    path.write_text(json.dumps(raw))
+    assert artifact.read_config(tmp_path).twins == {}
+    figures = {"int8": {"mAP": 0.5, "kept": True}}
+    artifact.write_config(tmp_path, replace(CONFIG, twins=figures))
+    assert artifact.read_config(tmp_path).twins == figures
 
 
 def test_unknown_fields_are_left_out(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ engine that will serve it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -49,8 +50,10 @@ class Int8Score:
         return self.fall < self.allowed_fall
 
     def figures(self) -> dict[str, Any]:
-        """For model.json."""
-        return {**asdict(self), "fall": self.fall, "kept": self.is_kept}
+        """For model.json; what is not a number is null."""
+        numbers = {**asdict(self), "fall": self.fall}
+        finite = {name: x if math.isfinite(x) else None for name, x in numbers.items()}
+        return {**finite, "kept": self.is_kept}
 
     def __str__(self) -> str:
         """For the log."""

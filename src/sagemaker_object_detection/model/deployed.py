@@ -14,8 +14,7 @@ from sagemaker_object_detection.model.deploy import DeployGraph, deploy_graph
 from sagemaker_object_detection.model.earlier import load_earlier
 from sagemaker_object_detection.model.stored import load_arrays, load_symbol
 
-_NMS_TOPK = 400  # the service's, whatever its hyperparameters
-_NMS_THRESHOLD = 0.45
+_SERVICE_DEFAULTS = {"nms_threshold": 0.45, "nms_topk": 400}
 
 
 def read_deploy_graph(folder: Path) -> DeployGraph:
@@ -58,13 +57,17 @@ def _of_service(folder: Path) -> DeployGraph:
             raise ArtifactError(f"{folder}: parameter {name} is missing or misshapen")
         parameter.initialize(init=mx.init.Zero(), ctx=[mx.cpu()], force_reinit=True)
         parameter.set_data(values[name])
-    return deploy_graph(network, _nms_threshold(folder), _NMS_TOPK)
+    rule = _suppression(folder)
+    return deploy_graph(network, rule["nms_threshold"], int(rule["nms_topk"]))
 
 
-def _nms_threshold(folder: Path) -> float:
+def _suppression(folder: Path) -> dict[str, float]:
+    """How the service's job was told to suppress boxes; load_earlier has read the same file."""
     path = folder / artifact.HYPERPARAMETERS_FILE
-    text = json.loads(path.read_text(encoding="utf-8")).get("nms_threshold", _NMS_THRESHOLD)
+    stated = {**_SERVICE_DEFAULTS, **json.loads(path.read_text(encoding="utf-8"))}
     try:
-        return float(text)
+        return {name: float(stated[name]) for name in _SERVICE_DEFAULTS}
     except (TypeError, ValueError) as error:
-        raise ArtifactError(f"{path}: nms_threshold {text!r:.40} is no number") from error
+        raise ArtifactError(
+            f"{path}: nms_threshold and nms_topk must be numbers ({error}); {artifact.CURE}"
+        ) from error

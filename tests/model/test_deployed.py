@@ -1,0 +1,83 @@
+"""Deploy graphs of folders, ours and the service's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import mxnet as mx
+import numpy as np
+import pytest
+
+from sagemaker_object_detection.inference.engine_mxnet import MXNetEngine
+from sagemaker_object_detection.model import artifact
+from sagemaker_object_detection.model.artifact import ArtifactError
+from sagemaker_object_detection.model.deployed import read_deploy_graph
+from sagemaker_object_detection.model.onnx_heads import detection_rule
+from sagemaker_object_detection.platform.errors import ClientError
+from tests import service_artifact, tiny_model
+from tests.model.conftest import SERVICES
+from tests.rows import require_same_detections
+from tests.service_network import Service
+
+
+def test_ours(tmp_path: Path) -> None:
+    found = read_deploy_graph(tiny_model.write(tmp_path))
+    symbol, args = tiny_model.graph()
+    assert found.image_shape == tiny_model.SIDE
+    assert found.symbol.list_arguments() == symbol.list_arguments()
+    np.testing.assert_array_equal(found.args["anchors"].asnumpy(), args["anchors"].asnumpy())
+
+
+@pytest.mark.parametrize("name", [name for name in SERVICES if SERVICES[name].deploy])
+def test_the_services_own_deploy_graph_says_the_same(
+    service_folder: Callable[[str], Path], name: str
+) -> None:
+    folder = service_folder(name)
+    found = read_deploy_graph(folder)
+    assert found.image_shape == SERVICES[name].image_shape
+    (symbol,) = folder.glob("*-symbol.json")
+    (params,) = folder.glob("*.params")
+    arrays = {key: value.asnumpy() for key, value in mx.nd.load(str(params)).items()}
+    picture = service_artifact.picture(found.image_shape)
+    expected = service_artifact.run(mx.sym.load(str(symbol)), arrays, picture)[0]
+    engine = MXNetEngine(found.symbol, found.args, found.auxs, found.image_shape, mx.cpu())
+    require_same_detections(engine.detect(picture), expected, 1e-4)
+
+
+def test_suppression_is_as_the_job_of_the_service_was_told(tmp_path: Path) -> None:
+    told = {"nms_threshold": "0.3", "nms_topk": "77"}
+    service = Service("vgg-16", 2, 300, width=1 / 16, hyperparameters=told)
+    rule = detection_rule(read_deploy_graph(service_artifact.write(tmp_path, service)).symbol)
+    assert (rule.nms_threshold, rule.nms_topk) == (0.3, 77)
+
+
+@pytest.mark.parametrize(
+    ("hyperparameters", "message"),
+    [
+        pytest.param({"image_shape": ""}, "does not say for which image_shape", id="no side"),
+        pytest.param({"nms_topk": "many"}, "must be numbers", id="no number"),
+    ],
+)
+def test_hyperparameters_of_the_service_that_do_not_tell(
+    tmp_path: Path, hyperparameters: dict[str, str], message: str
+) -> None:
+    service = Service("vgg-16", 2, 300, width=1 / 16, hyperparameters=hyperparameters)
+    with pytest.raises(ArtifactError, match=message):
+        read_deploy_graph(service_artifact.write(tmp_path, service))
+
+
+def test_a_parameter_is_missing(tmp_path: Path) -> None:
+    path = tiny_model.write(tmp_path) / artifact.PARAMS_FILE
+    params = mx.nd.load(str(path))
+    del params["arg:class_bias"]
+    mx.nd.save(str(path), params)
+    with pytest.raises(ArtifactError, match="lacks class_bias"):
+        read_deploy_graph(tmp_path)
+
+
+def test_a_folder_that_is_not_there_or_empty(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="does not exist"):
+        read_deploy_graph(tmp_path / "nowhere")
+    with pytest.raises(ClientError, match="holds no pair of files"):
+        read_deploy_graph(tmp_path)

@@ -1,0 +1,95 @@
+"""`object-detection export` on folders and archives."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from click.testing import CliRunner, Result
+
+from sagemaker_object_detection.model import artifact
+from sagemaker_object_detection.tools.cli import main
+from tests import service_artifact, tiny_model
+from tests.service_network import Service
+
+
+def _export(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, ["export", *map(str, arguments)])
+
+
+def _archive(folder: Path, path: Path) -> Path:
+    with tarfile.open(path, "w:gz") as tar:
+        for file in folder.iterdir():
+            tar.add(file, file.name)
+    return path
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["folder", "model.tar.gz"])
+def test_ours(tmp_path: Path, packed: bool) -> None:
+    model = tiny_model.write(tmp_path / "model")
+    if packed:
+        model = _archive(model, tmp_path / "model.tar.gz")
+    out = tmp_path / "new" / "detector.onnx"
+    result = _export("--onnx", model, out)
+    assert result.exit_code == 0, result.output
+    assert result.output == f"Wrote {out}: 2 classes, up to 16 detections a picture.\n"
+    assert [path.name for path in out.parent.iterdir()] == ["detector.onnx"]
+    picture = tiny_model.picture({(1, 2): "blue"}, tiny_model.SIDE, tiny_model.SIDE)
+    planes = picture.transpose(2, 0, 1)[None].astype(np.float32)
+    (rows,) = onnxruntime.InferenceSession(str(out)).run(None, {"data": planes})
+    np.testing.assert_allclose(rows[0, 0, 2:], [0.25, 0.5, 0.5, 0.75], atol=1e-6)
+    assert rows[0, 0, 0] == 1
+    texts = {p.key: p.value for p in onnx.load(out).metadata_props}
+    assert texts["class_names"] == '["red", "blue"]'
+
+
+def test_the_services_own(tmp_path: Path) -> None:
+    service = Service("resnet-50", 2, 300, width=1 / 16)
+    folder = service_artifact.write(tmp_path / "model", service)
+    result = _export(folder, tmp_path / "detector.onnx")
+    assert result.exit_code == 0, result.output
+    assert "no class names, up to 400 detections" in result.output
+
+
+def _nothing(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+
+
+def _damaged(folder: Path) -> None:
+    (folder / artifact.PARAMS_FILE).write_bytes(b"no arrays")
+
+
+def _no_symbol(folder: Path) -> None:
+    (folder / artifact.SYMBOL_FILE).unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_nothing, "must hold one folder with a file *-symbol.json"),
+        (_damaged, "is not a parameter file of MXNet or is damaged"),
+        (_no_symbol, "lacks model_algo_1-symbol.json"),
+    ],
+)
+def test_a_model_that_cannot_be_used(
+    tmp_path: Path, damage: Callable[[Path], None], message: str
+) -> None:
+    folder = tiny_model.write(tmp_path / "model")
+    damage(folder)
+    result = _export("--onnx", folder, tmp_path / "detector.onnx")
+    assert result.exit_code == 2
+    assert message in result.output
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "detector.onnx").exists()
+
+
+def test_a_model_that_is_not_there(tmp_path: Path) -> None:
+    result = _export("--onnx", tmp_path / "nowhere", tmp_path / "detector.onnx")
+    assert result.exit_code == 2
+    assert "does not exist" in result.output
