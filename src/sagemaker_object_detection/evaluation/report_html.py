@@ -52,7 +52,7 @@ class Report:
     """What the page shows.
 
     Attributes:
-        epochs: rows of metrics.csv.
+        epochs: rows of metrics.csv, one or more.
         best_epoch: the one whose weights are kept.
         results: of the kept weights on the validation channel, `summary` their scores.
         name: what a record of the results is called.

@@ -116,7 +116,7 @@ def small_jpeg(pixels: Image) -> bytes:
 def _boxes(
     results: Results, summary: Summary, outcome: Outcomes, image: int, sides: NDArray[Any]
 ) -> list[Box]:
-    """Rectangles to draw, the ones that matter most last, over the others."""
+    """Rectangles to draw: errors over the rest and small ones over large, to be pointed at."""
     labels = results.labels(image)
     span = slice(results.detection_offsets[image], results.detection_offsets[image + 1])
     shown, right = outcome.shown[span], outcome.right[span]
@@ -132,7 +132,7 @@ def _boxes(
         for row, hit in zip(rows, right, strict=True)
     ]
     order = ("truth", "right", "false", "missed")
-    return sorted(truth + found, key=lambda box: order.index(box.kind))
+    return sorted(truth + found, key=lambda box: (order.index(box.kind), -box.width * box.height))
 
 
 def _found(boxes: NDArray[Any], class_ids: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:

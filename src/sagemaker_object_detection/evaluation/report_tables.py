@@ -166,7 +166,7 @@ def time_spent(epochs: Sequence[Mapping[str, Any]]) -> list[Span]:
     spans = [
         Span("steps", step, "c0"),
         Span("waiting for data", loader, "c1"),
-        Span("rest of training" if step else "training", rest, "rest"),
+        Span("rest of training", rest, "rest") if step else Span("training", rest, "c0"),
         Span("validation", total("validation_seconds"), "c2"),
     ]
     return [span for span in spans if span.seconds > 0]
