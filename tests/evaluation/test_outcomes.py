@@ -17,7 +17,7 @@ def test_outcomes_equal_those_worked_out_by_hand() -> None:
     builder = ResultsBuilder()
     size = np.array([100, 100])
     rows = np.array(
-        [[0, 0.9, *A], [0, 0.8, *B], [0, 0.7, *A], [1, 0.6, *C], [1, 0.01, *C]], np.float32
+        [[0, 0.9, *A], [0, 0.95, *B], [0, 0.7, *A], [1, 0.6, *C], [1, 0.01, *C]], np.float32
     )
     # A is found, and once more; B is difficult; C is taken for the other class; one below the rest.
     builder.add(0, size, rows, labels_of([A, B, C], [0, 0, 0], [False, True, False]))
@@ -27,9 +27,9 @@ def test_outcomes_equal_those_worked_out_by_hand() -> None:
     summary = summarise(results, class_names(2), 0.5)
     assert summary.thresholds == pytest.approx((0.9, 0.6))
     outcome = outcomes(results, summary)
-    # The second detection of A has a score below the best F1's.
-    assert outcome.shown.tolist() == [True, False, False, True, False, True]
-    assert outcome.right.tolist() == [True, False, False, False, False, True]
+    # Best first: of B, which counts neither way, of A, and of A once more, below the best F1's score.
+    assert outcome.shown.tolist() == [False, True, False, True, False, True]
+    assert outcome.right.tolist() == [False, True, False, False, False, True]
     assert outcome.found.tolist() == [1, 1, 0]
     assert outcome.false.tolist() == [1, 0, 0]
     assert outcome.missed.tolist() == [1, 0, 0]

@@ -310,6 +310,12 @@ def test_as_many_pictures_as_there_are_and_twelve_of_a_kind() -> None:
     assert len(re.findall("<figure>", many)) == 36
 
 
+def test_long_names_are_cut_where_they_stand_upright() -> None:
+    source = render(made_report(made_results(6, 2), [LONG, "cell"]))
+    heads = re.findall(r'<th title="([^"]*)"><span>([^<]*)</span></th>', source)
+    assert heads == [(LONG, f"{LONG[:17]}\N{HORIZONTAL ELLIPSIS}"), ("cell", "cell")]
+
+
 HOSTILE = [
     pytest.param("<script>alert(1)</script>", id="script"),
     pytest.param('"><img src=x onerror=alert(1)>', id="out of an attribute"),
