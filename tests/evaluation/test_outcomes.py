@@ -27,7 +27,7 @@ def test_outcomes_equal_those_worked_out_by_hand() -> None:
     summary = summarise(results, class_names(2), 0.5)
     assert summary.thresholds == pytest.approx((0.9, 0.6))
     outcome = outcomes(results, summary)
-    # Best first: of B, which counts neither way, of A, and of A once more, below the best F1's score.
+    # Best first: of B, which counts neither way, of A, of A once more below the best F1's score.
     assert outcome.shown.tolist() == [False, True, False, True, False, True]
     assert outcome.right.tolist() == [False, True, False, False, False, True]
     assert outcome.found.tolist() == [1, 1, 0]

@@ -226,27 +226,46 @@ def test_the_plots_are_seen(width: int, tmp_path: Path) -> None:
         assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 1000, "the photograph"
 
 
-def test_the_boxes_are_seen_on_the_picture(tmp_path: Path) -> None:
-    """One right detection, one false, one missed box, each at its place in its colour."""
+PLACES = {
+    "right": (0.1, 0.1, 0.3, 0.5),
+    "missed": (0.6, 0.1, 0.8, 0.5),
+    "false": (0.4, 0.6, 0.9, 0.9),
+}
+COLOURS = {"right": (0x2F, 0x7D, 0xF6), "missed": (0xFF, 0xB3, 0x00), "false": (0xFF, 0x33, 0x55)}
+
+
+def one_of_each() -> Report:
+    """One right detection, one false, one missed box."""
     builder = ResultsBuilder()
-    places = {"right": (0.1, 0.1, 0.3, 0.5), "missed": (0.6, 0.1, 0.8, 0.5)}
-    rows = [[0, 0.9, *places["right"]], [0, 0.95, 0.4, 0.6, 0.9, 0.9]]
-    labels = labels_of([places["right"], places["missed"]], [0, 0])
+    rows = [[0, 0.9, *PLACES["right"]], [0, 0.95, *PLACES["false"]]]
+    labels = labels_of([PLACES["right"], PLACES["missed"]], [0, 0])
     builder.add(0, np.array([320, 240]), np.array(rows, np.float32), labels)
-    report = made_report(builder.build(), ["cell"])
-    drawn = [p for kind, p in pictures(render(report), 1280, tmp_path) if kind == "picture"]
-    height, width = drawn[0].shape[:2]
-    for colour, (left, top, right, bottom) in (
-        ((0x2F, 0x7D, 0xF6), places["right"]),
-        ((0xFF, 0xB3, 0x00), places["missed"]),
-        ((0xFF, 0x33, 0x55), (0.4, 0.6, 0.9, 0.9)),
-    ):
-        painted = near(drawn[0], colour)
+    return made_report(builder.build(), ["cell"])
+
+
+def test_the_boxes_are_seen_on_the_picture(tmp_path: Path) -> None:
+    shown = pictures(render(one_of_each()), 1280, tmp_path)
+    (picture,) = (pixels for kind, pixels in shown if kind == "picture")
+    height, width = picture.shape[:2]
+    for kind, (left, top, right, bottom) in PLACES.items():
         # Captions have the colour too, but lie outside the lower half of their boxes.
         middle = round((top + bottom) / 2 * height)
-        columns = np.flatnonzero(painted[middle : round(bottom * height) + 3].any(axis=0))
+        lower = near(picture, COLOURS[kind])[middle : round(bottom * height) + 3]
+        columns = np.flatnonzero(lower.any(axis=0))
         assert columns.min() == pytest.approx(left * width, abs=3)
         assert columns.max() == pytest.approx(right * width, abs=3)
+
+
+@pytest.mark.parametrize("hidden", list(PLACES))
+def test_a_kind_of_box_can_be_hidden(hidden: str, tmp_path: Path) -> None:
+    ticked = f'id="show-{hidden}" checked'
+    source = render(one_of_each())
+    assert ticked in source
+    shown = pictures(source.replace(ticked, ticked.removesuffix(" checked")), 1280, tmp_path)
+    (picture,) = (pixels for kind, pixels in shown if kind == "picture")
+    assert {kind for kind, colour in COLOURS.items() if near(picture, colour).sum() > 20} == {
+        *PLACES
+    } - {hidden}
 
 
 def test_a_page_says_what_the_report_says() -> None:
