@@ -48,21 +48,14 @@ def decode(scores: Floats, offsets: Floats, anchors: Floats, rule: DetectionRule
 
 def _detect(scores: Floats, offsets: Floats, anchors: Floats, rule: DetectionRule) -> Rows:
     """Rows of one image, suppressed ones included: their class_id is -1."""
-    # A class at a time: the number of classes is small, and an argmax over a short axis is slow.
-    best = scores[:, 1].copy()
-    class_ids = np.zeros(len(best), np.float32)
-    for class_id in range(1, scores.shape[1] - 1):
-        column = scores[:, class_id + 1]
-        better = column > best
-        best[better] = column[better]
-        class_ids[better] = class_id
+    best = np.ascontiguousarray(scores.T)[1:].max(axis=0)  # by class: three times faster
     kept = np.flatnonzero(best >= np.float32(rule.threshold))
     if rule.suppresses:
         kept = kept[np.argsort(-best[kept], kind="stable")]
         if rule.nms_topk > 0:
             kept = kept[: rule.nms_topk]
     boxes = decode_boxes(offsets[kept], anchors[kept], rule)
-    class_ids = class_ids[kept]
+    class_ids = scores[kept, 1:].argmax(axis=1).astype(np.float32)
     if rule.suppresses and len(kept):
         groups = np.zeros_like(class_ids) if rule.force_suppress else class_ids
         class_ids[suppressed(boxes, groups, rule.nms_threshold)] = -1
@@ -91,38 +84,49 @@ def suppressed(boxes: Floats, groups: npt.NDArray[Any], threshold: float) -> npt
         groups: (n,), boxes of different groups leave each other alone.
         threshold: IoU from which on a box is suppressed.
     """
+    result = np.zeros(len(boxes), bool)
+    for group in np.unique(groups):
+        members = np.flatnonzero(groups == group)
+        if len(members) > 1:
+            result[members] = ~_survivors(boxes[members], np.float32(threshold))
+    return result
+
+
+def _survivors(boxes: Floats, threshold: np.float32) -> npt.NDArray[np.bool_]:
+    """Which boxes (n, 4) of one group stay."""
     alive = np.ones(len(boxes), bool)
-    for start in range(0, len(boxes), _CHUNK):  # bounds the memory, and ends early in few steps
-        chunk = slice(start, start + _CHUNK)
-        before = np.flatnonzero(alive[:start])
+    for start in range(0, len(boxes), _CHUNK):  # bounds the memory
+        chunk = boxes[start : start + _CHUNK]
+        living = alive[start : start + _CHUNK]
+        before = boxes[:start][alive[:start]]
         if len(before):
-            rivals = _rivals(boxes[before], groups[before], boxes[chunk], groups[chunk], threshold)
-            alive[chunk] &= ~rivals.any(axis=0)
-        rivals = _rivals(boxes[chunk], groups[chunk], boxes[chunk], groups[chunk], threshold)
-        living = alive[chunk]
-        np.fill_diagonal(rivals, False)
+            living &= ~_rivals(before, chunk, threshold).any(axis=0)
+        rivals = np.triu(_rivals(chunk, chunk, threshold), 1)
         for i in np.flatnonzero(rivals.any(axis=1)):
             if living[i]:
-                living[i + 1 :] &= ~rivals[i, i + 1 :]
-    return ~alive
+                living &= ~rivals[i]
+    return alive
 
 
-def _rivals(
-    a: Floats, a_groups: npt.NDArray[Any], b: Floats, b_groups: npt.NDArray[Any], threshold: float
-) -> npt.NDArray[np.bool_]:
-    """Pairs (n, m) of one group whose IoU reaches the threshold.
+def _rivals(a: Floats, b: Floats, threshold: np.float32) -> npt.NDArray[np.bool_]:
+    """Pairs (n, m) whose IoU reaches the threshold.
 
-    In the operator's own order of operations. Where there is no area at all its IoU is 0; one box
-    inside out makes an area negative.
+    In the operator's own order of operations. Where there is no area at all its IoU is 0.
     """
-    left, top = (np.maximum(a[:, i, None], b[None, :, i]) for i in (0, 1))
-    right, bottom = (np.minimum(a[:, i, None], b[None, :, i]) for i in (2, 3))
-    intersection = np.maximum(right - left, 0) * np.maximum(bottom - top, 0)
-    area_a = (a[:, 2] - a[:, 0]) * (a[:, 3] - a[:, 1])
-    area_b = (b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1])
-    union = area_a[:, None] + area_b[None] - intersection
-    positive = union > 0
-    share = np.divide(intersection, union, out=np.zeros_like(union), where=positive)
-    of_one_group = a_groups[:, None] == b_groups[None]
-    rivals: npt.NDArray[np.bool_] = (share >= np.float32(threshold)) & of_one_group
-    return rivals
+    width = np.minimum(a[:, 2, None], b[:, 2])
+    width -= np.maximum(a[:, 0, None], b[:, 0])
+    height = np.minimum(a[:, 3, None], b[:, 3])
+    height -= np.maximum(a[:, 1, None], b[:, 1])
+    intersection = np.maximum(width, 0, out=width)
+    intersection *= np.maximum(height, 0, out=height)
+    union = np.add(_area(a)[:, None], _area(b), out=height)
+    union -= intersection
+    share = np.divide(intersection, union, out=intersection, where=union > 0)
+    reached: npt.NDArray[np.bool_] = np.greater_equal(share, threshold)
+    return reached & (union > 0)
+
+
+def _area(boxes: Floats) -> Floats:
+    sides = boxes[:, 2:] - boxes[:, :2]
+    area: Floats = np.multiply(sides[:, 0], sides[:, 1])
+    return area

@@ -9,6 +9,7 @@ arXiv:1712.05877). docs/decisions.md has the figures against nncf's and onnxrunt
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,22 @@ import onnx
 import openvino
 from onnx import TensorProto, helper, numpy_helper
 
+from sagemaker_object_detection.model import artifact
+
 Array = npt.NDArray[Any]
 Ranges = dict[str, tuple[float, float]]
 
 _ACTIVATION_STEPS = 255  # uint8
 _WEIGHT_STEPS = 127  # int8, the same on both sides of 0
+
+
+def quantise_file(source: Path, target: Path, images: Iterable[Array], threads: int) -> None:
+    """Write the INT8 copy of an ONNX file, aside and renamed; see quantise.
+
+    Raises OSError where a file cannot be read or written, and what quantise raises.
+    """
+    copy = quantise(onnx.load(str(source)), images, threads)
+    artifact.write_whole(target, copy.SerializeToString())
 
 
 def quantise(model: onnx.ModelProto, images: Iterable[Array], threads: int) -> onnx.ModelProto:

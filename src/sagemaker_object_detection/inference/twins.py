@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from sagemaker_object_detection.inference.engine_openvino import OpenVINOEngine
 from sagemaker_object_detection.inference.predictor import Engine
-from sagemaker_object_detection.inference.quantise import quantise
+from sagemaker_object_detection.inference.quantise import quantise_file
 from sagemaker_object_detection.model import artifact
 from sagemaker_object_detection.model.deployed import read_deploy_graph
 from sagemaker_object_detection.model.onnx_heads import convert_heads, write_onnx
@@ -88,13 +88,12 @@ def make_twins(
         Exception: of whatever kind, from any of the libraries. What was written whole stays.
     """
     delete_twins(folder)
-    model = convert_heads(read_deploy_graph(folder))
     path = folder / artifact.ONNX_FILE
-    write_onnx(model, path)
+    write_onnx(convert_heads(read_deploy_graph(folder)), path)
     if not int8:
         return (path,)
     narrow = folder / artifact.INT8_FILE
-    write_onnx(quantise(model, first_images(images, limit), threads), narrow)
+    quantise_file(path, narrow, first_images(images, limit), threads)
     return path, narrow
 
 
