@@ -35,6 +35,7 @@ SMALL: Mapping[str, object] = {
     "mini_batch_size": 2,
     "epochs": 1,
     "use_pretrained_model": 0,
+    "quantize": 0,
 }
 """The fastest training there is."""
 

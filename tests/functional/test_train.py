@@ -34,6 +34,7 @@ ARTIFACT_FILES = {
     artifact.PARAMS_FILE,
     artifact.HYPERPARAMETERS_FILE,
     artifact.MODEL_FILE,
+    artifact.ONNX_FILE,
 }
 
 

@@ -108,6 +108,8 @@ def test_defaults_of_our_own(recipe: dict[str, str], chosen: dict[str, object]) 
         "max_dropped_images": 0.1,
         "max_dropped_boxes": 0.1,
         "shuffle_buffer_mib": 256,
+        "quantize": "auto",
+        "tensorboard": False,
         "augmentation": ("colour", "expand", "crop", "flip"),
     }
 

@@ -72,7 +72,7 @@ class Graph:
         return folder / artifact.PARAMS_FILE
 
 
-NOTHING = Hooks(best=lambda result: None, moment=lambda: None)
+NOTHING = Hooks(best=lambda result: None, epoch=lambda result: None, moment=lambda: None)
 
 
 def _progress(job: Job) -> Progress:
@@ -235,10 +235,12 @@ def test_hooks(tmp_path: Path) -> None:
     data: Any = Channels()
     seen: list[object] = []
     hooks = Hooks(
-        best=lambda result: seen.append(result.epoch), moment=lambda: seen.append("moment")
+        best=lambda result: seen.append("best"),
+        epoch=lambda result: seen.append(result.epoch),
+        moment=lambda: seen.append("moment"),
     )
     follow(job, loop, graph, data, _progress(job), hooks)
-    assert seen == [0, "moment", "moment", 2, "moment", "moment"]
+    assert seen == ["best", 0, "moment", 1, "moment", "best", 2, "moment", "moment"]
 
 
 def test_a_training_that_had_stopped_early_does_not_go_on(tmp_path: Path) -> None:

@@ -211,6 +211,19 @@ class Hyperparameters:
         "Pipe mode: MiB of records held to be shuffled.",
         service=False,
     )
+    quantize: str = row(
+        Choice(("auto", "0", "1")),
+        "auto",
+        "Whether an INT8 twin of the model is made for CPU endpoints. It is kept only if it scores "
+        "nearly as well. auto and 1 make it; 1 warns where it cannot be made.",
+        service=False,
+    )
+    tensorboard: bool = row(
+        Flag("1", "0"),
+        False,
+        "Whether TensorBoard's event files are written, to output/data/tensorboard.",
+        service=False,
+    )
     augmentation: tuple[str, ...] = row(
         Subset(AUGMENTATIONS),
         AUGMENTATIONS,

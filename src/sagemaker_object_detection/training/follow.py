@@ -26,10 +26,12 @@ class Hooks:
 
     Attributes:
         best: after the model of an epoch has been saved as the best.
+        epoch: after every epoch.
         moment: at the end of every epoch, and where training is interrupted: time to remember all.
     """
 
     best: Callable[[EpochResult], None]
+    epoch: Callable[[EpochResult], None]
     moment: Callable[[], None]
 
 
@@ -65,6 +67,7 @@ def follow(
                 hooks.best(result)
             done = result.epoch + 1
             log.info(logs.progress_line(job.current_host, done, hyperparameters.epochs))
+            hooks.epoch(result)
             stop_now = progress.stopping.should_stop(done, result.score.mean)
             hooks.moment()
             if hyperparameters.early_stopping and stop_now:

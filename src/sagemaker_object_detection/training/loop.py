@@ -97,6 +97,8 @@ class TrainingLoop:
 
     Attributes:
         position: where it is; to be set before `epochs` where training goes on.
+        on_batches: called with the position and the learning rate when a line inside an epoch is
+            logged.
     """
 
     def __init__(
@@ -123,6 +125,7 @@ class TrainingLoop:
         self._should_stop = should_stop
         self._average = average
         self.position = Position()
+        self.on_batches: Callable[[Position, float], None] = lambda position, rate: None
         self._rate = math.nan
         self._counters = logs.IterationCounters()
 
@@ -211,6 +214,7 @@ class TrainingLoop:
                 position.epoch, position.batches, position.records, rate, position.seconds
             )
         )
+        self.on_batches(position, self._rate)
 
     def _step(self, batch: Batch) -> list[Any]:
         position, schedule = self.position, self._recipe.learning_rate

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 import mxnet as mx
 
 from sagemaker_object_detection.data.augment import Augmentation
-from sagemaker_object_detection.data.loader import Batch
-from sagemaker_object_detection.evaluation.average_precision import AveragePrecision, score
-from sagemaker_object_detection.evaluation.evaluate import evaluate
+from sagemaker_object_detection.evaluation.results import Results
 from sagemaker_object_detection.inference.engine_mxnet import MXNetEngine, default_context
-from sagemaker_object_detection.model import artifact
 from sagemaker_object_detection.model.deploy import deploy_graph
 from sagemaker_object_detection.model.names import frozen_names
 from sagemaker_object_detection.model.network import Network
@@ -25,16 +22,18 @@ from sagemaker_object_detection.platform.job import Job
 from sagemaker_object_detection.training.average import WeightAverage, decay_over
 from sagemaker_object_detection.training.data import Data, read_channels
 from sagemaker_object_detection.training.early_stopping import EarlyStopping
+from sagemaker_object_detection.training.finish import Finish
 from sagemaker_object_detection.training.follow import Hooks, follow, warn_of_batch_count
-from sagemaker_object_detection.training.interruptions import BrokenData, guarded
+from sagemaker_object_detection.training.history import EpochResult
+from sagemaker_object_detection.training.live import LiveView
 from sagemaker_object_detection.training.loop import Recipe, TrainingLoop
 from sagemaker_object_detection.training.optimizer import make_trainer
 from sagemaker_object_detection.training.precision import choose_precision, cpu_flags
 from sagemaker_object_detection.training.progress import Progress
 from sagemaker_object_detection.training.resume import Checkpoints, Trained
-from sagemaker_object_detection.training.saving import save_test_score
 from sagemaker_object_detection.training.schedule import batches_per_epoch, make_learning_rate
 from sagemaker_object_detection.training.start import make_start
+from sagemaker_object_detection.training.validation import Validation
 
 log = logging.getLogger(__name__)
 
@@ -70,9 +69,8 @@ def run_job(job: Job, stop: Stop, threads: int, environ: Mapping[str, str]) -> N
     setup_seconds = time.time() - started
     stop.training = True
     try:
-        progress = _train(job, data, start.network, checkpoints, ctx, stop)
-        if "test" in data.loaders and not stop.requested():
-            _score_test(job, data, ctx, stop)
+        progress, results = _train(job, data, start.network, checkpoints, ctx, stop)
+        Finish(job, data, ctx, threads, stop.requested)(progress, results)
     finally:
         data.close()
     finished = time.time()
@@ -92,7 +90,8 @@ def _train(
     checkpoints: Checkpoints,
     ctx: mx.Context,
     stop: Stop,
-) -> Progress:
+) -> tuple[Progress, Results | None]:
+    """Train; what the epochs came to, and what the kept model found on the validation channel."""
     hyperparameters = job.hyperparameters
     trainable = _trainable(network, hyperparameters)
     average = _average(network, trainable, hyperparameters, data.train_images)
@@ -107,11 +106,7 @@ def _train(
         graph.symbol, graph.args, graph.auxs, graph.image_shape, ctx, batch_sizes=[batch]
     )
 
-    def validate() -> AveragePrecision | None:
-        engine.refresh()
-        batches = data.loaders["validation"].evaluation_pass(batch)
-        return _score(job, engine, guarded(batches), stop)
-
+    validation = Validation(job, data, engine, batch, stop.requested)
     if "train" not in data.streams:
         warn_of_batch_count(hyperparameters, data.train_images)
     trained = Trained(network, make_trainer(trainable, hyperparameters), average)
@@ -121,7 +116,7 @@ def _train(
         ctx,
         data.loaders["train"],
         _recipe(job, data),
-        validate,
+        validation,
         stop.requested,
         average,
     )
@@ -134,12 +129,25 @@ def _train(
     )
     loop.position = checkpoints.restore(trained, progress, data.train_images)
 
+    live = LiveView(job.paths.output_data_dir, hyperparameters.epochs, hyperparameters.tensorboard)
+    loop.on_batches = live.batches
+
+    def is_best(result: EpochResult) -> None:
+        validation.keep()
+        checkpoints.keep_best(result.epoch)
+
     hooks = Hooks(
-        best=lambda result: checkpoints.keep_best(result.epoch),
+        best=is_best,
+        epoch=lambda result: live.epoch(loop.position, result, progress.best),
         moment=lambda: checkpoints.save(trained, loop.position, progress, data.train_images),
     )
-    follow(job, loop, graph, data, progress, hooks)
-    return progress
+    state = "failed"
+    try:
+        follow(job, loop, graph, data, progress, hooks)
+        state = "stopped" if stop.requested() else "finished"
+    finally:
+        live.end(loop.position, state)
+    return progress, validation.kept
 
 
 def _recipe(job: Job, data: Data) -> Recipe:
@@ -157,39 +165,6 @@ def _recipe(job: Job, data: Data) -> Recipe:
         learning_rate=learning_rate,
         host=job.current_host,
     )
-
-
-def _score(
-    job: Job, engine: MXNetEngine, batches: Iterator[Batch], stop: Stop
-) -> AveragePrecision | None:
-    hyperparameters = job.hyperparameters
-    results = evaluate(engine, batches, stop.requested)
-    if results is None:
-        return None
-    return score(results, hyperparameters.num_classes, hyperparameters.overlap_threshold)
-
-
-def _score_test(job: Job, data: Data, ctx: mx.Context, stop: Stop) -> None:
-    """Score the artefact, as it was written, on the test channel.
-
-    Raises JobError and OSError where the channel's data cannot be used; the model stays.
-    """
-    batch = data.scoring_batch("test")
-    engine = MXNetEngine.from_folder(job.paths.model_dir, ctx, batch_sizes=[batch])
-    batches = guarded(data.loaders["test"].evaluation_pass(batch))
-    try:
-        score = _score(job, engine, batches, stop)
-    except BrokenData as broken:
-        data.report(broken.error.faults)
-        raise broken.error from broken
-    if score is None:
-        log.warning("Stopped before the test channel was scored.")
-        return
-    if "test" in data.streams:
-        data.report()
-    epoch = artifact.read_config(job.paths.model_dir).validation["epoch"]
-    log.info(logs.map_line(job.current_host, epoch, score.mean, "test"))
-    save_test_score(job, score)
 
 
 def _trainable(network: Network, hyperparameters: Hyperparameters) -> dict[str, mx.gluon.Parameter]:

@@ -20,7 +20,7 @@ MAP_DEFINITION = (
     "all-point interpolated AP, mean over the classes that occur, every image once, detections "
     "above 0.01 after per-class NMS"
 )
-_LIBRARIES = ("mxnet", "gluoncv", "numpy")
+_LIBRARIES = ("mxnet", "gluoncv", "numpy", "opencv-python-headless", "openvino")
 
 
 def save_model(
@@ -45,17 +45,23 @@ def save_model(
         validation={}
         if result is None
         else {"epoch": result.epoch, **score_summary(job, names, result.score)},
-        versions={name: importlib.metadata.version(name) for name in _LIBRARIES},
+        versions=versions(),
     )
     artifact.write_config(folder, config)
     return path
 
 
-def save_test_score(job: Job, score: AveragePrecision) -> None:
-    """Add the score on the test channel to the artefact's description."""
+def versions() -> dict[str, str]:
+    """The libraries that a model and its figures depend on."""
+    return {name: importlib.metadata.version(name) for name in _LIBRARIES}
+
+
+def save_test_score(job: Job, score: AveragePrecision) -> dict[str, Any]:
+    """Add the score on the test channel to the artefact's description, and return it."""
     config = artifact.read_config(job.paths.model_dir)
     summary = score_summary(job, config.class_names, score)
     artifact.write_config(job.paths.model_dir, replace(config, test=summary))
+    return summary
 
 
 def score_summary(job: Job, names: tuple[str, ...], score: AveragePrecision) -> dict[str, Any]:

@@ -1,0 +1,91 @@
+"""A training to watch while it runs: live.json, and TensorBoard's event files where asked for."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sagemaker_object_detection.model.artifact import write_text_whole
+from sagemaker_object_detection.training.history import EpochResult
+from sagemaker_object_detection.training.loop import Position
+
+LIVE_FILE = "live.json"
+TENSORBOARD_DIR = "tensorboard"
+
+
+class LiveView:
+    """Writes where training is whenever a line about it is logged.
+
+    Args:
+        folder: for LIVE_FILE and TENSORBOARD_DIR; made where it is missing.
+        epochs: of the whole training.
+        class_names: asked after an epoch only, as a stream tells them while it is read.
+        tensorboard: whether to write event files too.
+    """
+
+    def __init__(self, folder: Path, epochs: int, tensorboard: bool) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / LIVE_FILE
+        self._epochs = epochs
+        self._last: EpochResult | None = None
+        self._best: EpochResult | None = None
+        self._events: Any = None
+        if tensorboard:
+            from tensorboardX import SummaryWriter  # only now: most jobs do not need it
+
+            self._events = SummaryWriter(str(folder / TENSORBOARD_DIR))
+
+    def batches(self, position: Position, learning_rate: float) -> None:
+        """Inside an epoch."""
+        losses = {part: total / position.batches for part, total in position.losses.items()}
+        self._write(position, "training", losses, learning_rate)
+        self._scalars("batches", {**losses, "learning_rate": learning_rate}, position.updates)
+
+    def epoch(self, position: Position, result: EpochResult, best: EpochResult | None) -> None:
+        """After an epoch and its validation; `position` is where training goes on."""
+        self._last, self._best = result, best
+        self._write(position, "training", result.losses, result.learning_rate)
+        row = {n: v for n, v in result.as_row().items() if n != "epoch" and v == v}
+        self._scalars("epochs", row, result.epoch)
+        if self._events is not None:
+            self._events.flush()
+
+    def end(self, position: Position, state: str) -> None:
+        """At the end: `state` is finished, stopped or failed."""
+        last = self._last
+        losses = last.losses if last is not None else {}
+        self._write(position, state, losses, last.learning_rate if last else None)
+        if self._events is not None:
+            self._events.close()
+
+    def _write(
+        self,
+        position: Position,
+        state: str,
+        losses: Mapping[str, float],
+        learning_rate: float | None,
+    ) -> None:
+        last, best = self._last, self._best
+        content = {
+            "state": state,
+            "time": time.time(),
+            "epoch": position.epoch,
+            "epochs": self._epochs,
+            "batches": position.batches,
+            "images": position.records,
+            "updates": position.updates,
+            "images_per_second": position.records / position.seconds if position.seconds else None,
+            "losses": dict(losses),
+            "learning_rate": learning_rate,
+            "validation": last and {"epoch": last.epoch, "mAP": last.score.mean},
+            "best": best and {"epoch": best.epoch, "mAP": best.score.mean},
+        }
+        write_text_whole(self._path, json.dumps(content, indent=1) + "\n")
+
+    def _scalars(self, group: str, values: Mapping[str, float], step: int) -> None:
+        if self._events is not None:
+            for name, value in values.items():
+                self._events.add_scalar(f"{group}/{name}", value, step)

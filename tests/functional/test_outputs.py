@@ -1,0 +1,127 @@
+"""What a job leaves in output/data and beside its model, once with everything switched on."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sagemaker_object_detection.evaluation.average_precision import score
+from sagemaker_object_detection.evaluation.coco import coco_suite
+from sagemaker_object_detection.evaluation.coco_files import read_results
+from sagemaker_object_detection.model import artifact
+from tests.training_job import TrainingJob, pictures, wait_until, write_recordio
+
+EPOCHS = 3
+CLASSES = 3
+
+
+def _job(base: Path, **given: object) -> TrainingJob:
+    job = TrainingJob(base)
+    settings = {"epochs": EPOCHS, "quantize": "auto", "tensorboard": 1, **given}
+    job.recordio(pictures(0, 6), pictures(20, 4), **settings)
+    return job
+
+
+def _with_test(job: TrainingJob) -> TrainingJob:
+    write_recordio(job.paths.channel_dir("test"), pictures(30, 3))
+    file = job.paths.input_data_config_file
+    channels = json.loads(file.read_text())
+    file.write_text(json.dumps({**channels, "test": channels["validation"]}))
+    return job
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> TrainingJob:
+    job = _with_test(_job(tmp_path_factory.mktemp("outputs")))
+    assert job.run() == 0, job.log
+    return job
+
+
+def _read(job: TrainingJob, name: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((job.paths.output_data_dir / name).read_text())
+    return content
+
+
+def test_files(done: TrainingJob) -> None:
+    assert {path.name for path in done.paths.output_data_dir.iterdir()} == {
+        "data_report.html",
+        "data_report.json",
+        "detections.json",
+        "ground_truth.json",
+        "live.json",
+        "metrics.csv",
+        "metrics.json",
+        "report.html",
+        "tensorboard",
+    }
+    assert "The model itself is whole" not in done.log
+    assert "Traceback" not in done.log
+
+
+def test_the_figures_agree(done: TrainingJob) -> None:
+    metrics, config = _read(done, "metrics.json"), artifact.read_config(done.paths.model_dir)
+    assert metrics["mAP"] == pytest.approx(config.validation["mAP"], abs=1e-9)
+    assert metrics["epoch"] == config.validation["epoch"]
+    assert metrics["epochs"] == EPOCHS
+    assert metrics["AP"] == pytest.approx(dict(config.validation["AP"]), abs=1e-9)
+    assert metrics["test"] == dict(config.test)
+    assert metrics["images"] == 4
+    assert set(metrics["best_threshold"]) == set(config.class_names)
+
+
+def test_anyone_can_score_again(done: TrainingJob) -> None:
+    folder = done.paths.output_data_dir
+    results, names = read_results(folder / "ground_truth.json", folder / "detections.json")
+    metrics = _read(done, "metrics.json")
+    assert len(names) == CLASSES
+    assert score(results, CLASSES, 0.5).mean == pytest.approx(metrics["mAP"], abs=1e-6)
+    assert coco_suite(results, CLASSES) == pytest.approx(metrics["coco"], abs=1e-6)
+
+
+def test_twins(done: TrainingJob) -> None:
+    config = artifact.read_config(done.paths.model_dir)
+    assert (done.paths.model_dir / artifact.ONNX_FILE).is_file()
+    figures = config.twins["int8"]
+    assert figures["reference_mAP"] == config.validation["mAP"]
+    assert figures["kept"] == (figures["fall"] < 0.005)
+    assert (done.paths.model_dir / artifact.INT8_FILE).is_file() == figures["kept"]
+    assert f"INT8 twin: validation mAP {figures['mAP']:.4f}" in done.log
+
+
+def test_the_page(done: TrainingJob) -> None:
+    page = (done.paths.output_data_dir / "report.html").read_text()
+    assert page.count("<svg") > 3
+    assert page.count("data:image/jpeg;base64,") >= 4
+    assert f"{artifact.read_config(done.paths.model_dir).validation['mAP']:.4f}" in page
+
+
+def test_live(done: TrainingJob) -> None:
+    live, config = _read(done, "live.json"), artifact.read_config(done.paths.model_dir)
+    assert (live["state"], live["epoch"], live["epochs"]) == ("finished", EPOCHS, EPOCHS)
+    assert len(list((done.paths.output_data_dir / "tensorboard").iterdir())) == 1
+    assert live["best"] == {key: config.validation[key] for key in ("epoch", "mAP")}
+
+
+def test_stopped_while_twins_are_made(tmp_path: Path) -> None:
+    """SIGTERM: exit code 0 within 30 s, and the model is whole."""
+    job = _job(tmp_path, epochs=1, tensorboard=0)
+    process = job.start()
+    try:
+        wait_until(process, lambda: "The best model is of epoch 0" in job.log)
+        begun = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0, job.log
+        assert time.monotonic() - begun < 30
+    finally:
+        process.kill()
+        process.wait()
+    assert "Stopped: what was to follow the training is left undone." in job.log
+    assert artifact.read_config(job.paths.model_dir).validation["epoch"] == 0
+    artifact.require_files(job.paths.model_dir)
+    assert not (job.paths.model_dir / artifact.INT8_FILE).exists()
+    assert job.failure is None

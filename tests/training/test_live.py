@@ -1,0 +1,98 @@
+"""live.json and TensorBoard's event files, read back."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tensorboardX.proto.event_pb2 import Event
+
+from sagemaker_object_detection.evaluation.average_precision import AveragePrecision
+from sagemaker_object_detection.training.history import EpochResult
+from sagemaker_object_detection.training.live import LIVE_FILE, LiveView
+from sagemaker_object_detection.training.loop import Position
+
+NAN = float("nan")
+
+
+def _position(epoch: int, batches: int) -> Position:
+    losses = {"cross_entropy": 3.0 * batches, "smooth_l1": 1.5 * batches}
+    return Position(epoch, 100 * epoch + batches, batches, 8 * batches, losses, 4.0, 0.5)
+
+
+def _result(epoch: int, mean: float) -> EpochResult:
+    score = AveragePrecision(mean, (mean, NAN))
+    return EpochResult(epoch, {"cross_entropy": 2.0, "smooth_l1": 1.0}, score, 0.01, 80, 8, 1, 2)
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / LIVE_FILE).read_text())
+    return content
+
+
+def _events(folder: Path) -> list[tuple[str, int, float]]:
+    """(name, step, value) of every scalar; records are length, CRC, event, CRC."""
+    (file,) = (folder / "tensorboard").iterdir()
+    content, found = file.read_bytes(), []
+    while content:
+        (length,) = struct.unpack("<Q", content[:8])
+        event = Event.FromString(content[12 : 12 + length])
+        found += [(v.tag, event.step, v.simple_value) for v in event.summary.value]
+        content = content[16 + length :]
+    return found
+
+
+def test_inside_an_epoch(tmp_path: Path) -> None:
+    live = LiveView(tmp_path / "output", 30, tensorboard=False)
+    live.batches(_position(2, 50), 0.005)
+    found = _read(tmp_path / "output")
+    assert found.pop("time") > 0
+    assert found == {
+        "state": "training",
+        "epoch": 2,
+        "epochs": 30,
+        "batches": 50,
+        "images": 400,
+        "updates": 250,
+        "images_per_second": 100.0,
+        "losses": {"cross_entropy": 3.0, "smooth_l1": 1.5},
+        "learning_rate": 0.005,
+        "validation": None,
+        "best": None,
+    }
+    assert [path.name for path in (tmp_path / "output").iterdir()] == [LIVE_FILE]
+
+
+def test_after_epochs(tmp_path: Path) -> None:
+    live = LiveView(tmp_path, 30, tensorboard=False)
+    live.epoch(Position(2, 200), _result(1, 0.25), _result(0, 0.5))
+    live.batches(_position(2, 10), 0.005)
+    found = _read(tmp_path)
+    assert found["validation"] == {"epoch": 1, "mAP": 0.25}
+    assert found["best"] == {"epoch": 0, "mAP": 0.5}
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_the_end(epochs: int, tmp_path: Path) -> None:
+    live = LiveView(tmp_path, 1, tensorboard=False)
+    if epochs:
+        live.epoch(Position(1, 100), _result(0, 0.5), _result(0, 0.5))
+    live.end(Position(epochs, 100 * epochs), "stopped")
+    found = _read(tmp_path)
+    assert (found["state"], found["epoch"]) == ("stopped", epochs)
+    assert found["losses"] == ({"cross_entropy": 2.0, "smooth_l1": 1.0} if epochs else {})
+
+
+def test_events(tmp_path: Path) -> None:
+    live = LiveView(tmp_path, 30, tensorboard=True)
+    live.batches(_position(0, 100), 0.005)
+    live.epoch(Position(1, 100), _result(0, 0.5), _result(0, 0.5))
+    live.end(Position(1, 100), "finished")
+    events = _events(tmp_path)
+    assert ("batches/cross_entropy", 100, 3.0) in events
+    assert ("epochs/mAP", 0, 0.5) in events
+    assert ("epochs/AP_class_0", 0, 0.5) in events
+    assert not [event for event in events if event[0] == "epochs/AP_class_1"]  # it is NaN

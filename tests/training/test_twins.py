@@ -1,0 +1,73 @@
+"""Twins in a training job: whatever goes wrong, the model stays and the job goes on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sagemaker_object_detection.model import artifact
+from sagemaker_object_detection.training import twins
+from tests import tiny_model
+
+IMAGES = [np.random.default_rng(0).integers(0, 256, (4, 3, tiny_model.SIDE, tiny_model.SIDE))]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    tiny_model.write(tmp_path)
+    return tmp_path
+
+
+def _add(
+    folder: Path,
+    int8: bool = True,
+    score: float | None = 0.5,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> set[str]:
+    images = [batch.astype(np.uint8) for batch in IMAGES]
+    twins.add_twins(folder, images, 1, int8, 0.5, lambda engine: score, should_stop)
+    names = {path.name for path in folder.iterdir()}
+    return names & {artifact.ONNX_FILE, artifact.INT8_FILE}
+
+
+def _warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+
+
+@pytest.mark.parametrize(
+    ("int8", "score", "files"),
+    [
+        pytest.param(False, 0.5, {artifact.ONNX_FILE}, id="float32 alone"),
+        pytest.param(True, 0.5, {artifact.ONNX_FILE, artifact.INT8_FILE}, id="as good"),
+        pytest.param(True, 0.4, {artifact.ONNX_FILE}, id="not good enough"),
+        pytest.param(True, None, {artifact.ONNX_FILE}, id="stopped while it was scored"),
+    ],
+)
+def test_which_are_kept(int8: bool, score: float | None, files: set[str], folder: Path) -> None:
+    assert _add(folder, int8, score) == files
+
+
+def test_what_cannot_be_converted(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / artifact.SYMBOL_FILE).write_text("{}")
+    assert _add(folder) == set()
+    assert len(_warnings(caplog)) == 2
+    assert all("The model itself is whole." in text for text in _warnings(caplog))
+
+
+def test_a_process_that_dies(
+    folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(twins, "_MODULE", "sagemaker_object_detection.no_such_module")
+    assert _add(folder) == {artifact.ONNX_FILE}
+    (warning,) = _warnings(caplog)
+    assert "no INT8 twin" in warning
+    assert "no_such_module" in warning
+
+
+def test_stopped(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert _add(folder, should_stop=lambda: True) <= {artifact.ONNX_FILE}
+    assert _warnings(caplog) == ["Stopped while twins for CPU endpoints were made."]
