@@ -89,6 +89,22 @@ def test_a_model_that_cannot_be_used(
     assert not (tmp_path / "detector.onnx").exists()
 
 
+def test_the_program_in_the_documentation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "export.md").read_text()
+    program = text.partition("```python\n")[2].partition("```")[0]
+    model = tiny_model.write(tmp_path / "model")
+    assert _export("--onnx", model, tmp_path / "detector.onnx").exit_code == 0
+    picture = tiny_model.picture({(1, 2): "blue", (3, 0): "red"}, 640, 480)
+    (tmp_path / "picture.jpg").write_bytes(tiny_model.encoded(picture, ".jpg"))
+    monkeypatch.chdir(tmp_path)
+    exec(program, {})
+    lines = sorted(capsys.readouterr().out.splitlines())
+    assert [line.partition(" ")[0] for line in lines] == ["blue", "red"]
+    assert lines[0].endswith("[160. 240. 320. 360.]")
+
+
 def test_a_model_that_is_not_there(tmp_path: Path) -> None:
     result = _export("--onnx", tmp_path / "nowhere", tmp_path / "detector.onnx")
     assert result.exit_code == 2

@@ -117,7 +117,8 @@ def judge_int8(
     path = folder / artifact.INT8_FILE
     result = None
     try:
-        found = score(OpenVINOEngine.from_folder(folder, "int8", threads))
+        # A whole channel waits: as many pictures at a time as there are cores.
+        found = score(OpenVINOEngine.from_folder(folder, "int8", threads, streams=threads))
         if found is not None:
             result = Int8Score(found, reference_map, allowed_fall)
             config = artifact.read_config(folder)
