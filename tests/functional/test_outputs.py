@@ -107,12 +107,13 @@ def test_live(done: TrainingJob) -> None:
     assert live["best"] == {key: config.validation[key] for key in ("epoch", "mAP")}
 
 
-def test_stopped_while_twins_are_made(tmp_path: Path) -> None:
+@pytest.mark.parametrize("moment", ["The best model is of epoch 0", "Engine OpenVINO"])
+def test_stopped_while_twins_are_made(moment: str, tmp_path: Path) -> None:
     """SIGTERM: exit code 0 within 30 s, and the model is whole."""
     job = _job(tmp_path, epochs=1, tensorboard=0)
     process = job.start()
     try:
-        wait_until(process, lambda: "The best model is of epoch 0" in job.log)
+        wait_until(process, lambda: moment in job.log)
         begun = time.monotonic()
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0, job.log

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +24,10 @@ def folder(tmp_path: Path) -> Path:
 def _add(
     folder: Path,
     int8: bool = True,
-    score: float | None = 0.5,
-    should_stop: Callable[[], bool] = lambda: False,
+    score: float = 0.5,
 ) -> set[str]:
     images = [batch.astype(np.uint8) for batch in IMAGES]
-    twins.add_twins(folder, images, 1, int8, 0.5, lambda engine: score, should_stop)
+    twins.add_twins(folder, images, 1, int8, 0.5, lambda engine: score)
     names = {path.name for path in folder.iterdir()}
     return names & {artifact.ONNX_FILE, artifact.INT8_FILE}
 
@@ -44,10 +42,9 @@ def _warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
         pytest.param(False, 0.5, {artifact.ONNX_FILE}, id="float32 alone"),
         pytest.param(True, 0.5, {artifact.ONNX_FILE, artifact.INT8_FILE}, id="as good"),
         pytest.param(True, 0.4, {artifact.ONNX_FILE}, id="not good enough"),
-        pytest.param(True, None, {artifact.ONNX_FILE}, id="stopped while it was scored"),
     ],
 )
-def test_which_are_kept(int8: bool, score: float | None, files: set[str], folder: Path) -> None:
+def test_which_are_kept(int8: bool, score: float, files: set[str], folder: Path) -> None:
     assert _add(folder, int8, score) == files
 
 
@@ -66,8 +63,3 @@ def test_a_process_that_dies(
     (warning,) = _warnings(caplog)
     assert "no INT8 twin" in warning
     assert "no_such_module" in warning
-
-
-def test_stopped(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert _add(folder, should_stop=lambda: True) <= {artifact.ONNX_FILE}
-    assert _warnings(caplog) == ["Stopped while twins for CPU endpoints were made."]

@@ -13,7 +13,7 @@ from sagemaker_object_detection.tools.texts import Texts, parameters, spelt
 GATHERED = "ClientError"
 """What lists of faults end in."""
 DROPPED = "Dropped"
-USAGE = "BadParameter"
+USAGES = ("BadParameter", "UsageError")
 
 _LISTS = frozenset({"faults", "offenders", "lonely", "missing", "wrong"})
 _PLACES = frozenset({"name", "path", "place", "where", "channel", "file", "folder", "key"})
@@ -23,7 +23,7 @@ _CALLERS = 3
 
 @dataclass(frozen=True)
 class ErrorText:
-    """One text of a module; `kind` is the class of the error, DROPPED or USAGE."""
+    """One text of a module; `kind` is the class of the error, DROPPED or one of USAGES."""
 
     module: str
     kind: str
@@ -56,7 +56,7 @@ class _Search:
     def __init__(self, package: Package) -> None:
         self._package = package
         self._texts = Texts(package)
-        self._classes = {*error_classes(package), USAGE}
+        self._classes = {*error_classes(package), *USAGES}
 
     def inside(self, scope: Scope) -> Iterator[ErrorText]:
         """The texts that are made in one scope."""

@@ -23,7 +23,7 @@ from sagemaker_object_detection.platform.errors import (
 )
 from sagemaker_object_detection.tools.error_texts import (
     DROPPED,
-    USAGE,
+    USAGES,
     ErrorText,
     error_classes,
     error_texts,
@@ -33,7 +33,10 @@ from sagemaker_object_detection.tools.syntax import Package, last_name
 SOURCE = Path(__file__).parents[1]
 
 _KINDS: tuple[type[JobError], ...] = (ClientError, AlgorithmError, PlatformError)
-_LAYERS = ("platform", "data", "images", "model", "inference", "training", "serving", "tools")
+_LAYERS = (
+    *("platform", "data", "images", "model", "inference", "evaluation"),
+    *("training", "serving", "tools"),
+)
 _POLICIES = {
     "refused": "the job ends before training, exit code 2",
     "image dropped": "the image is left out",
@@ -116,7 +119,8 @@ def _messages(package: Package) -> Iterator[str]:
         "",
         "By what they are about. `<name>` stands for a value of the case at hand, `[text]` for",
         "what is there in some cases only, `(one | other)` for either. A number is the exit code,",
-        "HTTP the status of the endpoint's answer; *left out* is a row of the report.",
+        "HTTP the status of the endpoint's answer; *left out* is a row of the report, *passed",
+        "over* a checkpoint, with a warning, for which an older one is taken.",
     )
     outcomes = outcomes_of(package)
     rows = sorted(error_texts(package), key=lambda row: _place(row.module))
@@ -145,7 +149,7 @@ def outcomes_of(package: Package) -> dict[str, str]:
     bases = error_classes(package)
     codes = {kind.__name__: str(kind.exit_code) for kind in _KINDS}
     statuses = _statuses(package)
-    outcomes = {DROPPED: "*left out*", USAGE: str(ClientError.exit_code)}
+    outcomes = {DROPPED: "*left out*", **dict.fromkeys(USAGES, str(ClientError.exit_code))}
     for name in bases:
         kind: str | None = name
         while kind is not None and kind not in codes:
@@ -154,6 +158,7 @@ def outcomes_of(package: Package) -> dict[str, str]:
             outcomes[name] = codes[kind]
         elif name in statuses:
             outcomes[name] = f"HTTP {statuses[name]}"
+    outcomes["UnusableCheckpoint"] = "*passed over*"
     outcomes["ArtifactError"] = codes["ClientError"]
     outcomes["ImageError"] += ", or *left out*"
     return outcomes

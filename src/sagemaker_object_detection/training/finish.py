@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -38,14 +38,12 @@ class Finish:
 
     Attributes:
         threads: processor cores to use.
-        should_stop: whether the job was asked to end; then what is not done yet is left undone.
     """
 
     job: Job
     data: Data
     ctx: mx.Context
     threads: int
-    should_stop: Callable[[], bool]
 
     def __call__(self, progress: Progress, results: Results | None) -> None:
         """Score, make twins, write the report.
@@ -59,15 +57,12 @@ class Finish:
         """
         if progress.best is None:
             return
-        if not self.should_stop():
-            self._add_twins(progress)
-        if "test" in self.data.loaders and not self.should_stop():
+        self._add_twins(progress)
+        if "test" in self.data.loaders:
             self._score_test()
-        if results is None and not self.should_stop():
+        if results is None:
             results = self._validate_again()
-        if self.should_stop():
-            log.warning("Stopped: what was to follow the training is left undone.")
-        elif results is not None:
+        if results is not None:
             self._describe(progress, results)
 
     def _describe(self, progress: Progress, results: Results) -> None:
@@ -89,7 +84,7 @@ class Finish:
             return None
         batch = self.data.scoring_batch("validation")
         engine = MXNetEngine.from_folder(self.job.paths.model_dir, self.ctx, batch_sizes=[batch])
-        return evaluate(engine, loader.evaluation_pass(batch), self.should_stop)
+        return evaluate(engine, loader.evaluation_pass(batch))
 
     def _write_results(self, progress: Progress, results: Results, summary: Summary) -> None:
         assert progress.best is not None
@@ -119,10 +114,9 @@ class Finish:
         batch = self.data.scoring_batch("validation")
         hyperparameters = self.job.hyperparameters
 
-        def score_engine(engine: Engine) -> float | None:
-            results = evaluate(engine, loader.evaluation_pass(batch), self.should_stop)
-            if results is None:
-                return None
+        def score_engine(engine: Engine) -> float:
+            results = evaluate(engine, loader.evaluation_pass(batch))
+            assert results is not None
             classes, threshold = hyperparameters.num_classes, hyperparameters.overlap_threshold
             return score(results, classes, threshold).mean
 
@@ -133,7 +127,6 @@ class Finish:
             int8,
             progress.best.score.mean,
             score_engine,
-            self.should_stop,
         )
 
     def _score_test(self) -> None:
@@ -145,13 +138,11 @@ class Finish:
         engine = MXNetEngine.from_folder(job.paths.model_dir, self.ctx, batch_sizes=[batch])
         batches = guarded(self.data.loaders["test"].evaluation_pass(batch))
         try:
-            results = evaluate(engine, batches, self.should_stop)
+            results = evaluate(engine, batches)
         except BrokenData as broken:
             self.data.report(broken.error.faults)
             raise broken.error from broken
-        if results is None:
-            log.warning("Stopped before the test channel was scored.")
-            return
+        assert results is not None
         if "test" in self.data.streams:
             self.data.report()
         given = job.hyperparameters

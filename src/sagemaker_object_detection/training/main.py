@@ -18,10 +18,16 @@ log = logging.getLogger(__name__)
 
 
 class StopRequest:
-    """SIGTERM: before training it ends the process, during training the loop is asked to end."""
+    """SIGTERM: before and after training it ends the process, the loop it asks to end.
+
+    Attributes:
+        training: whether the loop runs, which looks at `requested`.
+        finishing: whether training is over and its model is in place.
+    """
 
     def __init__(self) -> None:
         self.training = False
+        self.finishing = False
         self._requested = False
 
     def install(self) -> None:
@@ -34,6 +40,9 @@ class StopRequest:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self._requested = True
+        if self.finishing:
+            log.warning("Stopped: what was to follow the training is left undone.")
+            raise SystemExit(0)
         if not self.training:
             log.warning("Stopped by SIGTERM before training began; there is no model.")
             raise SystemExit(0)

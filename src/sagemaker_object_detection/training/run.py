@@ -42,6 +42,7 @@ class Stop(Protocol):
     """What `training.main.StopRequest` offers."""
 
     training: bool
+    finishing: bool
 
     def requested(self) -> bool:
         """Whether the process was asked to end."""
@@ -70,7 +71,11 @@ def run_job(job: Job, stop: Stop, threads: int, environ: Mapping[str, str]) -> N
     stop.training = True
     try:
         progress, results = _train(job, data, start.network, checkpoints, ctx, stop)
-        Finish(job, data, ctx, threads, stop.requested)(progress, results)
+        stop.finishing = True
+        if stop.requested():
+            log.warning("Stopped: what was to follow the training is left undone.")
+        else:
+            Finish(job, data, ctx, threads)(progress, results)
     finally:
         data.close()
     finished = time.time()
