@@ -61,7 +61,8 @@ def measure_ours(base_network: str, batches: int, precision: str) -> float:
     from sagemaker_object_detection.data.sources import RecordIOSource
     from sagemaker_object_detection.model.network import build_network, initialize
     from sagemaker_object_detection.model.specs import get_spec
-    from sagemaker_object_detection.training.loop import Interrupted, Recipe, TrainingLoop
+    from sagemaker_object_detection.training.interruptions import Interrupted
+    from sagemaker_object_detection.training.loop import Recipe, TrainingLoop
     from sagemaker_object_detection.training.optimizer import make_trainer
     from sagemaker_object_detection.training.schedule import LearningRate
 
