@@ -23,9 +23,9 @@ from sagemaker_object_detection.inference.engine_mxnet import MXNetEngine
 from sagemaker_object_detection.model import artifact
 from sagemaker_object_detection.platform.hyperparameters import SETTINGS
 from sagemaker_object_detection.platform.logs import METRICS
+from sagemaker_object_detection.platform.processor import BFLOAT16_FLAGS, cpu_flags
 from sagemaker_object_detection.tools import demo_data
 from sagemaker_object_detection.training.early_stopping import EarlyStopping
-from sagemaker_object_detection.training.precision import BFLOAT16_FLAGS, cpu_flags
 from tests.training_job import Picture, TrainingJob, picture, pictures
 
 EPOCHS = 2

@@ -24,7 +24,7 @@ from sagemaker_object_detection.model.names import frozen_names
 from sagemaker_object_detection.model.network import Network, build_network, initialize
 from sagemaker_object_detection.model.specs import get_spec
 from sagemaker_object_detection.platform.errors import ClientError
-from sagemaker_object_detection.training.precision import BFLOAT16_FLAGS, cpu_flags
+from sagemaker_object_detection.platform.processor import BFLOAT16_FLAGS, cpu_flags
 from tests import service_artifact
 from tests.model.conftest import SERVICES
 from tests.service_network import graph

@@ -22,7 +22,7 @@ from sagemaker_object_detection.model.network import (
     trace_heads,
 )
 from sagemaker_object_detection.model.specs import BASE_NETWORKS, Spec, get_spec
-from sagemaker_object_detection.training.precision import BFLOAT16_FLAGS, cpu_flags
+from sagemaker_object_detection.platform.processor import BFLOAT16_FLAGS, cpu_flags
 
 CLASSES = 3
 

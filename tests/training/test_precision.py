@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from sagemaker_object_detection.platform.errors import ClientError
-from sagemaker_object_detection.training.precision import choose_precision, cpu_flags
+from sagemaker_object_detection.training.precision import choose_precision
 
 NONE: frozenset[str] = frozenset()
 ZEN4 = frozenset({"avx2", "avx512_bf16"})
@@ -57,25 +55,3 @@ def test_slow_bfloat16_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
 def test_impossible(asked: str, on_gpu: bool, message: str) -> None:
     with pytest.raises(ClientError, match=f"precision: {message}.*auto"):
         choose_precision(asked, on_gpu, ZEN4)
-
-
-@pytest.mark.parametrize(
-    ("text", "flags"),
-    [
-        pytest.param(
-            "processor : 0\nflags\t\t: fpu avx2 avx512_bf16\n\nprocessor : 1\nflags : fpu\n",
-            {"fpu", "avx2", "avx512_bf16"},
-            id="the first processor's",
-        ),
-        pytest.param("processor : 0\nFeatures : fp asimd bf16\n", set(), id="ARM says Features"),
-        pytest.param("", set(), id="empty"),
-    ],
-)
-def test_cpu_flags(text: str, flags: set[str], tmp_path: Path) -> None:
-    file = tmp_path / "cpuinfo"
-    file.write_text(text)
-    assert cpu_flags(file) == flags
-
-
-def test_cpu_flags_of_a_system_without_them(tmp_path: Path) -> None:
-    assert cpu_flags(tmp_path / "cpuinfo") == frozenset()

@@ -3,28 +3,11 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection.platform.processor import BFLOAT16_FLAGS
 
 log = logging.getLogger(__name__)
-
-_CPU_INFO = Path("/proc/cpuinfo")
-BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
-
-
-def cpu_flags(cpu_info: Path = _CPU_INFO) -> frozenset[str]:
-    """Instruction sets of the first processor; empty where the system does not tell."""
-    try:
-        lines = cpu_info.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return frozenset()
-    for line in lines:
-        key, _, value = line.partition(":")
-        if key.strip() == "flags":
-            return frozenset(value.split())
-    return frozenset()
-
 
 def choose_precision(asked: str, on_gpu: bool, flags: frozenset[str]) -> str:
     """float32, bfloat16 or float16 for what was asked, "auto" included; the log says why.

@@ -19,6 +19,7 @@ from sagemaker_object_detection.platform import logs
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.hyperparameters import Hyperparameters
 from sagemaker_object_detection.platform.job import Job
+from sagemaker_object_detection.platform.processor import cpu_flags
 from sagemaker_object_detection.training.average import WeightAverage, decay_over
 from sagemaker_object_detection.training.data import Data, read_channels
 from sagemaker_object_detection.training.early_stopping import EarlyStopping
@@ -28,7 +29,7 @@ from sagemaker_object_detection.training.history import EpochResult
 from sagemaker_object_detection.training.live import LiveView
 from sagemaker_object_detection.training.loop import Recipe, TrainingLoop
 from sagemaker_object_detection.training.optimizer import make_trainer
-from sagemaker_object_detection.training.precision import choose_precision, cpu_flags
+from sagemaker_object_detection.training.precision import choose_precision
 from sagemaker_object_detection.training.progress import Progress
 from sagemaker_object_detection.training.resume import Checkpoints, Trained
 from sagemaker_object_detection.training.schedule import batches_per_epoch, make_learning_rate
