@@ -41,7 +41,7 @@ EDGES = [
     ),
     pytest.param(
         "onnx",
-        ["model.onnx_heads", "model.onnx_export", "inference.quantise"],
+        ["model.onnx_heads", "model.onnx_export", "inference.onnx_graph", "inference.quantise"],
         id="onnx: the twins' files, which the engine of CPUs reads by itself",
     ),
     pytest.param("gluoncv", ["model.*"], id="gluoncv: builds the network and nothing else"),

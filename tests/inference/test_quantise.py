@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
+import openvino
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from sagemaker_object_detection.inference.quantise import fold_batch_norms, measure, quantise
+from sagemaker_object_detection.inference.onnx_graph import fold_batch_norms, pull_strides
+from sagemaker_object_detection.inference.quantise import measure, quantise
 from sagemaker_object_detection.model.onnx_heads import convert_heads
 from tests import lively_network
 
@@ -77,6 +79,72 @@ def test_a_convolution_that_others_use_is_left_alone() -> None:
     model = _model(shared=True)
     fold_batch_norms(model.graph)
     assert [node.op_type for node in model.graph.node] == ["Conv", "BatchNormalization", "Conv"]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "pad", "pulled"),
+    [
+        pytest.param(1, 2, 0, True, id="every second pixel"),
+        pytest.param(1, 3, 0, True, id="every third"),
+        pytest.param(1, 1, 0, False, id="every pixel"),
+        pytest.param(1, 2, 1, False, id="a border"),
+        pytest.param(3, 2, 1, False, id="a window that sees the others too"),
+    ],
+)
+def test_pulling_strides_changes_nothing(kernel: int, stride: int, pad: int, pulled: bool) -> None:
+    """Two convolutions that skip the same pixels take the same thinned picture."""
+    random = np.random.default_rng(0)
+    weights = {
+        name: random.normal(0, 1, (2, 3, kernel, kernel)).astype(np.float32)
+        for name in ("left", "right")
+    }
+    how = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": [pad] * 4}
+    graph = helper.make_graph(
+        [
+            helper.make_node("Relu", ["data"], ["plain"]),
+            *(
+                helper.make_node("Conv", ["plain", name], [f"{name}_out"], **how)
+                for name in weights
+            ),
+        ],
+        "g",
+        [helper.make_tensor_value_info("data", TensorProto.FLOAT, ["batch", 3, 8, 8])],
+        [
+            helper.make_tensor_value_info(f"{name}_out", TensorProto.FLOAT, [None] * 4)
+            for name in weights
+        ],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    expected = _run(model, _images())
+    pull_strides(model.graph)
+    operators = [node.op_type for node in model.graph.node]
+    assert operators == ["Relu", *(["MaxPool"] if pulled else []), "Conv", "Conv"]
+    for found, wanted in zip(_run(model, _images()), expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_sums_are_quantised_and_biases_are_not() -> None:
+    """A residual sum has two inputs that are computed; one with a constant stays as it is."""
+    nodes = [
+        helper.make_node("Conv", ["data", "weight"], ["conv"], "conv", pads=[1, 1, 1, 1]),
+        helper.make_node("Add", ["conv", "data"], ["sum"], "sum"),
+        helper.make_node("Add", ["sum", "constant"], ["last"], "last"),
+    ]
+    values = {"weight": WEIGHT[:3], "constant": np.ones(1, np.float32)}
+    ends = [
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 3, 8, 8])]
+        for name in ("data", "last")
+    ]
+    constants = [numpy_helper.from_array(value, name) for name, value in values.items()]
+    graph = helper.make_graph(nodes, "g", *ends, constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    result = quantise(model, [_images()], threads=1)
+    inputs = {node.name: list(node.input) for node in result.graph.node}
+    assert inputs["sum"] == ["conv_dequantised", "data_dequantised"]
+    assert inputs["last"] == ["sum", "constant"]
+    expected, found = _run(model, _images())[0], _run(result, _images())[0]
+    assert 0 < np.abs(found - expected).max() < 0.02 * np.abs(expected).max()
 
 
 def test_ranges() -> None:
@@ -144,12 +212,24 @@ def test_nothing_to_calibrate_on(images: list[NDArray[Any]], message: str) -> No
         quantise(_model(), images, threads=1)
 
 
+def _computed_in(model: onnx.ModelProto) -> set[str]:
+    """The number formats that OpenVINO computes the convolutions in."""
+    core = openvino.Core()
+    options = {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled = core.compile_model(core.read_model(model.SerializeToString()), "CPU", options)
+    about = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
+    return {
+        info["runtimePrecision"].value for info in about if info["layerType"].value == "Convolution"
+    }
+
+
 def test_a_whole_network(tmp_path: Path) -> None:
     """Every convolution is by integers, and the file is near a quarter of the size."""
-    model = convert_heads(lively_network.graph("mobilenet1.0"))
+    model = convert_heads(lively_network.graph("resnet-18"))
     result = quantise(model, [lively_network.pictures(3)], threads=2)
     convolutions = [node for node in result.graph.node if node.op_type == "Conv"]
     assert len(convolutions) > 20
+    assert _computed_in(result) == {"u8"}
     for node in convolutions:
         assert all(name.endswith("_dequantised") for name in node.input[:2])
     assert "BatchNormalization" not in {node.op_type for node in result.graph.node}

@@ -1,14 +1,15 @@
-"""An INT8 copy of an ONNX network: every convolution by integers, what is between them in float32.
+"""An INT8 copy of an ONNX network: convolutions and residual sums by integers.
 
-Weights get a scale for each output channel, the inputs of convolutions one range each: the least
-and the greatest value on calibration images. The file holds them as pairs of QuantizeLinear and
-DequantizeLinear, from which OpenVINO and ONNX Runtime make integer arithmetic (Jacob et al. 2018,
-arXiv:1712.05877). docs/decisions.md has the figures against nncf's and onnxruntime's quantisers.
+Weights get a scale for each output channel, what convolutions and sums take one range each: the
+least and the greatest value on calibration images. All else stays float32. The file holds them as
+pairs of QuantizeLinear and DequantizeLinear, from which OpenVINO and ONNX Runtime make integer
+arithmetic (Jacob et al. 2018, arXiv:1712.05877). docs/decisions.md has the figures against nncf's
+and onnxruntime's quantisers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,11 @@ import onnx
 import openvino
 from onnx import TensorProto, helper, numpy_helper
 
+from sagemaker_object_detection.inference.onnx_graph import (
+    fold_batch_norms,
+    pull_strides,
+    replace_nodes,
+)
 from sagemaker_object_detection.model import artifact
 
 Array = npt.NDArray[Any]
@@ -49,50 +55,20 @@ def quantise(model: onnx.ModelProto, images: Iterable[Array], threads: int) -> o
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     fold_batch_norms(copy.graph)
+    pull_strides(copy.graph)
     ranges = measure(copy, images, threads)
-    _quantise_convolutions(copy.graph, ranges)
+    _quantise_nodes(copy.graph, ranges)
     onnx.checker.check_model(copy, full_check=True)
     return copy
 
 
-def fold_batch_norms(graph: onnx.GraphProto) -> None:
-    """Put each BatchNormalization that only scales a convolution's output into its weights.
-
-    Otherwise the integers would be chosen for weights that are not the ones that count.
-    """
-    values = {tensor.name: tensor for tensor in graph.initializer}
-    makers = {name: node for node in graph.node for name in node.output}
-    uses = _count_uses(graph)
-    nodes = []
-    for node in graph.node:
-        conv = makers.get(node.input[0]) if node.op_type == "BatchNormalization" else None
-        if conv is None or conv.op_type != "Conv" or uses[conv.output[0]] > 1:
-            nodes.append(node)
-            continue
-        scale, shift, mean, variance = (numpy_helper.to_array(values[n]) for n in node.input[1:5])
-        factor = scale / np.sqrt(variance + _attribute(node, "epsilon", 1e-5))
-        weight = numpy_helper.to_array(values[conv.input[1]])
-        bias = numpy_helper.to_array(values[conv.input[2]]) if len(conv.input) > 2 else 0
-        name = conv.output[0]
-        folded = {
-            f"{name}_weight": weight * factor.reshape(-1, 1, 1, 1),
-            f"{name}_bias": (bias - mean) * factor + shift,
-        }
-        for key, value in folded.items():
-            graph.initializer.append(numpy_helper.from_array(value.astype(np.float32), key))
-        del conv.input[1:]
-        conv.input.extend(folded)
-        conv.output[0] = node.output[0]
-    _replace_nodes(graph, nodes)
-
-
 def measure(model: onnx.ModelProto, images: Iterable[Array], threads: int) -> Ranges:
-    """Least and greatest value of what each convolution takes, over all images.
+    """Least and greatest value of what convolutions and sums take, over all images.
 
     Raises:
         ValueError: there are no images, or a value is not finite.
     """
-    tensors = _convolved(model.graph)
+    tensors = _narrow_tensors(model.graph)
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
     del probe.graph.output[:]
@@ -122,23 +98,33 @@ def measure(model: onnx.ModelProto, images: Iterable[Array], threads: int) -> Ra
     return {name: (float(least[i]), float(greatest[i])) for i, name in enumerate(tensors)}
 
 
-def _quantise_convolutions(graph: onnx.GraphProto, ranges: Ranges) -> None:
+def _quantise_nodes(graph: onnx.GraphProto, ranges: Ranges) -> None:
     values = {tensor.name: tensor for tensor in graph.initializer}
     nodes: list[onnx.NodeProto] = []
     done: set[str] = set()
     for node in graph.node:
-        if node.op_type == "Conv":
-            name, weight = node.input[:2]
+        for i in _narrow_inputs(node, values):
+            name = node.input[i]
             if name not in done:
                 done.add(name)
                 nodes += _round_trip(graph, name, *ranges[name])
+            node.input[i] = f"{name}_dequantised"
+        if node.op_type == "Conv":
+            weight = node.input[1]
             if weight not in done:
                 done.add(weight)
                 nodes.append(_integer_weight(graph, weight, numpy_helper.to_array(values[weight])))
-            node.input[0] = f"{name}_dequantised"
             node.input[1] = f"{weight}_dequantised"
         nodes.append(node)
-    _replace_nodes(graph, nodes)
+    replace_nodes(graph, nodes)
+
+
+def _narrow_inputs(node: onnx.NodeProto, constants: Container[str]) -> tuple[int, ...]:
+    """Which inputs of a node are quantised by ranges: of convolutions and of residual sums."""
+    if node.op_type == "Conv":
+        return (0,)
+    is_sum = node.op_type == "Add" and not any(name in constants for name in node.input)
+    return (0, 1) if is_sum else ()
 
 
 def _round_trip(graph: onnx.GraphProto, name: str, low: float, high: float) -> list[onnx.NodeProto]:
@@ -177,30 +163,8 @@ def _integer_weight(graph: onnx.GraphProto, name: str, weight: Array) -> onnx.No
     return helper.make_node("DequantizeLinear", inputs, [wide], wide, axis=0)
 
 
-def _convolved(graph: onnx.GraphProto) -> list[str]:
-    """Tensors that convolutions take, each once."""
-    return list(dict.fromkeys(node.input[0] for node in graph.node if node.op_type == "Conv"))
-
-
-def _count_uses(graph: onnx.GraphProto) -> dict[str, int]:
-    uses = {name: 0 for node in graph.node for name in node.output}
-    for name in [*(n for node in graph.node for n in node.input), *(o.name for o in graph.output)]:
-        uses[name] = uses.get(name, 0) + 1
-    return uses
-
-
-def _attribute(node: onnx.NodeProto, name: str, default: float) -> float:
-    found = [attribute.f for attribute in node.attribute if attribute.name == name]
-    return found[0] if found else default
-
-
-def _replace_nodes(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:
-    """Set the nodes; constants that none of them takes are dropped."""
-    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del graph.node[:]
-    graph.node.extend(kept)
-    used = {name for node in kept for name in node.input}
-    constants = [tensor for tensor in graph.initializer if tensor.name in used]
-    constants = [TensorProto.FromString(tensor.SerializeToString()) for tensor in constants]
-    del graph.initializer[:]
-    graph.initializer.extend(constants)
+def _narrow_tensors(graph: onnx.GraphProto) -> list[str]:
+    """Tensors that get a range, each once."""
+    constants = {tensor.name for tensor in graph.initializer}
+    names = (node.input[i] for node in graph.node for i in _narrow_inputs(node, constants))
+    return list(dict.fromkeys(names))
