@@ -119,6 +119,17 @@ def test_the_best_model_is_kept(values: list[float], best: int, saves: int, tmp_
     assert parse(json.loads(hyperparameters)) == job.hyperparameters
 
 
+def test_twins_of_an_earlier_model_go(tmp_path: Path) -> None:
+    job = make_job(tmp_path, epochs=20)
+    for name in (artifact.ONNX_FILE, artifact.INT8_FILE):
+        (job.paths.model_dir / name).write_text("of other weights")
+    graph: Any = Graph()
+    data: Any = Channels()
+    loop: Any = Epochs([0.5])
+    follow(job, loop, graph, data, _progress(job), NOTHING)
+    assert not list(job.paths.model_dir.glob("*.onnx"))
+
+
 @pytest.mark.parametrize(
     ("given", "epochs"),
     [

@@ -28,11 +28,15 @@ def save_model(
 ) -> Path:
     """Write the whole artefact into the model folder; returns the path of the parameters.
 
+    Twins of other weights that are in the folder are deleted.
+
     Args:
         result: the epoch after which the weights were scored; None for weights that were not.
     """
     hyperparameters = job.hyperparameters
     folder = job.paths.model_dir
+    for twin in (artifact.ONNX_FILE, artifact.INT8_FILE):
+        (folder / twin).unlink(missing_ok=True)
     path = graph.save(folder)
     artifact.write_text_whole(
         folder / artifact.HYPERPARAMETERS_FILE, json.dumps(hyperparameters.as_strings())
