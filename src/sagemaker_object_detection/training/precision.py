@@ -9,6 +9,7 @@ from sagemaker_object_detection.platform.processor import BFLOAT16_FLAGS
 
 log = logging.getLogger(__name__)
 
+
 def choose_precision(asked: str, on_gpu: bool, flags: frozenset[str]) -> str:
     """float32, bfloat16 or float16 for what was asked, "auto" included; the log says why.
 
