@@ -10,7 +10,8 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -196,6 +197,17 @@ class TrainingJob:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
+
+    @contextmanager
+    def started(self, log: str) -> Iterator[subprocess.Popen[bytes]]:
+        """The process of ./train, once this text stands in its log; killed after the block."""
+        process = self.start()
+        try:
+            wait_until(process, lambda: log in self.log)
+            yield process
+        finally:
+            process.kill()
+            process.wait()
 
     def run(self, command: Sequence[str] = (), environ: Mapping[str, str] | None = None) -> int:
         """Run ./train to its end as `start` does; returns the exit code."""

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Callable, Sequence
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -17,43 +16,11 @@ from sagemaker_object_detection.data.report_html import render, write_report
 from sagemaker_object_detection.model.specs import get_spec
 from tests.browser import layouts
 from tests.data.tallies import MIDDLE, checked, lost, refused, verdict
+from tests.html_page import Page
 
 SPEC = get_spec("resnet-50", 300)
 Report = dict[str, Any]
 LONG = "a_very_long_name_without_any_place_to_break_it_" * 4
-
-
-class Page(HTMLParser):
-    """Fails on tags that do not match; keeps the text, and what is drawn."""
-
-    def __init__(self, source: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(source)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        self.text += " "
-        if tag != "meta":
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
-            self.text += data
-
-    @property
-    def words(self) -> str:
-        return " ".join(self.text.split())
 
 
 def report_of(

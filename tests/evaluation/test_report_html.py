@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from tests.evaluation.reports import (
     made_results,
     without_detections,
 )
+from tests.html_page import Page
 
 LONG = "a_very_long_name_without_any_place_to_break_it_" * 4
 HEADINGS = (
@@ -39,47 +39,6 @@ HEADINGS = (
     "Configuration",
     "Versions",
 )
-VOID = {"meta", "input"}
-
-
-class Page(HTMLParser):
-    """Fails on tags that do not match; keeps the text, and the elements with their attributes."""
-
-    def __init__(self, source: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(source)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        self.text += " "
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
-            self.text += data
-
-    @property
-    def words(self) -> str:
-        return " ".join(self.text.split())
-
-    def count(self, tag: str, kind: str) -> int:
-        """Elements with this tag and class."""
-        classes = [
-            (given.get("class") or "").split() for name, given in self.elements if name == tag
-        ]
-        return sum(kind in names for names in classes)
 
 
 def usual() -> Report:

@@ -14,7 +14,7 @@ from sagemaker_object_detection.evaluation.average_precision import score
 from sagemaker_object_detection.evaluation.coco import coco_suite
 from sagemaker_object_detection.evaluation.coco_files import read_results
 from sagemaker_object_detection.model import artifact
-from tests.training_job import TrainingJob, pictures, wait_until, write_recordio
+from tests.training_job import TrainingJob, pictures, write_recordio
 
 EPOCHS = 3
 CLASSES = 3
@@ -111,16 +111,11 @@ def test_live(done: TrainingJob) -> None:
 def test_stopped_while_twins_are_made(moment: str, tmp_path: Path) -> None:
     """SIGTERM: exit code 0 within 30 s, and the model is whole."""
     job = _job(tmp_path, epochs=1, tensorboard=0)
-    process = job.start()
-    try:
-        wait_until(process, lambda: moment in job.log)
+    with job.started(moment) as process:
         begun = time.monotonic()
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0, job.log
         assert time.monotonic() - begun < 30
-    finally:
-        process.kill()
-        process.wait()
     assert "Stopped: what was to follow the training is left undone." in job.log
     assert artifact.read_config(job.paths.model_dir).validation["epoch"] == 0
     artifact.require_files(job.paths.model_dir)

@@ -7,7 +7,6 @@ import json
 import random
 import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import numpy as np
 import pytest
 
 from sagemaker_object_detection.model import artifact
-from tests.training_job import TIMEOUT, TrainingJob, picture, pictures, wait_until
+from tests.training_job import TrainingJob, picture, pictures
 
 EPOCHS = 4
 IMAGES = 6
@@ -85,14 +84,9 @@ def test_killed_three_times(undisturbed: TrainingJob, tmp_path: Path) -> None:
     job = _job(tmp_path)
     generator = random.Random(7)
     for kill in range(3):
-        process = job.start()
-        try:
-            wait_until(process, lambda: f"Checkpoint of epoch {kill + 1}" in job.log)  # noqa: B023
+        with job.started(f"Checkpoint of epoch {kill + 1}") as process:
             time.sleep(generator.uniform(0, 0.5))
             process.send_signal(signal.SIGKILL)
-        finally:
-            process.kill()
-            process.wait()
         assert kill == 0 or "Training goes on from" in job.log
         _new_container(job)
     assert job.run() == 0, job.log
@@ -105,19 +99,12 @@ def test_killed_three_times(undisturbed: TrainingJob, tmp_path: Path) -> None:
 def test_stopped_at_any_batch(after: int, undisturbed: TrainingJob, tmp_path: Path) -> None:
     """SIGTERM; it ends with 0 within 30 s, the best model so far in place, and goes on later."""
     job = _job(tmp_path)
-    process = job.start()
     told = "#metrics" if not after else f"epoch={after // 3}, batch=3 train cross_entropy"
-    try:
-        wait_until(process, lambda: told in job.log)
+    with job.started(told) as process:
         begun = time.monotonic()
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0, job.log
         assert time.monotonic() - begun < 30
-    except subprocess.TimeoutExpired:
-        pytest.fail(job.log)
-    finally:
-        process.kill()
-        process.wait()
     validated = job.log.count("validation mAP <score>")
     assert bool(list(job.paths.model_dir.iterdir())) == (validated > 0)
     if validated:
@@ -177,12 +164,8 @@ def test_early_stopping_is_remembered(tmp_path: Path) -> None:
     }
     job = _job(tmp_path, **rule)
     job.recordio([picture(0)], [picture(20)], **rule)
-    process = job.start()
-    try:
-        wait_until(process, lambda: "Checkpoint of epoch 2" in job.log)
-    finally:
-        process.kill()
-        process.wait(TIMEOUT)
+    with job.started("Checkpoint of epoch 2"):
+        pass  # it is killed then
     _new_container(job)
     assert job.run() == 0, job.log
     assert "Early stopping after epoch" in job.log

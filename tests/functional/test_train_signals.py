@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import mxnet as mx
@@ -29,18 +28,6 @@ from tests.training_job import (
 GRACE = 30
 
 
-@contextlib.contextmanager
-def _started(job: TrainingJob, log: str) -> Iterator[subprocess.Popen[bytes]]:
-    """The process, once this text stands in its log."""
-    process = job.start()
-    try:
-        wait_until(process, lambda: log in job.log)
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
 def _stop(process: subprocess.Popen[bytes]) -> int:
     process.send_signal(signal.SIGTERM)
     return process.wait(GRACE)
@@ -49,7 +36,7 @@ def _stop(process: subprocess.Popen[bytes]) -> int:
 def test_training_keeps_the_best_model(tmp_path: Path) -> None:
     job = TrainingJob(tmp_path)
     job.recordio(pictures(0, 2), [picture(20)], epochs=10_000)
-    with _started(job, "#progress_metric") as process:
+    with job.started("#progress_metric") as process:
         begun = time.monotonic()
         assert _stop(process) == 0, job.log
         assert time.monotonic() - begun < GRACE
@@ -74,7 +61,7 @@ def test_training_without_a_model_yet(tmp_path: Path) -> None:
     """In the first epoch, which is long; the last word before it is about num_training_samples."""
     job = TrainingJob(tmp_path)
     job.recordio([picture(0)] * 300, [picture(20)], mini_batch_size=1, num_training_samples=1)
-    with _started(job, "Expected number of batches: 1, did not match") as process:
+    with job.started("Expected number of batches: 1, did not match") as process:
         assert _stop(process) == 0, job.log
     assert job.failure is None
     assert "Stopped before the first epoch was validated: there is no model yet." in job.log
@@ -118,7 +105,7 @@ def test_ctrl_c(tmp_path: Path) -> None:
     """On a laptop: no traceback, and the exit code of shells."""
     job = TrainingJob(tmp_path)
     job.recordio(pictures(0, 2), [picture(20)], epochs=10_000)
-    with _started(job, "#progress_metric") as process:
+    with job.started("#progress_metric") as process:
         process.send_signal(signal.SIGINT)
         assert process.wait(TIMEOUT) == 130, job.log
     assert "Traceback" not in job.log
@@ -141,7 +128,7 @@ def test_waiting_for_a_stream_stops(
     job.configure({"train": pipe, "validation": "application/x-recordio"})
     with (
         Feeder(job.paths.channel_dir("train"), [fed] if fed else []),
-        _started(job, log) as process,
+        job.started(log) as process,
     ):
         begun = time.monotonic()
         assert _stop(process) == 0, job.log
