@@ -43,7 +43,8 @@ def ground_truth(
         {"id": int(record), "file_name": name, "width": int(size[0]), "height": int(size[1])}
         for record, name, size in zip(results.records, names, results.sizes, strict=True)
     ]
-    where, boxes_px = _boxes_px(results, results.boxes, results.box_offsets)
+    where = results.box_images
+    boxes_px = _boxes_px(results.boxes, results.sizes[where])
     annotations = [
         {
             "id": number,  # from 1: pycocotools takes 0 for no annotation
@@ -64,7 +65,8 @@ def ground_truth(
 
 def detections(results: Results) -> list[dict[str, Any]]:
     """The detections in COCO's form of results, in pixels of each picture, best first in each."""
-    where, boxes_px = _boxes_px(results, results.detections[:, 2:6], results.detection_offsets)
+    where = results.detection_images
+    boxes_px = _boxes_px(results.detections[:, 2:6], results.sizes[where])
     return [
         {"image_id": image_id, "category_id": class_id, "bbox": box, "score": score}
         for image_id, class_id, box, score in zip(
@@ -112,10 +114,7 @@ def _coco(content: Mapping[str, Any]) -> COCO:
     return made
 
 
-def _boxes_px(
-    results: Results, boxes: NDArray[Any], offsets: NDArray[Any]
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The image that each box is of, and its left, top, width and height in pixels."""
-    image = np.repeat(np.arange(len(results)), np.diff(offsets))
-    corners = boxes.astype(np.float64) * np.tile(results.sizes, 2)[image]
-    return image, np.hstack([corners[:, :2], corners[:, 2:] - corners[:, :2]])
+def _boxes_px(boxes: NDArray[Any], sizes: NDArray[Any]) -> NDArray[Any]:
+    """Left, top, width and height in pixels of boxes (n, 4) in pictures of these sizes (n, 2)."""
+    corners = boxes.astype(np.float64) * np.tile(sizes, 2)
+    return np.hstack([corners[:, :2], corners[:, 2:] - corners[:, :2]])

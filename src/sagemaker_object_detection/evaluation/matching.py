@@ -88,8 +88,7 @@ def _best_boxes(
     long arrays, so many at a time that memory stays bounded.
     """
     places, truth = results.detections[:, 2:6].astype(np.float64), results.boxes.astype(np.float64)
-    images = np.repeat(np.arange(len(results)), np.diff(results.detection_offsets))
-    truth_images = np.repeat(np.arange(len(results)), np.diff(results.box_offsets))
+    images, truth_images = results.detection_images, results.box_images
     if whole_pixels:
         sides = np.tile(results.sizes.astype(np.float64), 2)
         places, truth = places * sides[images], truth * sides[truth_images]

@@ -52,8 +52,7 @@ def outcomes(results: Results, summary: Summary) -> Outcomes:
     shown = results.detections[:, 1] >= np.array(summary.thresholds, np.float64)[class_ids]
     shown &= matches.counted
     right = shown & matches.right
-    images = np.repeat(np.arange(len(results)), np.diff(results.detection_offsets))
-    truth_images = np.repeat(np.arange(len(results)), np.diff(results.box_offsets))
+    images, truth_images = results.detection_images, results.box_images
 
     def an_image(mask: NDArray[Any], weights: NDArray[Any] | None = None) -> NDArray[Any]:
         return np.bincount(images[mask], weights, minlength=len(results))

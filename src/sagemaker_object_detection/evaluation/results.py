@@ -41,6 +41,16 @@ class Results:
     def __len__(self) -> int:
         return len(self.records)
 
+    @property
+    def detection_images(self) -> NDArray[Any]:
+        """int64 (D,): which image each detection is of."""
+        return np.repeat(np.arange(len(self)), np.diff(self.detection_offsets))
+
+    @property
+    def box_images(self) -> NDArray[Any]:
+        """int64 (T,): which image each box is of."""
+        return np.repeat(np.arange(len(self)), np.diff(self.box_offsets))
+
     def found(self, image: int) -> NDArray[Any]:
         """Detections (d, 6) of one image, best first."""
         span = slice(self.detection_offsets[image], self.detection_offsets[image + 1])

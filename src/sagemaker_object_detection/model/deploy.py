@@ -12,7 +12,6 @@ import errno
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,16 +48,8 @@ class DeployGraph:
         arrays = {f"arg:{name}": array for name, array in self.args.items()}
         arrays |= {f"aux:{name}": array for name, array in self.auxs.items()}
         path = folder / artifact.PARAMS_FILE
-        handle, name = tempfile.mkstemp(dir=folder, prefix=f".{path.name}.")
-        os.close(handle)
-        aside = Path(name)
-        try:
+        with artifact.written_aside(path) as aside:
             _save_arrays(aside, arrays)
-            aside.chmod(0o644)
-            aside.replace(path)
-        except BaseException:
-            aside.unlink(missing_ok=True)
-            raise
         return path
 
 

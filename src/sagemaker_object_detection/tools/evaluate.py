@@ -14,8 +14,8 @@ from sagemaker_object_detection.evaluation.coco_files import read_results
 from sagemaker_object_detection.evaluation.report_files import metrics_of
 from sagemaker_object_detection.evaluation.summary import Summary, summarise
 from sagemaker_object_detection.model.artifact import write_text_whole
-from sagemaker_object_detection.platform.hyperparameters import Hyperparameters
 from sagemaker_object_detection.tools.folders import make_folder, named_folders
+from sagemaker_object_detection.tools.limit_options import DEFAULTS, limit_options
 from sagemaker_object_detection.tools.report_text import printable
 from sagemaker_object_detection.tools.scores_text import scores_text
 from sagemaker_object_detection.tools.scoring import (
@@ -27,7 +27,6 @@ from sagemaker_object_detection.tools.scoring import (
 )
 from sagemaker_object_detection.tools.shown_log import logged
 
-_DEFAULTS = Hyperparameters(num_classes=1, num_training_samples=1)
 Channels = Iterator[tuple[Scored, Summary]]
 
 
@@ -38,7 +37,7 @@ Channels = Iterator[tuple[Scored, Summary]]
     "--overlap-threshold",
     type=click.FloatRange(0, 1),
     help="IoU that a right detection exceeds. By default that of the model's training, or "
-    f"{_DEFAULTS.overlap_threshold}.",
+    f"{DEFAULTS.overlap_threshold}.",
 )
 @click.option(
     "--engine",
@@ -52,20 +51,7 @@ Channels = Iterator[tuple[Scored, Summary]]
     type=click.Choice(["auto", "float32", "bfloat16", "int8"]),
     help="What OpenVINO computes in; by default auto, as an endpoint does.",
 )
-@click.option(
-    "--max-dropped-images",
-    type=click.FloatRange(0, 1),
-    default=_DEFAULTS.max_dropped_images,
-    show_default=True,
-    help="Share of a channel's images that may be unusable.",
-)
-@click.option(
-    "--max-dropped-boxes",
-    type=click.FloatRange(0, 1),
-    default=_DEFAULTS.max_dropped_boxes,
-    show_default=True,
-    help="Share of a channel's boxes that may be unusable.",
-)
+@limit_options
 @click.option(
     "--detections",
     "detections_file",
@@ -138,7 +124,7 @@ def _score_model(
 ) -> Channels:
     with opened_model(model) as folder:
         config = read_model(folder)
-        trained = config.validation.get("overlap_threshold", _DEFAULTS.overlap_threshold)
+        trained = config.validation.get("overlap_threshold", DEFAULTS.overlap_threshold)
         threshold = trained if overlap_threshold is None else overlap_threshold
         for scored in run_model(folder, folders, choice, limits):
             yield scored, summarise(scored.results, config.class_names, threshold)
@@ -146,5 +132,5 @@ def _score_model(
 
 def _score_file(truth: Path, detections: Path, overlap_threshold: float | None) -> Channels:
     results, names = read_results(truth, detections)
-    threshold = _DEFAULTS.overlap_threshold if overlap_threshold is None else overlap_threshold
+    threshold = DEFAULTS.overlap_threshold if overlap_threshold is None else overlap_threshold
     yield Scored(detections.stem, results, ""), summarise(results, names, threshold)

@@ -22,11 +22,9 @@ from sagemaker_object_detection.data.tally import Limits, refusals
 from sagemaker_object_detection.model.specs import get_spec
 from sagemaker_object_detection.platform.channels import Channel
 from sagemaker_object_detection.platform.forms import with_forms
-from sagemaker_object_detection.platform.hyperparameters import Hyperparameters
 from sagemaker_object_detection.platform.threads import physical_cores
 from sagemaker_object_detection.tools.folders import channels_of
-
-DEFAULTS = Hyperparameters(num_classes=1, num_training_samples=1)
+from sagemaker_object_detection.tools.limit_options import DEFAULTS
 
 _MOST_CLASSES = 10_000
 

@@ -17,7 +17,7 @@ from sagemaker_object_detection.data.gate import passed, survey
 from sagemaker_object_detection.data.loader import Batch, Loader
 from sagemaker_object_detection.data.sources import categories, open_sources
 from sagemaker_object_detection.data.tally import Limits, refusals
-from sagemaker_object_detection.evaluation.evaluate import evaluate
+from sagemaker_object_detection.evaluation.evaluate import SCORING_BATCH, evaluate
 from sagemaker_object_detection.evaluation.results import Results
 from sagemaker_object_detection.inference.predictor import Engine
 from sagemaker_object_detection.model import artifact
@@ -30,8 +30,6 @@ from sagemaker_object_detection.platform.threads import physical_cores, set_thre
 from sagemaker_object_detection.tools.folders import channels_of
 
 log = logging.getLogger(__name__)
-
-SCORING_BATCH = 8
 
 
 @dataclass(frozen=True)

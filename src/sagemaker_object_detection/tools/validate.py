@@ -15,8 +15,9 @@ from sagemaker_object_detection.data.tally import Limits
 from sagemaker_object_detection.model.artifact import write_text_whole
 from sagemaker_object_detection.model.specs import BASE_NETWORKS, MINIMUM_IMAGE_SHAPE
 from sagemaker_object_detection.platform.errors import ClientError
-from sagemaker_object_detection.tools.findings import DEFAULTS, validate
+from sagemaker_object_detection.tools.findings import validate
 from sagemaker_object_detection.tools.folders import make_folder, named_folders
+from sagemaker_object_detection.tools.limit_options import DEFAULTS, limit_options
 from sagemaker_object_detection.tools.report_text import printable, report_text
 from sagemaker_object_detection.tools.shown_log import logged
 
@@ -43,20 +44,7 @@ from sagemaker_object_detection.tools.shown_log import logged
     show_default=True,
     help="Side of the network's input.",
 )
-@click.option(
-    "--max-dropped-images",
-    type=click.FloatRange(0, 1),
-    default=DEFAULTS.max_dropped_images,
-    show_default=True,
-    help="Share of a channel's images that may be unusable.",
-)
-@click.option(
-    "--max-dropped-boxes",
-    type=click.FloatRange(0, 1),
-    default=DEFAULTS.max_dropped_boxes,
-    show_default=True,
-    help="Share of a channel's boxes that may be unusable.",
-)
+@limit_options
 @click.option(
     "--json",
     "json_file",

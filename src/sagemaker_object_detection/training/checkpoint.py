@@ -23,6 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sagemaker_object_detection.model.artifact import written_aside
+
 log = logging.getLogger(__name__)
 
 KEPT = 2
@@ -76,18 +78,10 @@ class CheckpointFolder:
         state = {**checkpoint.state, "identity": self._identity, "best_model": self._best}
         text = np.frombuffer(json.dumps(state).encode(), np.uint8)
         path = self._folder / f"checkpoint-{number:08d}.npz"
-        handle, name = tempfile.mkstemp(dir=self._folder, prefix=".checkpoint-")
-        aside = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez(file, **{_STATE: text}, **checkpoint.arrays)
-                file.flush()
-                os.fsync(file.fileno())
-            aside.chmod(0o644)
-            aside.replace(path)
-        except BaseException:
-            aside.unlink(missing_ok=True)
-            raise
+        with written_aside(path) as aside, aside.open("wb") as file:
+            np.savez(file, **{_STATE: text}, **checkpoint.arrays)
+            file.flush()
+            os.fsync(file.fileno())
         self._tidy()
         return path
 

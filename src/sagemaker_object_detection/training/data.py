@@ -17,6 +17,7 @@ from sagemaker_object_detection.data.sharding import share
 from sagemaker_object_detection.data.sources import categories, open_sources
 from sagemaker_object_detection.data.stream_loader import StreamLoader
 from sagemaker_object_detection.data.tally import Limits, Tally, refusals
+from sagemaker_object_detection.evaluation.evaluate import SCORING_BATCH
 from sagemaker_object_detection.model.specs import get_spec
 from sagemaker_object_detection.platform.channels import DATA_CHANNELS
 from sagemaker_object_detection.platform.errors import ClientError
@@ -25,7 +26,6 @@ from sagemaker_object_detection.platform.job import Job
 log = logging.getLogger(__name__)
 
 MIB = 2**20
-SCORING_BATCH = 8
 
 
 @dataclass(frozen=True)

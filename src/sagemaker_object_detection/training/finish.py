@@ -15,7 +15,7 @@ from sagemaker_object_detection.data.report_html import JSON_FILE as DATA_REPORT
 from sagemaker_object_detection.evaluation.average_precision import score
 from sagemaker_object_detection.evaluation.evaluate import evaluate
 from sagemaker_object_detection.evaluation.report_files import write_results
-from sagemaker_object_detection.evaluation.report_html import Report, write_report
+from sagemaker_object_detection.evaluation.report_html import REPORT_FILE, Report, write_report
 from sagemaker_object_detection.evaluation.results import Results
 from sagemaker_object_detection.evaluation.summary import Summary, summarise
 from sagemaker_object_detection.inference.engine_mxnet import MXNetEngine
@@ -172,7 +172,7 @@ class Finish:
             twins=config.twins,
         )
         write_report(folder, report)
-        log.info("The report is %s.", folder / "report.html")
+        log.info("The report is %s.", folder / REPORT_FILE)
 
 
 @contextmanager

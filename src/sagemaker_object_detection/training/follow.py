@@ -16,6 +16,7 @@ from sagemaker_object_detection.training.interruptions import BrokenData, Interr
 from sagemaker_object_detection.training.loop import TrainingLoop
 from sagemaker_object_detection.training.progress import Progress
 from sagemaker_object_detection.training.saving import save_model
+from sagemaker_object_detection.training.schedule import batches_per_epoch
 
 log = logging.getLogger(__name__)
 
@@ -97,8 +98,8 @@ def follow(
 
 def warn_of_batch_count(hyperparameters: Hyperparameters, images: int) -> None:
     """As the service: when num_training_samples says something else than the data."""
-    expected = -(-hyperparameters.num_training_samples // hyperparameters.mini_batch_size)
-    processed = -(-images // hyperparameters.mini_batch_size)
+    expected = batches_per_epoch(hyperparameters, hyperparameters.num_training_samples)
+    processed = batches_per_epoch(hyperparameters, images)
     if expected != processed:
         log.warning(
             "%s num_training_samples is %d, the train channel has %d usable images.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +23,6 @@ class LiveView:
     Args:
         folder: for LIVE_FILE and TENSORBOARD_DIR; made where it is missing.
         epochs: of the whole training.
-        class_names: asked after an epoch only, as a stream tells them while it is read.
         tensorboard: whether to write event files too.
     """
 
@@ -48,7 +48,7 @@ class LiveView:
         """After an epoch and its validation; `position` is where training goes on."""
         self._last, self._best = result, best
         self._write(position, "training", result.losses, result.learning_rate)
-        row = {n: v for n, v in result.as_row().items() if n != "epoch" and v == v}
+        row = {n: v for n, v in result.as_row().items() if n != "epoch" and not math.isnan(v)}
         self._scalars("epochs", row, result.epoch)
         if self._events is not None:
             self._events.flush()
