@@ -66,15 +66,8 @@ image: ## Build the container image (IMAGE_TOOL=docker, IMAGE_TAG=...)
 image-test: setup ## Build the image, train and serve in it as the platform does
 	$(BIN)/python container/image.py --tool "$(IMAGE_TOOL)" --tag "$(IMAGE_TAG)" build test
 
-# setup.py of horovod imports mxnet, so no build isolation; it does not configure under cmake 4.
-# Its requirements are named, since pip would otherwise complain of gluoncv's that the lock omits.
-horovod: setup ## Build Horovod into .venv (needs g++ and cmake < 4; about 4 minutes)
-	@command -v cmake >/dev/null || { echo "make: horovod needs cmake: apt-get install cmake" >&2; exit 1; }
-	$(PIP) install --quiet --no-deps cloudpickle==3.1.2 psutil==7.2.2 pyyaml==6.0.3
-	HOROVOD_WITH_MXNET=1 HOROVOD_WITH_GLOO=1 HOROVOD_WITHOUT_MPI=1 \
-	HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WITHOUT_TENSORFLOW=1 \
-	    $(PIP) install --no-deps --no-build-isolation horovod==0.28.1
-	$(BIN)/python -W ignore -c 'import horovod.mxnet'
+horovod: setup ## Build Horovod into .venv (needs g++ and cmake < 4; about 2 minutes)
+	container/build-horovod.sh $(BIN)/python
 
 clean: ## Remove .venv and everything that was made
 	rm -rf $(VENV) build demo .mypy_cache .pytest_cache .ruff_cache .hypothesis src/*.egg-info

@@ -38,6 +38,8 @@ from sagemaker_object_detection.platform.channels import Channel
 from sagemaker_object_detection.platform.forms import with_forms
 from sagemaker_object_detection.platform.job import load_job
 from sagemaker_object_detection.platform.paths import BASE_DIR_VARIABLE
+from sagemaker_object_detection.platform.world import World
+from sagemaker_object_detection.training.communicator import Alone
 from sagemaker_object_detection.training.data import read_channels
 
 THREADS = len(os.sched_getaffinity(0))
@@ -239,7 +241,7 @@ def tree(form: str, count: int) -> Iterator[Path]:
 def peak_of_reading(base: Path) -> None:
     """Read a job's channels; print the peak of this process's memory in bytes."""
     job = load_job({BASE_DIR_VARIABLE: str(base)})
-    read_channels(job, THREADS, lambda: False).close()
+    read_channels(job, Alone(World()), THREADS, lambda: False).close()
     status = Path("/proc/self/status").read_text(encoding="ascii")
     (peak,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
     print(int(peak) * 1024)

@@ -61,6 +61,8 @@ def measure_ours(base_network: str, batches: int, precision: str) -> float:
     from sagemaker_object_detection.data.sources import RecordIOSource
     from sagemaker_object_detection.model.network import build_network, initialize
     from sagemaker_object_detection.model.specs import get_spec
+    from sagemaker_object_detection.platform.world import World
+    from sagemaker_object_detection.training.communicator import Alone
     from sagemaker_object_detection.training.interruptions import Interrupted
     from sagemaker_object_detection.training.loop import Recipe, TrainingLoop
     from sagemaker_object_detection.training.optimizer import make_trainer
@@ -84,8 +86,9 @@ def measure_ours(base_network: str, batches: int, precision: str) -> float:
 
     loop = TrainingLoop(
         network,
-        make_trainer(trainable, settings),
-        mx.cpu(),
+        make_trainer(trainable, settings, World(), recipe.learning_rate),
+        [mx.cpu()],
+        Alone(World()),
         Loader(dataset, 300, threads),
         recipe,
         lambda: None,

@@ -19,7 +19,7 @@ from sagemaker_object_detection.model import artifact
 from sagemaker_object_detection.model.artifact import ModelConfig
 from sagemaker_object_detection.model.continued import earlier_network
 from sagemaker_object_detection.model.deploy import DeployGraph, deploy_graph
-from sagemaker_object_detection.model.loss import MultiBoxLoss
+from sagemaker_object_detection.model.loss import MultiBoxLoss, Targets
 from sagemaker_object_detection.model.names import frozen_names
 from sagemaker_object_detection.model.network import Network, build_network, initialize
 from sagemaker_object_detection.model.specs import get_spec
@@ -115,7 +115,7 @@ def _step(network: Network, learning_rate: float = 1e-4) -> list[float]:
     losses = []
     for _ in range(2):
         with autograd.record():
-            total = sum(loss(*network.block(picture), anchors, labels))
+            total = sum(loss(*network.block(picture), *Targets()(anchors, labels)))
         total.backward()
         trainer.step(1)
         losses.append(float(total.asscalar()))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sagemaker_object_detection.boxes import iou
 from sagemaker_object_detection.model.anchors import make_anchors
-from sagemaker_object_detection.model.loss import MultiBoxLoss, match
+from sagemaker_object_detection.model.loss import MultiBoxLoss, Targets
 from sagemaker_object_detection.model.specs import VARIANCES, get_spec
 
 CLASSES = 3
@@ -33,9 +33,10 @@ def _labels(*images: tuple[tuple[float, ...], ...]) -> mx.nd.NDArray:
 
 
 def _targets(labels: mx.nd.NDArray) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Class targets (B, N) and box targets (B, N, 4) of `match`."""
-    scores = mx.nd.zeros((len(labels), COUNT, CLASSES + 1))
-    classes, boxes = match(mx.nd, mx.nd.array(ANCHORS), labels, scores)
+    """Class targets (B, N) and box targets (B, N, 4)."""
+    classes, boxes, positives = Targets()(mx.nd.array(ANCHORS), labels)
+    assert positives.shape == (1,)
+    assert positives.asscalar() == (classes > 0).sum().asscalar()
     return classes.asnumpy(), boxes.asnumpy()
 
 
@@ -67,10 +68,11 @@ def _heads(seed: int, batch: int) -> tuple[mx.nd.NDArray, mx.nd.NDArray]:
 def _loss(
     heads: tuple[mx.nd.NDArray, mx.nd.NDArray], labels: mx.nd.NDArray, hybridized: bool = True
 ) -> tuple[float, float]:
-    loss = MultiBoxLoss()
+    loss, targets = MultiBoxLoss(), Targets()
     if hybridized:
         loss.hybridize(static_alloc=True, static_shape=True)
-    cross_entropy, smooth_l1 = loss(*heads, mx.nd.array(ANCHORS), labels)
+        targets.hybridize(static_alloc=True, static_shape=True)
+    cross_entropy, smooth_l1 = loss(*heads, *targets(mx.nd.array(ANCHORS), labels))
     assert cross_entropy.shape == smooth_l1.shape == (1,)
     return cross_entropy.asscalar(), smooth_l1.asscalar()
 
@@ -149,7 +151,7 @@ def test_no_boxes_are_all_background() -> None:
 
 
 def test_gluoncvs_loss_learns_from_what_is_to_be_ignored() -> None:
-    """Known bug: class target -1 counts as background. `match` therefore never gives it."""
+    """Known bug: class target -1 counts as background. Targets therefore never gives it."""
     (scores, offsets), boxes = _heads(0, 1), mx.nd.zeros((1, COUNT, 4))
     targets = mx.nd.zeros((1, COUNT))
     targets[0, 0] = 1
@@ -183,7 +185,7 @@ def test_the_gradients_are_gluoncvs() -> None:
             head.attach_grad()
         with autograd.record():
             if ours:
-                parts = MultiBoxLoss()(*heads, mx.nd.array(ANCHORS), labels)
+                parts = MultiBoxLoss()(*heads, *Targets()(mx.nd.array(ANCHORS), labels))
                 total = parts[0] + parts[1]
             else:
                 total = SSDMultiBoxLoss()(*heads, classes, boxes)[0][0].sum()
@@ -233,6 +235,21 @@ def test_an_image_without_boxes_leaves_its_neighbour_alone() -> None:
     cross_entropy, smooth_l1 = _loss((scores, offsets), _labels((), (GOOD,)))
     assert smooth_l1 == pytest.approx(alone, rel=1e-5)
     assert np.isfinite(cross_entropy)
+
+
+def test_parts_of_a_batch_add_up_to_the_whole() -> None:
+    """Each divided by the positives of all: what several devices and processes do."""
+    labels = _labels(_random_boxes(1, 4), (GOOD,), ())
+    scores, offsets = _heads(8, 3)
+    whole = _loss((scores, offsets), labels)
+    targets = [Targets()(mx.nd.array(ANCHORS), labels[i : i + 1]) for i in range(3)]
+    positives = sum(target[2] for target in targets)
+    parts = [
+        MultiBoxLoss()(scores[i : i + 1], offsets[i : i + 1], *target[:2], positives)
+        for i, target in enumerate(targets)
+    ]
+    for part, expected in zip(zip(*parts, strict=True), whole, strict=True):
+        assert sum(x.asscalar() for x in part) == pytest.approx(expected, rel=1e-5)
 
 
 def test_huge_heads_give_a_finite_loss() -> None:

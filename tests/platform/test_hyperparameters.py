@@ -110,6 +110,8 @@ def test_defaults_of_our_own(recipe: dict[str, str], chosen: dict[str, object]) 
         "shuffle_buffer_mib": 256,
         "quantize": "auto",
         "tensorboard": False,
+        "distribution": "auto",
+        "gradient_compression": "none",
         "augmentation": ("colour", "expand", "crop", "flip"),
     }
 

@@ -133,9 +133,9 @@ def test_a_laptop_needs_hyperparameters_and_data_alone(
         ),
         pytest.param(
             "resourceconfig.json",
-            {"hosts": ["algo-1", "algo-2"], "current_host": "algo-1"},
-            "several hosts is not supported yet, and this job has 2 (algo-1, algo-2)",
-            id="several hosts come later",
+            {"hosts": ["algo-1", "algo-1"], "current_host": "algo-1"},
+            "is ['algo-1', 'algo-1']; every name may be there only once",
+            id="a host that is there twice",
         ),
         pytest.param(
             "hyperparameters.json",

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from sagemaker_object_detection.platform.errors import PlatformError
+from sagemaker_object_detection.platform.errors import ClientError, JobError, PlatformError
 from sagemaker_object_detection.platform.peer import Member
 from sagemaker_object_detection.platform.process_group import ProcessGroup
 from sagemaker_object_detection.platform.rendezvous import join
@@ -39,20 +39,29 @@ class Job:
     """Ranks in threads of this process."""
 
     def __init__(self, size: int, silence: float = 20.0) -> None:
-        self.failures: dict[int, list[str]] = {rank: [] for rank in range(size)}
+        self.failures: dict[int, list[JobError]] = {rank: [] for rank in range(size)}
+        self.stopped = threading.Semaphore(0)
         self.failed = threading.Semaphore(0)
         port = _free_port()
 
         def start(rank: int) -> ProcessGroup:
             return join(
-                _members(size), rank, LOCAL, port, KEY, self._hear(rank), 20, silence=silence
+                _members(size),
+                rank,
+                LOCAL,
+                port,
+                KEY,
+                self._hear(rank),
+                20,
+                silence=silence,
+                on_stop=self.stopped.release,
             )
 
         with ThreadPoolExecutor(size) as pool:
             self.groups = list(pool.map(start, range(size)))
 
-    def _hear(self, rank: int) -> Callable[[str], None]:
-        def hear(cause: str) -> None:
+    def _hear(self, rank: int) -> Callable[[JobError], None]:
+        def hear(cause: JobError) -> None:
             self.failures[rank].append(cause)
             self.failed.release()
 
@@ -116,17 +125,28 @@ def test_the_slowest_is_waited_for(started: Callable[..., Job]) -> None:
 def test_one_fails(failing: int, started: Callable[..., Job]) -> None:
     """All hear who and why, once."""
     job = started(3)
-    job.groups[failing].fail("no space left on device")
+    job.groups[failing].fail(ClientError("no space left on device", "and a second fault"))
     job.wait_for_failures(3)
-    cause = f"rank {failing} on {LOCAL}: no space left on device"
-    assert job.failures == {rank: [cause] for rank in range(3)}
+    for failures in job.failures.values():
+        (error,) = failures
+        assert isinstance(error, ClientError)
+        assert error.faults == ("no space left on device", "and a second fault")
+
+
+@pytest.mark.parametrize("asking", [0, 1, 2])
+def test_one_asks_all_to_stop(asking: int, started: Callable[..., Job]) -> None:
+    job = started(3)
+    job.groups[asking].stop()
+    for _ in range(2):
+        assert job.stopped.acquire(timeout=30)
+    assert not job.stopped.acquire(timeout=0.3)
 
 
 def test_who_waits_is_freed(started: Callable[..., Job]) -> None:
     job = started(2)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(job.groups[0].barrier)
-        job.groups[1].fail("broken")
+        job.groups[1].fail(PlatformError("broken"))
         with pytest.raises(PlatformError, match="group of processes has failed"):
             waiting.result(30)
 

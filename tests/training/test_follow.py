@@ -18,6 +18,8 @@ from sagemaker_object_detection.model import artifact
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.hyperparameters import parse
 from sagemaker_object_detection.platform.job import Job
+from sagemaker_object_detection.platform.world import World
+from sagemaker_object_detection.training.communicator import Alone, Communicator
 from sagemaker_object_detection.training.early_stopping import EarlyStopping
 from sagemaker_object_detection.training.follow import Hooks, follow
 from sagemaker_object_detection.training.history import EpochResult
@@ -53,6 +55,7 @@ class Channels:
 
     streams: Sequence[str] = ()
     reports: list[tuple[str, ...]] = field(default_factory=list)
+    communicator: Communicator = field(default_factory=lambda: Alone(World()))
 
     def class_names(self) -> tuple[str, ...]:
         return ("red", "blue")

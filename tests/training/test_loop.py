@@ -21,6 +21,9 @@ from sagemaker_object_detection.evaluation.average_precision import AveragePreci
 from sagemaker_object_detection.model.network import Network
 from sagemaker_object_detection.platform import logs
 from sagemaker_object_detection.platform.errors import ClientError, JobError, PlatformError
+from sagemaker_object_detection.platform.world import World
+from sagemaker_object_detection.training.communicator import Alone
+from sagemaker_object_detection.training.gradients import make_gradient_trainer
 from sagemaker_object_detection.training.history import EpochResult
 from sagemaker_object_detection.training.interruptions import BrokenData, Interrupted
 from sagemaker_object_detection.training.loop import Recipe, TrainingLoop
@@ -103,11 +106,21 @@ def _loop(
         learning_rate=rate or LearningRate(0.1),
         host="algo-1",
     )
-    trainer = gluon.Trainer(
-        dict(network.parameters.items()), "sgd", {"learning_rate": 1.0}, kvstore=None
+    trainer = make_gradient_trainer(
+        dict(network.parameters.items()), "sgd", {"learning_rate": 1.0}, World()
     )
     loader: Any = script
-    return TrainingLoop(network, trainer, mx.cpu(), loader, recipe, script.validate, should_stop)
+    devices = next(iter(network.parameters.values())).list_ctx()
+    return TrainingLoop(
+        network,
+        trainer,
+        devices,
+        Alone(World()),
+        loader,
+        recipe,
+        script.validate,
+        should_stop,
+    )
 
 
 def _logged(caplog: pytest.LogCaptureFixture) -> list[str]:

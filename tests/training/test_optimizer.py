@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import mxnet as mx
 import pytest
 from mxnet import autograd, gluon
 
 from sagemaker_object_detection.platform.hyperparameters import Hyperparameters, parse
-from sagemaker_object_detection.training.optimizer import base_learning_rate, make_trainer
+from sagemaker_object_detection.platform.world import World
+from sagemaker_object_detection.training.optimizer import make_trainer
+from sagemaker_object_detection.training.schedule import LearningRate, base_learning_rate
 
 
 def _hyperparameters(**given: object) -> Hyperparameters:
@@ -15,11 +19,17 @@ def _hyperparameters(**given: object) -> Hyperparameters:
     return parse({**needed, **given})
 
 
+def _trainer(parameters: Mapping[str, gluon.Parameter], **given: object) -> gluon.Trainer:
+    hyperparameters = _hyperparameters(**given)
+    rate = LearningRate(base_learning_rate(hyperparameters))
+    return make_trainer(parameters, hyperparameters, World(), rate).trainer
+
+
 def _step(gradient: float, steps: int, rate: float, **given: object) -> float:
     """Where a weight of 1 comes with this gradient in so many steps."""
     weight = gluon.Parameter("weight", shape=(1, 1, 1, 1))
     weight.initialize(init=mx.init.One())
-    trainer = make_trainer({"weight": weight}, _hyperparameters(**{"optimizer": "sgd", **given}))
+    trainer = _trainer({"weight": weight}, **{"optimizer": "sgd", **given})
     for _ in range(steps):
         trainer.set_learning_rate(rate)
         with autograd.record():
@@ -51,10 +61,7 @@ def test_base_learning_rate(optimizer: str, base: float) -> None:
 def test_what_each_takes(optimizer: str, momentum: float | None, weight_decay: float) -> None:
     weight = gluon.Parameter("weight", shape=(1,))
     weight.initialize()
-    trainer = make_trainer(
-        {"weight": weight},
-        _hyperparameters(optimizer=optimizer, momentum=0.7, weight_decay=0.02),
-    )
+    trainer = _trainer({"weight": weight}, optimizer=optimizer, momentum=0.7, weight_decay=0.02)
     made = trainer.optimizer
     assert type(made).__name__.lower() == optimizer
     assert made.wd == weight_decay
@@ -99,7 +106,7 @@ def test_what_decays(recipe: str, biases: float) -> None:
     parameters = {name: gluon.Parameter(name, shape=shape) for name, shape in shapes.items()}
     for parameter in parameters.values():
         parameter.initialize()
-    make_trainer(parameters, _hyperparameters(optimizer="sgd", recipe=recipe))
+    _trainer(parameters, optimizer="sgd", recipe=recipe)
     assert {name: parameter.wd_mult for name, parameter in parameters.items()} == {
         "conv_weight": 1.0,
         "conv_bias": biases,

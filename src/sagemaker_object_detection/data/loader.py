@@ -54,15 +54,26 @@ def draws(seed: int, epoch: int, stream: int) -> np.random.Generator:
 
 
 def plan_epoch(
-    num_records: int, batch_size: int, seed: int, epoch: int, share: Share = WHOLE
+    num_records: int,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    share: Share = WHOLE,
+    batches: int | None = None,
 ) -> list[NDArray[Any]]:
-    """Which records make which batch: each of the share exactly once, in a new order each epoch.
+    """Which records make which batch: each exactly once, in a new order each epoch.
 
     Batches differ by one record at most, so that no epoch ends on a batch too small for
     BatchNorm; none is larger than batch_size.
+
+    Args:
+        batch_size: of all shares together.
+        share: of every batch; so what is trained together does not depend on the number of shares.
+        batches: to make, where it is more than these records need.
     """
-    order = draws(seed, epoch, 0).permutation(num_records)[share.of(num_records)]
-    return np.array_split(order, -(-len(order) // batch_size))
+    order = draws(seed, epoch, 0).permutation(num_records)
+    count = max(-(-num_records // batch_size), batches or 0)
+    return [batch[share.of(len(batch))] for batch in np.array_split(order, count)]
 
 
 class Loader:
@@ -74,6 +85,8 @@ class Loader:
         threads: decoding threads.
         share: the records that this process reads.
         batches_ahead: batches that may wait, decoded, for the step.
+        shared_by: machines whose batches of training are made of these records together.
+        batches: of an epoch at least; where other machines have more records, some are empty.
     """
 
     def __init__(
@@ -83,9 +96,13 @@ class Loader:
         threads: int,
         share: Share = WHOLE,
         batches_ahead: int = 3,
+        shared_by: int = 1,
+        batches: int | None = None,
     ) -> None:
         cv2.setNumThreads(0)
         self._dataset = dataset
+        self._shared_by = shared_by
+        self._batches = batches
         self._side = image_shape
         self._share = share
         self._ahead = batches_ahead
@@ -104,7 +121,11 @@ class Loader:
         augmentation: Augmentation | None,
         first_batch: int = 0,
     ) -> Iterator[Batch]:
-        """Every record once, shuffled and, where asked for, augmented."""
+        """Every record once, shuffled and, where asked for, augmented.
+
+        Args:
+            batch_size: of one machine. A batch has this process's share of it, which can be empty.
+        """
 
         def fill(batch: Batch, row: int) -> None:
             record = int(batch.records[row])
@@ -113,12 +134,13 @@ class Loader:
             labels = self._dataset.labels(record)
             put(batch, row, *training_view(image, labels, self._side, augmentation, random))
 
-        plan = plan_epoch(len(self._dataset), batch_size, seed, epoch, self._share)
+        size = batch_size * self._shared_by
+        plan = plan_epoch(len(self._dataset), size, seed, epoch, self._share, self._batches)
         return self._run(plan[first_batch:], fill)
 
-    def evaluation_pass(self, batch_size: int) -> Iterator[Batch]:
-        """Every record of the share once, in order, resized bilinearly; the last batch is filled
-        with zeros.
+    def evaluation_pass(self, batch_size: int, whole: bool = False) -> Iterator[Batch]:
+        """Every record of the share, or of the whole, once, in order, resized bilinearly; the last
+        batch is filled with zeros.
         """
 
         def fill(batch: Batch, row: int) -> None:
@@ -128,7 +150,8 @@ class Loader:
             view = resize_square(self._picture(batch, row), self._side)
             put(batch, row, view, *self._dataset.labels(record)[:2])
 
-        records = np.arange(len(self._dataset))[self._share.of(len(self._dataset))]
+        share = WHOLE if whole else self._share
+        records = np.arange(len(self._dataset))[share.of(len(self._dataset))]
         padded = np.full(-(-len(records) // batch_size) * batch_size, -1, dtype=np.int64)
         padded[: len(records)] = records
         return self._run(list(padded.reshape(-1, batch_size)), fill, with_truth=True)

@@ -1,8 +1,8 @@
-"""Which host reads which records: decided here and nowhere else.
+"""Which process reads which records: decided here and nowhere else.
 
-With FullyReplicated every host has all of a channel, and they share its records out among each
-other; with ShardedByS3Key the platform has given each host its own part already, all of which it
-reads (contract.md B.5).
+With FullyReplicated every host has all of a channel, and all processes share its records out
+among each other; with ShardedByS3Key the platform has given each host its own part already, all of
+which it reads (contract.md B.5).
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sagemaker_object_detection.platform.channels import Channel
+from sagemaker_object_detection.platform.world import World
 
 
 @dataclass(frozen=True)
 class Share:
-    """Of the records that a host sees, those numbered start, start + step, start + 2 step, ..."""
+    """Of the records that a process sees, those numbered start, start + step, start + 2 step..."""
 
     start: int = 0
     step: int = 1
@@ -36,14 +37,18 @@ WHOLE = Share()
 """All records."""
 
 
-def share(channel: Channel, rank: int, world_size: int) -> Share:
-    """The share of a channel that host `rank` of `world_size` reads.
+def is_sharded(channel: Channel) -> bool:
+    """Whether the platform has given each host a part of its own."""
+    return channel.distribution == "ShardedByS3Key"
 
-    Over all hosts every record of a replicated channel is read exactly once, the numbers of
-    records differing by one at most; of a sharded one each host reads whatever it has.
+
+def share(channel: Channel, world: World) -> Share:
+    """The share of a channel that a process reads of what its host has.
+
+    Over all processes every record of a replicated channel is read exactly once, the numbers of
+    records differing by one at most; of a sharded one the processes of each host share whatever
+    it has.
     """
-    if not 0 <= rank < world_size:
-        raise ValueError(f"expected a rank in 0..{world_size - 1}, got {rank}")
-    if channel.distribution == "ShardedByS3Key":
-        return WHOLE
-    return Share(rank, world_size)
+    if is_sharded(channel):
+        return Share(world.local_rank, world.local_size)
+    return Share(world.rank, world.size)

@@ -61,6 +61,15 @@ class Results:
         span = slice(self.box_offsets[image], self.box_offsets[image + 1])
         return Labels(self.boxes[span], self.class_ids[span], self.difficult[span])
 
+    def only(self, chosen: NDArray[Any]) -> Results:
+        """Of the images where bool (I,) `chosen` is true."""
+        builder = ResultsBuilder()
+        for image in np.flatnonzero(chosen):
+            builder.add(
+                int(self.records[image]), self.sizes[image], self.found(image), self.labels(image)
+            )
+        return builder.build()
+
 
 class ResultsBuilder:
     """Collects images one by one."""

@@ -178,7 +178,22 @@ class Hyperparameters:
         Choice(("device", "dist_sync", "dist_async")),
         "device",
         "How machines share their weights: after every batch (dist_sync) or each in its own time "
-        "(dist_async). On one machine it changes nothing.",
+        "(dist_async). On one machine it changes nothing; on several device means dist_sync.",
+    )
+    distribution: str = row(
+        Choice(("auto", "kvstore", "horovod")),
+        "auto",
+        "How gradients of several GPUs and machines come together: by MXNet's kvstore, with "
+        "parameter servers between machines, or by Horovod, with one process for each GPU. auto is "
+        "kvstore.",
+        service=False,
+    )
+    gradient_compression: str = row(
+        Choice(("none", "float16")),
+        "none",
+        "With distribution horovod: the format in which gradients travel. float16 halves the "
+        "traffic and rounds.",
+        service=False,
     )
     precision: str = row(
         Choice(("auto", "float32", "bfloat16", "float16")),

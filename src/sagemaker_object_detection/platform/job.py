@@ -119,11 +119,8 @@ def _hosts(paths: Paths, faults: list[str]) -> tuple[tuple[str, ...], str, str] 
     if not isinstance(current, str) or current not in hosts:
         faults.append(f'{file}: "current_host" is {current!r}; it must be one of {hosts}.')
         return None
-    if len(hosts) > 1:
-        faults.append(
-            f"Training on several hosts is not supported yet, and this job has {len(hosts)} "
-            f"({', '.join(hosts)}). Set the instance count to 1."
-        )
+    if len(set(hosts)) < len(hosts):
+        faults.append(f'{file}: "hosts" is {hosts!r}; every name may be there only once.')
         return None
     return tuple(hosts), current, str(interface)
 

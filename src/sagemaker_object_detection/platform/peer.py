@@ -10,23 +10,34 @@ import queue
 import socket
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, answer_challenge, deliver_challenge
 
-BEAT, PART, ALL, FAIL, BYE = b"B", b"P", b"A", b"F", b"E"
+BEAT, PART, ALL, FAIL, STOP, BYE = b"B", b"P", b"A", b"F", b"S", b"E"
+_FRAME_BYTES = 2**20
+_MORE, _LAST = b"+", b"."
 _LONGEST_HELLO = 1024
+_WELCOME = b"welcome"
 
 
 @dataclass(frozen=True)
 class Member:
-    """One process of the job."""
+    """One process of a group, or a host with all its processes.
+
+    Attributes:
+        rank: in the group.
+        host: its name.
+        name: what to call it in messages.
+    """
 
     rank: int
     host: str
+    name: str = ""
 
     def __str__(self) -> str:
-        return f"rank {self.rank} on {self.host}"
+        return self.name or f"rank {self.rank} on {self.host}"
 
 
 class Peer:
@@ -50,20 +61,39 @@ class Peer:
     def send(self, kind: bytes, content: bytes = b"") -> None:
         """From any thread. Raises OSError when the connection is broken."""
         with self._sending:
-            self._connection.send_bytes(kind + content)
+            self._send(kind, content)
+
+    def beat(self) -> None:
+        """A sign of life, unless a message is on its way, which is one. Raises OSError as send."""
+        if self._sending.acquire(blocking=False):
+            try:
+                self._send(BEAT, b"")
+            finally:
+                self._sending.release()
+
+    def _send(self, kind: bytes, content: bytes) -> None:
+        view = memoryview(content)
+        while len(view) > _FRAME_BYTES:
+            self._connection.send_bytes(kind + _MORE + view[:_FRAME_BYTES])
+            view = view[_FRAME_BYTES:]
+        self._connection.send_bytes(kind + _LAST + view)
 
     def receive(self) -> tuple[bytes, bytes]:
         """Wait for the next message: its kind and content. Raises EOFError and OSError."""
-        message = self._connection.recv_bytes()
-        self.heard = time.monotonic()
-        return message[:1], message[1:]
+        pieces = []
+        while True:
+            frame = self._connection.recv_bytes()
+            self.heard = time.monotonic()
+            pieces.append(frame[2:])
+            if frame[1:2] != _MORE:
+                return frame[:1], b"".join(pieces)
 
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
 
 
-def accept(connected: socket.socket, key: bytes, me: Member, world_size: int) -> Peer:
+def accept(connected: socket.socket, key: bytes, members: Sequence[Member]) -> Peer:
     """Rank 0's side of a new connection.
 
     Raises:
@@ -74,30 +104,30 @@ def accept(connected: socket.socket, key: bytes, me: Member, world_size: int) ->
         deliver_challenge(connection, key)
         answer_challenge(connection, key)
         rank, _, host = connection.recv_bytes(_LONGEST_HELLO).decode().partition(" ")
-        if not rank.isdigit() or not 0 < int(rank) < world_size:
-            raise ConnectionRefusedError(f"there is no rank {rank!r} in a job of {world_size}")
-        connection.send_bytes(me.host.encode())
+        if rank not in {str(member.rank) for member in members[1:] if member.host == host}:
+            raise ConnectionRefusedError(f"there is no rank {rank!r} on {host!r} in this job")
+        connection.send_bytes(_WELCOME)
     except (AuthenticationError, UnicodeDecodeError) as error:
         connection.close()
         raise ConnectionRefusedError(str(error)) from error
     except BaseException:
         connection.close()
         raise
-    return Peer(Member(int(rank), host), connection)
+    return Peer(members[int(rank)], connection)
 
 
-def connect(connected: socket.socket, key: bytes, me: Member) -> Peer:
+def connect(connected: socket.socket, key: bytes, me: Member, hub: Member) -> Peer:
     """The other ranks' side. Raises as accept."""
     connection = Connection(connected.detach())
     try:
         answer_challenge(connection, key)
         deliver_challenge(connection, key)
         connection.send_bytes(f"{me.rank} {me.host}".encode())
-        host = connection.recv_bytes(_LONGEST_HELLO).decode()
+        connection.recv_bytes(_LONGEST_HELLO)
     except AuthenticationError as error:
         connection.close()
         raise ConnectionRefusedError(str(error)) from error
     except BaseException:
         connection.close()
         raise
-    return Peer(Member(0, host), connection)
+    return Peer(hub, connection)

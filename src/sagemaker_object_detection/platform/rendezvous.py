@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from sagemaker_object_detection.platform.errors import PlatformError
+from sagemaker_object_detection.platform.errors import JobError, PlatformError
 from sagemaker_object_detection.platform.peer import BEAT, Member, Peer, accept, connect
 from sagemaker_object_detection.platform.process_group import SILENCE_SECONDS, ProcessGroup
 
@@ -26,9 +26,10 @@ def join(
     bind: str,
     port: int,
     key: bytes,
-    on_failure: Callable[[str], None],
+    on_failure: Callable[[JobError], None],
     patience: float = JOIN_SECONDS,
     silence: float = SILENCE_SECONDS,
+    on_stop: Callable[[], None] = lambda: None,
 ) -> ProcessGroup:
     """Wait for all members of a job; each calls this with its own rank.
 
@@ -37,7 +38,7 @@ def join(
         bind: address of this machine on the network that the members share.
         port: rank 0's.
         key: what only members know.
-        on_failure, silence: see ProcessGroup.
+        on_failure, silence, on_stop: see ProcessGroup.
         patience: seconds to wait.
 
     Raises:
@@ -47,7 +48,7 @@ def join(
         peers = _listen(members, bind, port, key, patience)
     else:
         peers = {0: _connect(members, rank, bind, port, key, patience)}
-    group = ProcessGroup(members[rank], len(members), peers, on_failure, silence)
+    group = ProcessGroup(members[rank], peers, on_failure, on_stop, silence)
     group.barrier()
     return group
 
@@ -60,7 +61,7 @@ def _listen(
 
     def greet(connected: socket.socket, address: object) -> None:
         try:
-            peer = accept(connected, key, members[0], len(members))
+            peer = accept(connected, key, members)
         except (OSError, EOFError) as error:
             log.warning("A connection from %s is turned away: %s", address, error)
             return
@@ -104,7 +105,7 @@ def _connect(
                 (members[0].host, port), _CONNECT_SECONDS, source_address=(bind, 0)
             )
             _keep_alive(connected)
-            peer = connect(connected, key, members[rank])
+            peer = connect(connected, key, members[rank], members[0])
             log.info("Connected to %s; waiting until all %d are there.", members[0], len(members))
             peer.receive()
             return peer

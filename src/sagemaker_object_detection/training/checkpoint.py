@@ -8,6 +8,7 @@ artefact, since a job that is started again finds its model folder empty.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import os
@@ -18,7 +19,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,10 +77,9 @@ class CheckpointFolder:
             OSError: the folder cannot be written to, or has no room.
         """
         state = {**checkpoint.state, "identity": self._identity, "best_model": self._best}
-        text = np.frombuffer(json.dumps(state).encode(), np.uint8)
         path = self._folder / f"checkpoint-{number:08d}.npz"
         with written_aside(path) as aside, aside.open("wb") as file:
-            np.savez(file, **{_STATE: text}, **checkpoint.arrays)
+            _write(file, Checkpoint(checkpoint.arrays, state))
             file.flush()
             os.fsync(file.fileno())
         self._tidy()
@@ -151,10 +151,32 @@ class CheckpointFolder:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
+def to_bytes(checkpoint: Checkpoint) -> bytes:
+    """A checkpoint as a file would hold it."""
+    stream = io.BytesIO()
+    _write(stream, checkpoint)
+    return stream.getvalue()
+
+
+def from_bytes(content: bytes) -> Checkpoint:
+    """What to_bytes was given. Raises UnusableCheckpoint."""
+    return _read(io.BytesIO(content))
+
+
 def read(path: Path) -> Checkpoint:
     """Read a whole file. Raises UnusableCheckpoint when it is torn, and OSError."""
+    with path.open("rb") as stream:
+        return _read(stream)
+
+
+def _write(stream: IO[bytes], checkpoint: Checkpoint) -> None:
+    text = np.frombuffer(json.dumps(checkpoint.state).encode(), np.uint8)
+    np.savez(stream, **{_STATE: text}, **checkpoint.arrays)
+
+
+def _read(stream: IO[bytes]) -> Checkpoint:
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+        with np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         state = json.loads(arrays.pop(_STATE).tobytes())
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:

@@ -13,7 +13,7 @@ from sagemaker_object_detection.data.gate import passed, survey
 from sagemaker_object_detection.data.loader import Loader
 from sagemaker_object_detection.data.report import Checked, log_report, make_report
 from sagemaker_object_detection.data.report_html import write_report
-from sagemaker_object_detection.data.sharding import share
+from sagemaker_object_detection.data.sharding import is_sharded, share
 from sagemaker_object_detection.data.sources import categories, open_sources
 from sagemaker_object_detection.data.stream_loader import StreamLoader
 from sagemaker_object_detection.data.tally import Limits, Tally, refusals
@@ -22,6 +22,10 @@ from sagemaker_object_detection.model.specs import get_spec
 from sagemaker_object_detection.platform.channels import DATA_CHANNELS
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.job import Job
+from sagemaker_object_detection.platform.world import World
+from sagemaker_object_detection.training.communicator import Communicator, gather_values
+from sagemaker_object_detection.training.schedule import batches_per_epoch
+from sagemaker_object_detection.training.shards import Shards, find_shards
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +43,8 @@ class Data:
         tallies: what the gate counted in these.
         streams: the channels in Pipe mode.
         loaders: train, validation and, where it is given, test.
+        communicator: to the processes that have the same job.
+        shards: of each channel over all of them.
     """
 
     job: Job
@@ -47,14 +53,16 @@ class Data:
     tallies: Mapping[str, Tally]
     streams: Mapping[str, StreamLoader]
     loaders: Mapping[str, Loader | StreamLoader]
+    communicator: Communicator
+    shards: dict[str, Shards] = field(default_factory=dict)
+    _counts: dict[str, int] = field(default_factory=dict)
     _names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     _told: set[str] = field(default_factory=set)
 
     @property
     def train_images(self) -> int:
-        """Images of an epoch; of a stream those that num_training_samples promises."""
-        tally = self.tallies.get("train")
-        return tally.images if tally else self.job.hyperparameters.num_training_samples
+        """Images of an epoch over all hosts; of a stream what num_training_samples promises."""
+        return self._counts.get("train", self.job.hyperparameters.num_training_samples)
 
     def scoring_batch(self, channel: str) -> int:
         """Images that are scored at a time: never more than the channel is known to have."""
@@ -105,6 +113,8 @@ class Data:
         leaks = [leak for leak in report["leaked_images"] if new.keys() & set(leak["channels"])]
         log_report({**report, "channels": new, "leaked_images": leaks})
         self._told.update(new)
+        if not self.communicator.world.is_main:
+            return
         self.job.paths.output_data_dir.mkdir(parents=True, exist_ok=True)
         write_report(self.job.paths.output_data_dir, report)
 
@@ -116,6 +126,7 @@ class Data:
 
 def read_channels(
     job: Job,
+    communicator: Communicator,
     threads: int,
     should_stop: Callable[[], bool],
     earlier_names: tuple[str, ...] = (),
@@ -126,6 +137,7 @@ def read_channels(
     A channel in Pipe mode is only opened: its records pass the gate as they come.
 
     Args:
+        communicator: to the processes that share the channels.
         threads: records checked at a time.
         should_stop: whether a stream that is waited for is to be given up.
         earlier_names: class names of the model that training goes on from.
@@ -141,7 +153,7 @@ def read_channels(
     tallies = {name: _check(name, source, job, threads) for name, source in sources.items()}
     streams: dict[str, StreamLoader] = {}
     loaders: dict[str, Loader | StreamLoader] = {}
-    data = Data(job, earlier_names, sources, tallies, streams, loaders)
+    data = Data(job, earlier_names, sources, tallies, streams, loaders, communicator)
     refused = refusals(tallies.values())
     if sources:
         try:
@@ -151,19 +163,28 @@ def read_channels(
     if refused:
         raise ClientError(*refused)
     _warn(job.hyperparameters.label_width, tallies)
+    world = communicator.world
     for name in names:
+        sharded, count = is_sharded(job.channels[name]), 0
         if name in sources:
-            dataset = passed(sources[name], tallies[name])
-            part = share(job.channels[name], *_rank(job))
-            loaders[name] = Loader(dataset, job.hyperparameters.image_shape, threads, part)
+            count = tallies[name].images
+            counts = gather_values(communicator, count)[
+                :: world.local_size if sharded else world.size
+            ]
+            data._counts[name] = sum(counts)
+            loaders[name] = Loader(
+                passed(sources[name], tallies[name]),
+                job.hyperparameters.image_shape,
+                threads,
+                share(job.channels[name], world),
+                shared_by=1 if sharded else len(world.hosts),
+                batches=batches_per_epoch(job.hyperparameters, max(counts)) if sharded else None,
+            )
         else:
-            loaders[name] = streams[name] = _stream(name, job, threads, should_stop, first_epoch)
+            stream = _stream(name, job, world, threads, should_stop, first_epoch)
+            loaders[name] = streams[name] = stream
+        data.shards[name] = find_shards(communicator, sharded, loaders[name].name, count)
     return data
-
-
-def _rank(job: Job) -> tuple[int, int]:
-    """This host's rank and how many hosts there are."""
-    return job.hosts.index(job.current_host), len(job.hosts)
 
 
 def _limits(job: Job) -> Limits:
@@ -179,9 +200,20 @@ def _check(name: str, source: Source, job: Job, threads: int) -> Tally:
 
 
 def _stream(
-    name: str, job: Job, threads: int, should_stop: Callable[[], bool], first_epoch: int
+    name: str,
+    job: Job,
+    world: World,
+    threads: int,
+    should_stop: Callable[[], bool],
+    first_epoch: int,
 ) -> StreamLoader:
     hyperparameters = job.hyperparameters
+    if world.local_size > 1:
+        raise ClientError(
+            f"Channel '{name}' comes in Pipe mode, and a stream can be read by one process only, "
+            f"but distribution=horovod has {world.local_size} on this machine, one for each GPU. "
+            "Leave distribution out (kvstore has one), or give the channel in File mode."
+        )
     passes = 1 if name == "test" else max(1, hyperparameters.epochs - first_epoch)
     return StreamLoader(
         job.channels[name].path,
@@ -194,7 +226,7 @@ def _stream(
         declared_boxes=(hyperparameters.label_width - 2) // 5,
         limits=_limits(job),
         buffer_bytes=hyperparameters.shuffle_buffer_mib * MIB,
-        share=share(job.channels[name], *_rank(job)),
+        share=share(job.channels[name], world),
         stop=should_stop,
     )
 

@@ -7,8 +7,10 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import mxnet as mx
+from numpy.typing import NDArray
 
 from sagemaker_object_detection.data.loader import Loader
 from sagemaker_object_detection.data.report_html import JSON_FILE as DATA_REPORT_FILE
@@ -27,6 +29,7 @@ from sagemaker_object_detection.training.data import Data
 from sagemaker_object_detection.training.interruptions import BrokenData, guarded
 from sagemaker_object_detection.training.progress import Progress
 from sagemaker_object_detection.training.saving import MAP_DEFINITION, save_test_score, versions
+from sagemaker_object_detection.training.shards import HOST_RECORDS, Shards
 from sagemaker_object_detection.training.twins import add_twins
 
 log = logging.getLogger(__name__)
@@ -57,7 +60,7 @@ class Finish:
         """
         if progress.best is None:
             return
-        self._add_twins(progress)
+        self._add_twins(progress, results)
         if "test" in self.data.loaders:
             self._score_test()
         if results is None:
@@ -84,11 +87,10 @@ class Finish:
             return None
         batch = self.data.scoring_batch("validation")
         engine = MXNetEngine.from_folder(self.job.paths.model_dir, self.ctx, batch_sizes=[batch])
-        return evaluate(engine, loader.evaluation_pass(batch))
+        return evaluate(engine, loader.evaluation_pass(batch, whole=True))
 
     def _write_results(self, progress: Progress, results: Results, summary: Summary) -> None:
         assert progress.best is not None
-        loader = self.data.loaders["validation"]
         config = artifact.read_config(self.job.paths.model_dir)
         about = {
             "epoch": progress.best.epoch,
@@ -98,10 +100,18 @@ class Finish:
         }
         about |= {"test": dict(config.test)} if config.test else {}
         about |= {"twins": dict(config.twins)} if config.twins else {}
-        names = [loader.name(int(record)) for record in results.records]
+        names = [self._name(int(record)) for record in results.records]
         write_results(self.job.paths.output_data_dir, results, names, summary, about)
 
-    def _add_twins(self, progress: Progress) -> None:
+    def _name(self, record: int) -> str:
+        """What to call a record of the validation channel, whichever host has it."""
+        return self._shards.name(self.data.loaders["validation"].name, record)
+
+    @property
+    def _shards(self) -> Shards:
+        return self.data.shards["validation"]
+
+    def _add_twins(self, progress: Progress, results: Results | None) -> None:
         assert progress.best is not None
         loader = self.data.loaders["validation"]
         asked = self.job.hyperparameters.quantize
@@ -114,20 +124,32 @@ class Finish:
         batch = self.data.scoring_batch("validation")
         hyperparameters = self.job.hyperparameters
 
-        def score_engine(engine: Engine) -> float:
-            results = evaluate(engine, loader.evaluation_pass(batch))
+        def mean(results: Results | None) -> float:
             assert results is not None
             classes, threshold = hyperparameters.num_classes, hyperparameters.overlap_threshold
             return score(results, classes, threshold).mean
 
+        def score_engine(engine: Engine) -> float:
+            assert isinstance(loader, Loader)
+            return mean(evaluate(engine, loader.evaluation_pass(batch, whole=True)))
+
+        reference = progress.best.score.mean
+        if self._shards.several and results is not None:
+            reference = mean(results.only(results.records < HOST_RECORDS))
+
         add_twins(
             self.job.paths.model_dir,
-            (b.images[b.records >= 0] for b in loader.evaluation_pass(batch)) if int8 else (),
+            self._pictures(loader, batch) if int8 and isinstance(loader, Loader) else (),
             self.threads,
             int8,
-            progress.best.score.mean,
+            reference,
             score_engine,
         )
+
+    @staticmethod
+    def _pictures(loader: Loader, batch: int) -> Iterator[NDArray[Any]]:
+        for found in loader.evaluation_pass(batch, whole=True):
+            yield found.images[found.records >= 0]
 
     def _score_test(self) -> None:
         """Score the artefact, as it was written, on the test channel.
@@ -136,7 +158,18 @@ class Finish:
         """
         job, batch = self.job, self.data.scoring_batch("test")
         engine = MXNetEngine.from_folder(job.paths.model_dir, self.ctx, batch_sizes=[batch])
-        batches = guarded(self.data.loaders["test"].evaluation_pass(batch))
+        loader = self.data.loaders["test"]
+        whole = isinstance(loader, Loader)
+        if self.data.shards["test"].several or (not whole and job.hosts[1:]):
+            log.warning(
+                "Only the %s images of channel 'test' that this host reads are scored.",
+                self.data.tallies["test"].images if whole else "streamed",
+            )
+        batches = guarded(
+            loader.evaluation_pass(batch, whole=True)
+            if isinstance(loader, Loader)
+            else loader.evaluation_pass(batch)
+        )
         try:
             results = evaluate(engine, batches)
         except BrokenData as broken:
@@ -154,7 +187,7 @@ class Finish:
     def _write_report(self, progress: Progress, results: Results, summary: Summary) -> None:
         assert progress.best is not None
         folder = self.job.paths.output_data_dir
-        loader = self.data.loaders["validation"]
+        loader, here = self.data.loaders["validation"], not self._shards.several
         config = artifact.read_config(self.job.paths.model_dir)
         data_report = json.loads((folder / DATA_REPORT_FILE).read_text(encoding="utf-8"))
         report = Report(
@@ -162,8 +195,8 @@ class Finish:
             best_epoch=progress.best.epoch,
             results=results,
             summary=summary,
-            name=loader.name,
-            picture=loader.image if isinstance(loader, Loader) else None,
+            name=self._name,
+            picture=loader.image if here and isinstance(loader, Loader) else None,
             data_report=data_report,
             configuration=self.job.hyperparameters.as_strings(),
             versions=versions(),

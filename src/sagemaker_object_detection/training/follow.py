@@ -44,12 +44,14 @@ def follow(
     progress: Progress,
     hooks: Hooks,
 ) -> None:
-    """Run the epochs that are left.
+    """Run the epochs that are left. The main process writes, the others follow it.
 
     Raises:
         JobError: the data was refused, or could not be read; what was trained is saved.
     """
     hyperparameters = job.hyperparameters
+    machines = len(data.communicator.world.hosts)
+    is_main = data.communicator.world.is_main
     done = len(progress.history)
     if hyperparameters.early_stopping and progress.stopping.is_due(done):
         _log_early_stop(progress, done - 1)
@@ -60,11 +62,14 @@ def follow(
             if result.epoch == 0 and data.streams:
                 data.report()
             if result.epoch == 0 and "train" in data.streams:  # only now its number is known
-                warn_of_batch_count(hyperparameters, result.records)
-            write_history(job.paths.output_data_dir, progress.history)
+                warn_of_batch_count(hyperparameters, result.records, machines)
+            if is_main:
+                write_history(job.paths.output_data_dir, progress.history)
             if is_best:
                 log.info(logs.best_model_line(result.score.mean))
-                log.info(logs.saved_line(save_model(job, graph, data.class_names(), result)))
+                names = data.class_names()
+                if is_main:
+                    log.info(logs.saved_line(save_model(job, graph, names, result)))
                 hooks.best(result)
             done = result.epoch + 1
             log.info(logs.progress_line(job.current_host, done, hyperparameters.epochs))
@@ -75,7 +80,7 @@ def follow(
                 _log_early_stop(progress, result.epoch)
                 break
     except BrokenData as broken:
-        if progress.best is None and loop.position.updates:
+        if is_main and progress.best is None and loop.position.updates:
             path = save_model(job, graph, data.class_names(), None)
             log.warning(
                 "The data cannot be used further; what %d batches have taught, not validated yet, "
@@ -96,10 +101,10 @@ def follow(
         log.info("The best model is of epoch %d, validation mAP %.4f.", best.epoch, best.score.mean)
 
 
-def warn_of_batch_count(hyperparameters: Hyperparameters, images: int) -> None:
+def warn_of_batch_count(hyperparameters: Hyperparameters, images: int, machines: int = 1) -> None:
     """As the service: when num_training_samples says something else than the data."""
-    expected = batches_per_epoch(hyperparameters, hyperparameters.num_training_samples)
-    processed = batches_per_epoch(hyperparameters, images)
+    expected = batches_per_epoch(hyperparameters, hyperparameters.num_training_samples, machines)
+    processed = batches_per_epoch(hyperparameters, images, machines)
     if expected != processed:
         log.warning(
             "%s num_training_samples is %d, the train channel has %d usable images.",

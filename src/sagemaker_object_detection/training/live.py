@@ -17,7 +17,20 @@ LIVE_FILE = "live.json"
 TENSORBOARD_DIR = "tensorboard"
 
 
-class LiveView:
+class NoView:
+    """Of a process that is not the main one: nothing is written."""
+
+    def batches(self, position: Position, learning_rate: float) -> None:
+        """Inside an epoch."""
+
+    def epoch(self, position: Position, result: EpochResult, best: EpochResult | None) -> None:
+        """After an epoch and its validation; `position` is where training goes on."""
+
+    def end(self, position: Position, state: str) -> None:
+        """At the end: `state` is finished, stopped or failed."""
+
+
+class LiveView(NoView):
     """Writes where training is whenever a line about it is logged.
 
     Args:

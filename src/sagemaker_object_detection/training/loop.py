@@ -6,23 +6,25 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import mxnet as mx
 import numpy as np
-from mxnet import autograd, gluon
+from mxnet import autograd
 from tqdm import tqdm
 
 from sagemaker_object_detection.data.augment import Augmentation
 from sagemaker_object_detection.data.loader import Batch
 from sagemaker_object_detection.evaluation.average_precision import AveragePrecision
-from sagemaker_object_detection.model.loss import LOSS_PARTS, MultiBoxLoss
+from sagemaker_object_detection.model.loss import LOSS_PARTS, MultiBoxLoss, Targets
 from sagemaker_object_detection.model.network import Network
 from sagemaker_object_detection.platform import logs
 from sagemaker_object_detection.platform.errors import ClientError
-from sagemaker_object_detection.training.average import WeightAverage
+from sagemaker_object_detection.training.agreement import Agreement, agree
+from sagemaker_object_detection.training.communicator import Communicator, total
+from sagemaker_object_detection.training.gradients import GradientTrainer, without_gradient
 from sagemaker_object_detection.training.history import EpochResult
 from sagemaker_object_detection.training.interruptions import Interrupted, guarded
 from sagemaker_object_detection.training.schedule import LearningRate
@@ -37,7 +39,7 @@ class Recipe:
     """What the loop needs to know beside the network and the data.
 
     Attributes:
-        epochs, batch_size, seed: the hyperparameters.
+        epochs, batch_size, seed: the hyperparameters; the batch is that of one machine.
         augmentation: None trains on the images as they are.
         learning_rate: rate of every update.
         host: name in the log lines.
@@ -56,8 +58,9 @@ class Position:
     """Where training is, and what the epoch has added up to so far.
 
     Attributes:
-        epoch: from 0; batches, records: of it that are done; updates: since the beginning.
-        losses: sums over its batches, by part.
+        epoch: from 0; batches, records: of it that are done, records by all processes; updates:
+            since the beginning.
+        losses: sums over its batches, by part; of what this process adds to each.
         seconds: spent on its batches; waited: of these for data.
     """
 
@@ -85,15 +88,35 @@ class TrainingLoader(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class _Part:
+    """What one device has of a batch.
+
+    Attributes:
+        device: its number.
+        images, class_targets, box_targets: see MultiBoxLoss.
+        positives: (1,).
+    """
+
+    device: int
+    images: mx.nd.NDArray
+    class_targets: mx.nd.NDArray
+    box_targets: mx.nd.NDArray
+    positives: mx.nd.NDArray
+
+
 class TrainingLoop:
     """Trains a network on a loader's records.
 
     Args:
         trainer: its optimiser; the loop sets the learning rate.
-        ctx: where the network's parameters lie.
+        devices: where the network's parameters lie; they share every batch.
+        communicator: to the other processes that train the same network.
         validate: scores the present weights; None when it was interrupted.
         should_stop: asked before every batch.
-        average: of the weights, which takes in every update.
+        after_update: called with the number of each update, from 1.
+        settle: called after the batches of an epoch, or those before an interruption, with what
+            to call that moment: makes all processes and devices equal.
 
     Attributes:
         position: where it is; to be set before `epochs` where training goes on.
@@ -104,26 +127,31 @@ class TrainingLoop:
     def __init__(
         self,
         network: Network,
-        trainer: gluon.Trainer,
-        ctx: mx.Context,
+        trainer: GradientTrainer,
+        devices: Sequence[mx.Context],
+        communicator: Communicator,
         loader: TrainingLoader,
         recipe: Recipe,
         validate: Callable[[], AveragePrecision | None],
         should_stop: Callable[[], bool],
-        average: WeightAverage | None = None,
+        after_update: Callable[[int], None] = lambda count: None,
+        settle: Callable[[str], None] = lambda when: None,
     ) -> None:
+        self._network = network
         self._block = network.block
-        self._block.hybridize(static_alloc=True, static_shape=True)
-        self._loss = MultiBoxLoss()
-        self._loss.hybridize(static_alloc=True, static_shape=True)
-        self._anchors = mx.nd.array(network.anchors, ctx=ctx)
+        self._targets, self._loss = Targets(), MultiBoxLoss()
+        for block in (self._block, self._targets, self._loss):
+            block.hybridize(static_alloc=True, static_shape=True)
+        self._devices = devices
+        self._anchors = [mx.nd.array(network.anchors, ctx=ctx) for ctx in devices]
         self._trainer = trainer
-        self._ctx = ctx
+        self._communicator = communicator
         self._loader = loader
         self._recipe = recipe
         self._validate = validate
         self._should_stop = should_stop
-        self._average = average
+        self._after_update = after_update
+        self._settle = settle
         self.position = Position()
         self.on_batches: Callable[[Position, float], None] = lambda position, rate: None
         self._rate = math.nan
@@ -185,26 +213,48 @@ class TrainingLoop:
                 asked = time.perf_counter()
                 batch = next(source, None)
                 position.waited += time.perf_counter() - asked
-                stopped = self._should_stop()
-                if batch is None or stopped:
+                parts = [] if batch is None else self._parts(batch)
+                update = agree(
+                    self._communicator,
+                    batch is not None,
+                    self._should_stop(),
+                    0 if batch is None else len(batch.images),
+                    [part.positives for part in parts],
+                    self._devices[0],
+                )
+                if update.stopped or not update.goes_on:
                     break
-                losses = self._step(batch)
+                losses = self._step(parts, update)
                 # The losses of the batch before this one: reading the present ones would make
                 # the step wait for itself.
                 self._add(pending)
                 pending = losses
                 position.batches += 1
-                position.records += len(batch.images)
+                position.records += update.images
                 position.seconds = time.time() - started
-                self._counters.batch(len(batch.images))
-                bar.update(len(batch.images))
+                self._counters.batch(update.images)
+                bar.update(update.images)
                 if position.batches % LOG_EVERY_BATCHES == 0:
                     self._log_batches()
             self._add(pending)
         mx.nd.waitall()
         position.seconds = time.time() - started
+        stopped = self._sum_up(update.stopped)
+        self._settle(f"batch {position.batches} of epoch {position.epoch}")
         if stopped:
             raise Interrupted
+
+    def _sum_up(self, stopped: bool) -> bool:
+        """Add up what all processes have in the epoch so far; whether any was asked to stop."""
+        world, position = self._communicator.world, self.position
+        stops, records, *losses = total(
+            self._communicator, [stopped, position.records, *position.losses.values()]
+        )
+        if not world.in_step:
+            position.records = int(records)
+            losses = [loss / world.size for loss in losses]
+        position.losses.update(zip(LOSS_PARTS, losses, strict=True))
+        return stops > 0
 
     def _log_batches(self) -> None:
         position = self.position
@@ -216,34 +266,53 @@ class TrainingLoop:
         )
         self.on_batches(position, self._rate)
 
-    def _step(self, batch: Batch) -> list[Any]:
+    def _parts(self, batch: Batch) -> list[_Part]:
+        """The batch by devices, with its targets; a device without a record is missing."""
+        parts = []
+        rows = np.array_split(np.arange(len(batch.images)), len(self._devices))
+        for device, (mine, ctx) in enumerate(zip(rows, self._devices, strict=True)):
+            if len(mine):
+                images = mx.nd.array(batch.images[mine], ctx=ctx, dtype=np.float32)
+                labels = mx.nd.array(batch.labels[mine], ctx=ctx)
+                targets = self._targets(self._anchors[device], labels)
+                parts.append(_Part(device, images, *targets))
+        return parts
+
+    def _step(self, parts: list[_Part], update: Agreement) -> list[Any]:
+        """One update; returns the losses of each device's part, by LOSS_PARTS."""
         position, schedule = self.position, self._recipe.learning_rate
         rate = schedule(position.updates)
         if rate != self._rate:
             if schedule.kind == "step" and position.updates in schedule.drops:
                 log.info(logs.learning_rate_line(position.updates + 1, rate))
-            self._trainer.set_learning_rate(rate)
+            if not self._trainer.on_servers:
+                self._trainer.trainer.set_learning_rate(rate)
             self._rate = rate
-        images = mx.nd.array(batch.images, ctx=self._ctx, dtype=np.float32)
-        labels = mx.nd.array(batch.labels, ctx=self._ctx)
+        losses = []
         with autograd.record():
-            scores, offsets = self._block(images)
-            losses = self._loss(scores, offsets, self._anchors, labels)
-            total = losses[0] + losses[1]
-        total.backward()
-        self._trainer.step(1)
+            for part in parts:
+                scores, offsets = self._block(part.images)
+                positives = update.positives.as_in_context(self._devices[part.device])
+                losses.append(
+                    self._loss(scores, offsets, part.class_targets, part.box_targets, positives)
+                )
+            totals = [pair[0] + pair[1] for pair in losses]
+        if totals:
+            autograd.backward(totals)
+        for device in set(range(len(self._devices))) - {part.device for part in parts}:
+            without_gradient(self._network.parameters, device)
+        self._trainer.step()
         position.updates += 1
-        if self._average is not None:
-            self._average.update(position.updates)
-        return list(losses)
+        self._after_update(position.updates)
+        return losses
 
     def _add(self, losses: list[Any] | None) -> None:
         """Add up the losses of the last batch that was counted."""
         if losses is None:
             return
         position = self.position
-        for part, loss in zip(LOSS_PARTS, losses, strict=True):
-            value = float(loss.asscalar())
+        for index, part in enumerate(LOSS_PARTS):
+            value = sum(float(pair[index].asscalar()) for pair in losses)
             if not math.isfinite(value):
                 raise ClientError(
                     f"The loss {part} became {value} in epoch {position.epoch}, batch "

@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from types import FrameType
 
 from sagemaker_object_detection.platform import logs
 from sagemaker_object_detection.platform.errors import run_guarded
 from sagemaker_object_detection.platform.job import load_job
 from sagemaker_object_detection.platform.paths import Paths, ensure_writable
+from sagemaker_object_detection.platform.supervisor import StopSignal
 from sagemaker_object_detection.platform.threads import set_threads
+from sagemaker_object_detection.platform.world import HOROVOD, cpu_devices, make_world
+from sagemaker_object_detection.training.launch import count_gpus, launch
 
 log = logging.getLogger(__name__)
 
@@ -64,9 +67,22 @@ def train(environ: MutableMapping[str, str]) -> None:
     job = load_job(environ)
     for folder in (job.paths.model_dir, job.paths.output_data_dir):
         ensure_writable(folder)
-    threads = set_threads(environ)
     environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")  # a line for every validation
+    horovod = job.hyperparameters.distribution == HOROVOD
+    world = make_world(job, _devices(environ) if horovod else 1)
+    if world.size > 1:
+        signals = StopSignal()
+        signals.install()
+        launch(job, world, environ, signals)
+        return
+    threads = set_threads(environ)
     # Only now: OMP_NUM_THREADS counts when MXNet is imported, and a faulty job need not wait.
+    from sagemaker_object_detection.training.communicator import Alone
     from sagemaker_object_detection.training.run import run_job
 
-    run_job(job, stop, threads, environ)
+    run_job(job, stop, threads, environ, Alone(world))
+
+
+def _devices(environ: Mapping[str, str]) -> int:
+    """GPUs of this host; without any, as many CPU contexts as are to stand for them."""
+    return count_gpus(environ) or cpu_devices(environ)

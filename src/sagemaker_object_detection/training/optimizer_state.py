@@ -41,17 +41,19 @@ def restore_optimizer(
     Raises:
         KeyError, ValueError: the arrays are of another optimiser or network.
     """
-    optimizer, updater = trainer.optimizer, trainer._updaters[0]
+    optimizer = trainer.optimizer
     for index, name in _names(trainer).items():
         if name not in counts:
             continue
-        weight = trainer._params[index].list_data()[0]
-        state = optimizer.create_state_multi_precision(index, weight)
-        for part, array in enumerate(_parts(state)):
-            array[:] = arrays[f"{name}:{part}"]
-        updater.states[index] = state
-        updater.states_synced[index] = True
-        optimizer._index_update_count[index] = counts[name]
+        weights = trainer._params[index].list_data()
+        for updater, weight in zip(trainer._updaters, weights, strict=True):
+            state = optimizer.create_state_multi_precision(index, weight)
+            for part, array in enumerate(_parts(state)):
+                array[:] = arrays[f"{name}:{part}"]
+            updater.states[index] = state
+            updater.states_synced[index] = True
+            optimizer._set_current_context(weight.context.device_id)
+            optimizer._index_update_count[index] = counts[name]
     optimizer.num_update = max(counts.values(), default=0)
 
 

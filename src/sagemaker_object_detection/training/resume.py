@@ -10,12 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import mxnet as mx
-from mxnet import gluon
 
 from sagemaker_object_detection.model.network import Network
 from sagemaker_object_detection.platform.job import Job
+from sagemaker_object_detection.platform.world import World
 from sagemaker_object_detection.training.average import WeightAverage
-from sagemaker_object_detection.training.checkpoint import Checkpoint, CheckpointFolder
+from sagemaker_object_detection.training.checkpoint import (
+    Checkpoint,
+    CheckpointFolder,
+    from_bytes,
+    to_bytes,
+)
+from sagemaker_object_detection.training.communicator import Communicator, gather_values
+from sagemaker_object_detection.training.gradients import GradientTrainer
 from sagemaker_object_detection.training.loop import Position
 from sagemaker_object_detection.training.optimizer_state import (
     optimizer_arrays,
@@ -34,33 +41,42 @@ class Trained:
     """Everything whose values training changes."""
 
     network: Network
-    trainer: gluon.Trainer
+    trainer: GradientTrainer
     average: WeightAverage | None
 
 
 class Checkpoints:
     """The checkpoints of a job; without checkpointconfig.json every method does nothing.
 
+    Of several processes the main one writes and reads the files, and tells the others.
+
     Raises:
         OSError: the folder cannot be made.
     """
 
-    def __init__(self, job: Job, network: Network) -> None:
+    def __init__(self, job: Job, network: Network, communicator: Communicator) -> None:
         self._model = job.paths.model_dir
+        self._communicator = communicator
         self._folder: CheckpointFolder | None = None
         self._found: tuple[Path, Checkpoint] | None = None
+        self._find(job, network)
+        found = self._found
+        epoch = int(found[1].state["position"]["epoch"]) if found else 0
+        self.first_epoch: int = gather_values(communicator, epoch)[0]
+        """The epoch that training goes on in; 0 where it begins."""
+
+    def _find(self, job: Job, network: Network) -> None:
         if job.checkpoint_dir is None:
             log.info("Checkpoint loading and saving are disabled.")
             return
-        self._folder = CheckpointFolder(job.checkpoint_dir, _identity(job, network))
+        if not self._communicator.world.is_main:
+            return
+        self._folder = CheckpointFolder(
+            job.checkpoint_dir, _identity(job, network, self._communicator.world)
+        )
         self._found = self._folder.latest()
         if self._found is None:
             log.info("Checkpoints go to %s; there is none to go on from.", job.checkpoint_dir)
-
-    @property
-    def first_epoch(self) -> int:
-        """The epoch that training goes on in; 0 where it begins."""
-        return int(self._found[1].state["position"]["epoch"]) if self._found else 0
 
     def restore(self, trained: Trained, progress: Progress, images: int) -> Position:
         """Put everything back where the newest usable checkpoint had it.
@@ -72,20 +88,26 @@ class Checkpoints:
         Returns:
             where training goes on.
         """
-        if self._found is None or self._folder is None:
+        found = self._told()
+        if found is None:
             return Position()
-        path, checkpoint = self._found
-        self._found = None
+        path, checkpoint = found
         arrays, state = checkpoint.arrays, checkpoint.state
         for name, parameter in trained.network.parameters.items():
             parameter.set_data(mx.nd.array(arrays[_WEIGHT + name]))
         if trained.average is not None:
             for name, array in trained.average.arrays.items():
                 array[:] = arrays.get(_AVERAGE + name, arrays[_WEIGHT + name])
-        restore_optimizer(trained.trainer, _part(arrays, _OPTIMIZER), state["update_counts"])
+        if not trained.trainer.on_servers:
+            restore_optimizer(
+                trained.trainer.trainer, _part(arrays, _OPTIMIZER), state["update_counts"]
+            )
         progress.restore(state["progress"])
-        self._folder.restore_best(self._model)
+        if self._folder is not None:
+            self._folder.restore_best(self._model)
         position = Position(**state["position"])
+        if not self._communicator.world.is_main:  # the main process's losses are those of all
+            position.losses = dict.fromkeys(position.losses, 0.0)
         if images != state["images"] and position.batches:
             log.warning(
                 "The train channel has %d images and had %d at the checkpoint: epoch %d begins "
@@ -104,6 +126,16 @@ class Checkpoints:
         )
         return position
 
+    def _told(self) -> tuple[Path, Checkpoint] | None:
+        """What the main process has found."""
+        found, self._found = self._found, None
+        if self._communicator.world.size == 1:
+            return found
+        packed = self._communicator.gather(to_bytes(found[1]) if found else b"")[0]
+        if found is None and packed:
+            found = Path("the first host's checkpoint"), from_bytes(packed)
+        return found
+
     def keep_best(self, epoch: int) -> None:
         """Copy the model folder, whose model is of this epoch, to the checkpoints."""
         if self._folder is not None:
@@ -117,7 +149,7 @@ class Checkpoints:
             "position": asdict(position),
             "progress": progress.as_json(),
             "images": images,
-            "update_counts": update_counts(trained.trainer),
+            "update_counts": update_counts(trained.trainer.trainer),
         }
         arrays = {
             _WEIGHT + name: parameter.list_data()[0].asnumpy()
@@ -125,7 +157,9 @@ class Checkpoints:
         }
         if trained.average is not None:
             arrays |= {_AVERAGE + n: array.asnumpy() for n, array in trained.average.arrays.items()}
-        arrays |= {_OPTIMIZER + n: array for n, array in optimizer_arrays(trained.trainer).items()}
+        arrays |= {
+            _OPTIMIZER + n: array for n, array in optimizer_arrays(trained.trainer.trainer).items()
+        }
         try:
             path = self._folder.save(position.updates, Checkpoint(arrays, state))
         except OSError as error:
@@ -138,7 +172,7 @@ def _part(arrays: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return {n.removeprefix(prefix): array for n, array in arrays.items() if n.startswith(prefix)}
 
 
-def _identity(job: Job, network: Network) -> dict[str, Any]:
+def _identity(job: Job, network: Network, world: World) -> dict[str, Any]:
     """What has to be equal for the weights, the optimiser and the order of the data to fit."""
     hyperparameters = job.hyperparameters
     shapes = sorted((name, tuple(p.shape)) for name, p in network.parameters.items())
@@ -149,6 +183,6 @@ def _identity(job: Job, network: Network) -> dict[str, Any]:
         "optimizer": hyperparameters.optimizer,
         "mini_batch_size": hyperparameters.mini_batch_size,
         "seed": hyperparameters.seed,
-        "hosts": len(job.hosts),
+        "processes": world.size,
         "parameters": hashlib.sha256(repr(shapes).encode()).hexdigest()[:16],
     }

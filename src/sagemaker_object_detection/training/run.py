@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import mxnet as mx
 
 from sagemaker_object_detection.data.augment import Augmentation
 from sagemaker_object_detection.evaluation.results import Results
-from sagemaker_object_detection.inference.engine_mxnet import MXNetEngine, default_context
+from sagemaker_object_detection.inference.engine_mxnet import MXNetEngine
 from sagemaker_object_detection.model.deploy import deploy_graph
 from sagemaker_object_detection.model.names import frozen_names
 from sagemaker_object_detection.model.network import Network
@@ -20,19 +20,27 @@ from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.hyperparameters import Hyperparameters
 from sagemaker_object_detection.platform.job import Job
 from sagemaker_object_detection.platform.processor import cpu_flags
+from sagemaker_object_detection.platform.world import World
 from sagemaker_object_detection.training.average import WeightAverage, decay_over
+from sagemaker_object_detection.training.communicator import Communicator
 from sagemaker_object_detection.training.data import Data, read_channels
+from sagemaker_object_detection.training.devices import find_devices
 from sagemaker_object_detection.training.early_stopping import EarlyStopping
 from sagemaker_object_detection.training.finish import Finish
 from sagemaker_object_detection.training.follow import Hooks, follow, warn_of_batch_count
 from sagemaker_object_detection.training.history import EpochResult
-from sagemaker_object_detection.training.live import LiveView
+from sagemaker_object_detection.training.live import LiveView, NoView
 from sagemaker_object_detection.training.loop import Recipe, TrainingLoop
 from sagemaker_object_detection.training.optimizer import make_trainer
 from sagemaker_object_detection.training.precision import choose_precision
 from sagemaker_object_detection.training.progress import Progress
+from sagemaker_object_detection.training.replicas import Replicas
 from sagemaker_object_detection.training.resume import Checkpoints, Trained
-from sagemaker_object_detection.training.schedule import batches_per_epoch, make_learning_rate
+from sagemaker_object_detection.training.schedule import (
+    LearningRate,
+    batches_per_epoch,
+    make_learning_rate,
+)
 from sagemaker_object_detection.training.start import make_start
 from sagemaker_object_detection.training.validation import Validation
 
@@ -50,33 +58,48 @@ class Stop(Protocol):
         ...
 
 
-def run_job(job: Job, stop: Stop, threads: int, environ: Mapping[str, str]) -> None:
-    """Train a detector as the job asks; leaves the best model in the model folder.
+def run_job(
+    job: Job, stop: Stop, threads: int, environ: Mapping[str, str], communicator: Communicator
+) -> None:
+    """Train a detector as the job asks; the main process leaves the best model in its folder.
 
     Args:
         threads: processor cores to use.
+        communicator: to the processes that train the same network.
 
     Raises:
         JobError: the user's, ours or the platform's; OSError where a file cannot be written.
     """
     started = time.time()
-    ctx = default_context()
+    world = communicator.world
+    devices = find_devices(world, environ)
     hyperparameters = job.hyperparameters
-    precision = choose_precision(hyperparameters.precision, ctx.device_type == "gpu", cpu_flags())
-    log.info("Training on %s with %d threads, computing in %s.", ctx, threads, precision)
-    start = make_start(job, precision, ctx, environ)
+    on_gpu = devices[0].device_type == "gpu"
+    precision = choose_precision(hyperparameters.precision, on_gpu, cpu_flags())
+    log.info(
+        "Training on %s with %d threads, computing in %s.",
+        ", ".join(map(str, devices)),
+        threads,
+        precision,
+    )
+    _log_batch(hyperparameters.mini_batch_size, world, len(devices))
+    start = make_start(job, precision, devices, environ)
     job = start.job
-    checkpoints = Checkpoints(job, start.network)
-    data = read_channels(job, threads, stop.requested, start.class_names, checkpoints.first_epoch)
+    checkpoints = Checkpoints(job, start.network, communicator)
+    data = read_channels(
+        job, communicator, threads, stop.requested, start.class_names, checkpoints.first_epoch
+    )
     setup_seconds = time.time() - started
     stop.training = True
     try:
-        progress, results = _train(job, data, start.network, checkpoints, ctx, stop)
+        progress, results = _train(job, data, start.network, checkpoints, devices, stop)
         stop.finishing = True
         if stop.requested():
             log.warning("Stopped: what was to follow the training is left undone.")
+        elif world.is_main:
+            Finish(job, data, devices[0], threads)(progress, results)
         else:
-            Finish(job, data, ctx, threads)(progress, results)
+            log.info("The main process, on %s, finishes the job.", world.hosts[0])
     finally:
         data.close()
     finished = time.time()
@@ -94,13 +117,14 @@ def _train(
     data: Data,
     network: Network,
     checkpoints: Checkpoints,
-    ctx: mx.Context,
+    devices: Sequence[mx.Context],
     stop: Stop,
 ) -> tuple[Progress, Results | None]:
     """Train; what the epochs came to, and what the kept model found on the validation channel."""
     hyperparameters = job.hyperparameters
     trainable = _trainable(network, hyperparameters)
-    average = _average(network, trainable, hyperparameters, data.train_images)
+    machines = len(data.communicator.world.hosts)
+    average = _average(network, trainable, hyperparameters, data.train_images, machines)
     graph = deploy_graph(
         network,
         hyperparameters.nms_threshold,
@@ -109,22 +133,28 @@ def _train(
     )
     batch = data.scoring_batch("validation")
     engine = MXNetEngine(
-        graph.symbol, graph.args, graph.auxs, graph.image_shape, ctx, batch_sizes=[batch]
+        graph.symbol, graph.args, graph.auxs, graph.image_shape, devices[0], batch_sizes=[batch]
     )
 
-    validation = Validation(job, data, engine, batch, stop.requested)
+    communicator = data.communicator
+    world = communicator.world
+    validation = Validation(job, data, engine, batch, stop.requested, communicator)
     if "train" not in data.streams:
-        warn_of_batch_count(hyperparameters, data.train_images)
-    trained = Trained(network, make_trainer(trainable, hyperparameters), average)
+        warn_of_batch_count(hyperparameters, data.train_images, len(world.hosts))
+    trainer = make_trainer(trainable, hyperparameters, world, _servers_rate(job, data))
+    trained = Trained(network, trainer, average)
+    replicas = Replicas(communicator, network, trainer, average)
     loop = TrainingLoop(
         network,
-        trained.trainer,
-        ctx,
+        trainer,
+        devices,
+        communicator,
         data.loaders["train"],
         _recipe(job, data),
         validation,
         stop.requested,
-        average,
+        average.update if average else lambda count: None,
+        replicas.settle,
     )
     progress = Progress(
         EarlyStopping(
@@ -134,8 +164,13 @@ def _train(
         )
     )
     loop.position = checkpoints.restore(trained, progress, data.train_images)
+    replicas.begin()
 
-    live = LiveView(job.paths.output_data_dir, hyperparameters.epochs, hyperparameters.tensorboard)
+    live = NoView()
+    if world.is_main:
+        live = LiveView(
+            job.paths.output_data_dir, hyperparameters.epochs, hyperparameters.tensorboard
+        )
     loop.on_batches = live.batches
 
     def is_best(result: EpochResult) -> None:
@@ -150,6 +185,7 @@ def _train(
     state = "failed"
     try:
         follow(job, loop, graph, data, progress, hooks)
+        trainer.close()
         state = "stopped" if stop.requested() else "finished"
     finally:
         live.end(loop.position, state)
@@ -158,8 +194,13 @@ def _train(
 
 def _recipe(job: Job, data: Data) -> Recipe:
     hyperparameters = job.hyperparameters
+    world = data.communicator.world
     learning_rate = make_learning_rate(
-        hyperparameters, data.train_images, continued="model" in job.channels
+        hyperparameters,
+        data.train_images,
+        continued="model" in job.channels,
+        machines=len(world.hosts),
+        in_step=world.in_step,
     )
     if learning_rate.warmup_steps:
         log.info("The learning rate rises over the first %d batches.", learning_rate.warmup_steps)
@@ -171,6 +212,34 @@ def _recipe(job: Job, data: Data) -> Recipe:
         learning_rate=learning_rate,
         host=job.current_host,
     )
+
+
+def _servers_rate(job: Job, data: Data) -> LearningRate:
+    """The learning rate by updates as they are counted where they are made.
+
+    Servers that take every process's gradients as they come count them all.
+    """
+    world = data.communicator.world
+    return make_learning_rate(
+        job.hyperparameters, data.train_images, "model" in job.channels, world.machines
+    )
+
+
+def _log_batch(mini_batch_size: int, world: World, devices: int) -> None:
+    """How large the batch of an update is, and who shares it."""
+    if mini_batch_size < devices:
+        raise ClientError(
+            f"Hyperparameter mini_batch_size is {mini_batch_size} and this machine has {devices} "
+            f"GPUs, which share a batch. Set it to {devices} or more."
+        )
+    if world.size * devices > 1:
+        log.info(
+            "An update takes in %d images: mini_batch_size %d on %d machines%s.",
+            mini_batch_size * world.machines,
+            mini_batch_size,
+            world.machines,
+            "" if world.in_step else f" at a time, of {len(world.hosts)} that go on by themselves",
+        )
 
 
 def _trainable(network: Network, hyperparameters: Hyperparameters) -> dict[str, mx.gluon.Parameter]:
@@ -197,11 +266,12 @@ def _average(
     trainable: Mapping[str, mx.gluon.Parameter],
     hyperparameters: Hyperparameters,
     images: int,
+    machines: int,
 ) -> WeightAverage | None:
     """The average of all that training changes: what is trained, and BatchNorm's statistics."""
     decay = hyperparameters.ema_decay
     if decay is None:
-        decay = decay_over(batches_per_epoch(hyperparameters, images))
+        decay = decay_over(batches_per_epoch(hyperparameters, images, machines))
     if not decay:
         return None
     log.info("Weights are averaged, of which a share of %g stays at each batch.", decay)

@@ -49,15 +49,34 @@ class LearningRate:
         return self.base * self.factor ** sum(update >= drop for drop in self.drops)
 
 
+class ServersRate:
+    """A learning rate as MXNet's optimisers ask for it, for the kvstore's servers (dist_async).
+
+    MXNet pickles it for them, and they read it while they are still importing MXNet: nothing that
+    this module imports may need it.
+
+    Attributes:
+        base_lr: set by the optimiser, and not used.
+    """
+
+    def __init__(self, learning_rate: LearningRate) -> None:
+        self.base_lr = learning_rate.base
+        self._learning_rate = learning_rate
+
+    def __call__(self, num_update: int) -> float:
+        """The rate of the update that is number `num_update`, from 1, of those of all processes."""
+        return self._learning_rate(max(0, num_update - 1))
+
+
 def step_updates(
-    epochs: tuple[int, ...], num_training_samples: int, mini_batch_size: int
+    epochs: tuple[int, ...], num_training_samples: int, mini_batch_size: int, machines: int = 1
 ) -> tuple[int, ...]:
     """Updates at which the epochs of lr_scheduler_step take effect, as the service counts them.
 
     The service counts num_training_samples // mini_batch_size updates an epoch, whatever the data
     set's true size.
     """
-    per_epoch = max(1, num_training_samples // mini_batch_size)
+    per_epoch = max(1, num_training_samples // (mini_batch_size * machines))
     return tuple(epoch * per_epoch for epoch in epochs)
 
 
@@ -78,7 +97,11 @@ def batches_per_epoch(hyperparameters: Hyperparameters, images: int, machines: i
 
 
 def make_learning_rate(
-    hyperparameters: Hyperparameters, num_images: int, continued: bool = False, machines: int = 1
+    hyperparameters: Hyperparameters,
+    num_images: int,
+    continued: bool = False,
+    machines: int = 1,
+    in_step: bool = True,
 ) -> LearningRate:
     """The schedule of the hyperparameters for a train channel of so many images.
 
@@ -87,7 +110,8 @@ def make_learning_rate(
             three epochs unless warmup_steps says otherwise: a rate that is not small throughout
             the first epoch undoes much of what an annealed model has learnt, and the service's
             algorithm loses 7 points there (contract.md B.6; figures in docs/decisions.md).
-        machines: that share every update.
+        machines: that make an epoch together.
+        in_step: whether they share every update. If not, the rate is that of one machine's batch.
     """
     batches = batches_per_epoch(hyperparameters, num_images, machines)
     total = batches * hyperparameters.epochs
@@ -96,7 +120,7 @@ def make_learning_rate(
         new = min(LONGEST_WARMUP, total // WARMUP_SHARE)
         warmup = CONTINUED_WARMUP_EPOCHS * batches if continued else new
     return LearningRate(
-        base=base_learning_rate(hyperparameters, machines),
+        base=base_learning_rate(hyperparameters, machines if in_step else 1),
         warmup_steps=warmup,
         warmup_power=CONTINUED_WARMUP_POWER if continued else 1,
         kind=hyperparameters.lr_schedule,
@@ -105,6 +129,7 @@ def make_learning_rate(
             hyperparameters.lr_scheduler_step,
             hyperparameters.num_training_samples,
             hyperparameters.mini_batch_size,
+            machines,
         ),
         factor=hyperparameters.lr_scheduler_factor,
     )

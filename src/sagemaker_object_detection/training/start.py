@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -37,26 +37,28 @@ class Start:
     class_names: tuple[str, ...] = ()
 
 
-def make_start(job: Job, precision: str, ctx: mx.Context, environ: Mapping[str, str]) -> Start:
-    """The network to train: the model channel's, or a new one.
+def make_start(
+    job: Job, precision: str, devices: Sequence[mx.Context], environ: Mapping[str, str]
+) -> Start:
+    """The network to train, on all these devices: the model channel's, or a new one.
 
     Raises:
         ClientError: the earlier model or the pretrained weights cannot be used.
     """
     hyperparameters = job.hyperparameters
     if "model" in job.channels:
-        return _from_earlier(job, precision, ctx)
+        return _from_earlier(job, precision, devices)
     spec = get_spec(hyperparameters.base_network, hyperparameters.image_shape)
     weights = _weights(job, spec, environ)
     network = build_network(spec, hyperparameters.num_classes, precision)
-    initialize(network, [ctx], hyperparameters.seed)
+    initialize(network, list(devices), hyperparameters.seed)
     if weights is not None:
         count = load_backbone(network, weights)
         log.info("Loaded pretrained model parameters: %d from %s.", count, weights)
     return Start(_with(job, use_pretrained_model=weights is not None), network)
 
 
-def _from_earlier(job: Job, precision: str, ctx: mx.Context) -> Start:
+def _from_earlier(job: Job, precision: str, devices: Sequence[mx.Context]) -> Start:
     """Weights carry over, the optimiser's state does not; see make_learning_rate."""
     hyperparameters = job.hyperparameters
     if hyperparameters.use_pretrained_model:
@@ -68,8 +70,9 @@ def _from_earlier(job: Job, precision: str, ctx: mx.Context) -> Start:
             hyperparameters.num_classes,
             hyperparameters.image_shape,
             precision,
-            ctx,
+            devices[0],
         )
+    network.parameters.reset_ctx(list(devices))
     if earlier.validation_map is not None:
         log.info("Its validation mAP was %.4f.", earlier.validation_map)
     return Start(_with(job, use_pretrained_model=False), network, earlier.class_names)

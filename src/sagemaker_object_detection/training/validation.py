@@ -1,15 +1,20 @@
-"""The validation channel, scored after each epoch."""
+"""The validation channel, scored after each epoch.
+
+Every process detects on its share of the images; what all have found is scored as one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sagemaker_object_detection.evaluation.average_precision import AveragePrecision, score
 from sagemaker_object_detection.evaluation.evaluate import evaluate
 from sagemaker_object_detection.evaluation.results import Results
+from sagemaker_object_detection.evaluation.results_bytes import join_results, pack_results
 from sagemaker_object_detection.inference.engine_mxnet import MXNetEngine
 from sagemaker_object_detection.platform.job import Job
+from sagemaker_object_detection.training.communicator import Communicator
 from sagemaker_object_detection.training.data import Data
 from sagemaker_object_detection.training.interruptions import guarded
 
@@ -20,6 +25,7 @@ class Validation:
 
     Attributes:
         engine: bound to arrays that training changes.
+        communicator: to the processes that share the channel.
         batch: images at a time.
         should_stop: asked before every batch.
         kept: results of the best epoch, see keep.
@@ -30,18 +36,30 @@ class Validation:
     engine: MXNetEngine
     batch: int
     should_stop: Callable[[], bool]
+    communicator: Communicator
     kept: Results | None = None
     _last: Results | None = field(default=None, repr=False)
 
     def __call__(self) -> AveragePrecision | None:
-        """The score; None when it was stopped. Raises BrokenData."""
+        """The score; None when any process was stopped. Raises BrokenData."""
         self.engine.refresh()
         batches = guarded(self.data.loaders["validation"].evaluation_pass(self.batch))
-        self._last = evaluate(self.engine, batches, self.should_stop)
+        found = evaluate(self.engine, batches, self.should_stop)
+        if self.communicator.world.size > 1:
+            found = self._joined(found)
+        self._last = found
         if self._last is None:
             return None
         given = self.job.hyperparameters
         return score(self._last, given.num_classes, given.overlap_threshold)
+
+    def _joined(self, found: Results | None) -> Results | None:
+        """What all processes have found; None when any was stopped."""
+        if found is not None:
+            start = self.data.shards["validation"].start
+            found = replace(found, records=found.records + start)
+        parts = self.communicator.gather(b"" if found is None else pack_results(found))
+        return join_results(parts) if all(parts) else None
 
     def keep(self) -> None:
         """The results of the last call are those of the best epoch."""

@@ -1,0 +1,218 @@
+"""The process of a host that starts those which train, watches them, and ends them all.
+
+It loads no numerical library, so that it is there when a process of its host is killed, hangs or
+runs out of memory, and can say so to all hosts. The workers of a host are a group whose hub it is;
+what they gather, it gathers from all hosts.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+
+from sagemaker_object_detection.platform.errors import JobError, PlatformError
+from sagemaker_object_detection.platform.peer import Member, Peer
+from sagemaker_object_detection.platform.process_group import Gone, ProcessGroup, pack, unpack
+from sagemaker_object_detection.platform.world import World
+
+log = logging.getLogger(__name__)
+
+WORKER_SILENCE_SECONDS = 40.0
+STOP_SECONDS = 100.0
+_POLL_SECONDS = 0.1
+_EXIT_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Child:
+    """A process that the supervisor has started.
+
+    Attributes:
+        name: what to call it in messages.
+    """
+
+    name: str
+    process: subprocess.Popen[bytes]
+
+    @property
+    def end(self) -> str | None:
+        """How it ended; None where it still runs."""
+        code = self.process.poll()
+        if code is None:
+            return None
+        if code >= 0:
+            return f"{self.name} ended with exit code {code}. Look into its log."
+        name = signal.Signals(-code).name
+        hint = (
+            " If nobody killed it, the machine ran out of memory: use a smaller mini_batch_size or "
+            "image_shape, or an instance with more memory."
+            if -code == signal.SIGKILL
+            else ""
+        )
+        return f"{self.name} was ended by signal {-code} ({name}).{hint}"
+
+
+class StopSignal:
+    """SIGTERM while the supervisor runs; until then it ends the process."""
+
+    def __init__(self) -> None:
+        self.watching = False
+        self.came = False
+
+    def install(self) -> None:
+        """Take the signal over; only the main thread may."""
+        signal.signal(signal.SIGTERM, self._handle)
+
+    def _handle(self, number: int, frame: object) -> None:
+        self.came = True
+        if not self.watching:
+            log.warning("Stopped by SIGTERM before training began; there is no model.")
+            raise SystemExit(0)
+        log.warning("SIGTERM: all hosts end training at the next batch.")
+
+
+class Supervisor:
+    """Starts the workers of this host and its helpers, and watches them.
+
+    Args:
+        world: of the first worker here.
+        stop: asked all the time.
+    """
+
+    def __init__(self, world: World, stop: StopSignal) -> None:
+        self._world = world
+        self._stop = stop
+        self._failures: queue.SimpleQueue[JobError] = queue.SimpleQueue()
+        self._hosts: ProcessGroup | None = None
+        self._helpers: list[Child] = []
+        self._workers: list[Child] = []
+        self._stop_told = threading.Event()
+
+    def on_failure(self, error: JobError) -> None:
+        """What the group of the hosts is to call when it fails."""
+        self._failures.put(error)
+
+    def on_stop(self) -> None:
+        """What the group of the hosts is to call when another host is asked to stop."""
+        log.warning("Another host was asked to stop: training ends at the next batch.")
+        self._stop_told.set()
+
+    def add_helper(self, name: str, command: Sequence[str], environ: Mapping[str, str]) -> None:
+        """Start a process that has to be there as long as the workers are."""
+        name = f"{name} on {self._world.hosts[self._world.host_rank]}"
+        self._helpers.append(Child(name, _start(command, environ)))
+
+    def run(
+        self, hosts: ProcessGroup, command: Sequence[str], environs: Sequence[Mapping[str, str]]
+    ) -> None:
+        """Start the workers and wait until all have ended well, or were stopped.
+
+        Args:
+            hosts: the group that calls on_failure and on_stop.
+            command: of a worker; behind it come its World, the descriptor of its connection and
+                this process's number.
+            environs: of each worker.
+
+        Raises:
+            JobError: what failed first, on whichever host.
+        """
+        self._hosts = hosts
+        self._stop.watching = True
+        local = self._start_workers(command, environs)
+        threading.Thread(target=self._relay, args=(local,), daemon=True).start()
+        self._watch(hosts)
+        hosts.close()
+
+    def end_children(self) -> None:
+        """Kill whatever still runs; nothing is left when it returns."""
+        for child in (*self._workers, *self._helpers):
+            child.process.kill()
+        for child in (*self._workers, *self._helpers):
+            child.process.wait()
+
+    def _start_workers(
+        self, command: Sequence[str], environs: Sequence[Mapping[str, str]]
+    ) -> ProcessGroup:
+        peers = {}
+        for index, environ in enumerate(environs):
+            world = replace(self._world, rank=self._world.rank + index)
+            ours, theirs = socket.socketpair()
+            with theirs:
+                given = [*command, world.as_json(), str(theirs.fileno()), str(os.getpid())]
+                process = _start(given, environ, theirs.fileno())
+            self._workers.append(Child(str(world), process))
+            member = Member(index + 1, world.hosts[world.host_rank], str(world))
+            peers[index + 1] = Peer(member, Connection(ours.detach()))
+        me = Member(0, self._world.hosts[self._world.host_rank])
+        return ProcessGroup(me, peers, self._local_failure, silence=WORKER_SILENCE_SECONDS)
+
+    def _relay(self, local: ProcessGroup) -> None:
+        """What the workers of all hosts gather, in the order of their ranks."""
+        assert self._hosts is not None
+        with suppress(PlatformError):  # one of the groups has failed, and says so itself
+            while True:
+                packed = self._hosts.gather(pack(local.collect()))
+                local.answer([part for parts in packed for part in unpack(parts)])
+
+    def _local_failure(self, error: JobError) -> None:
+        """A worker has failed or is gone: of the latter its end tells more."""
+        assert self._hosts is not None
+        if isinstance(error, Gone):
+            error = self._ended(_EXIT_SECONDS) or error
+        self._hosts.fail(error)
+
+    def _ended(self, patience: float = 0.0) -> PlatformError | None:
+        """Of a child that has ended and should not have."""
+        until = time.monotonic() + patience
+        while True:
+            for child in self._workers:
+                if child.process.poll():
+                    return PlatformError(str(child.end))
+            if not self._all_done():
+                for child in self._helpers:
+                    if child.end:
+                        return PlatformError(child.end)
+            if time.monotonic() >= until:
+                return None
+            time.sleep(_POLL_SECONDS)
+
+    def _all_done(self) -> bool:
+        return all(worker.process.poll() == 0 for worker in self._workers)
+
+    def _watch(self, hosts: ProcessGroup) -> None:
+        stopping: float | None = None
+        while not self._all_done():
+            with suppress(queue.Empty):
+                raise self._failures.get(timeout=_POLL_SECONDS)
+            if stopping is None and (self._stop.came or self._stop_told.is_set()):
+                stopping = time.monotonic()
+                if self._stop.came:
+                    hosts.stop()
+                for worker in self._workers:
+                    worker.process.terminate()
+            if stopping is not None and time.monotonic() - stopping > STOP_SECONDS:
+                log.warning("Not all processes have stopped within %.0f s.", STOP_SECONDS)
+                return
+            ended = self._ended()
+            if ended is not None:
+                self._local_failure(ended)
+
+
+def _start(
+    command: Sequence[str], environ: Mapping[str, str], descriptor: int | None = None
+) -> subprocess.Popen[bytes]:
+    """A process in a session of its own, so that Ctrl-C reaches the supervisor alone."""
+    kept = () if descriptor is None else (descriptor,)
+    return subprocess.Popen(
+        command, env=dict(environ), pass_fds=kept, start_new_session=True, stdin=subprocess.DEVNULL
+    )

@@ -1,0 +1,139 @@
+"""What the processes of a training tell each other, beside gradients.
+
+One primitive, gather, and what is made of it: sums, averages, the values of the first process for
+all, and whether all hold the same. Its messages pass through the supervisors, so that it works
+alike with every way of exchanging gradients (training.gradients).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import mxnet as mx
+import numpy as np
+from numpy.typing import NDArray
+
+from sagemaker_object_detection.platform.errors import AlgorithmError
+from sagemaker_object_detection.platform.process_group import ProcessGroup
+from sagemaker_object_detection.platform.world import World
+
+
+class Communicator(Protocol):
+    """A process's way to the others.
+
+    Attributes:
+        world: who they are, and which of them it is.
+    """
+
+    @property
+    def world(self) -> World: ...
+
+    def gather(self, content: bytes) -> list[bytes]:
+        """Every process's content, by rank, in every process; waits for the slowest."""
+        ...
+
+
+@dataclass(frozen=True)
+class Alone:
+    """The only process."""
+
+    world: World
+
+    def gather(self, content: bytes) -> list[bytes]:
+        """The content itself."""
+        return [content]
+
+
+@dataclass(frozen=True)
+class Together:
+    """One process of several. Raises PlatformError when one of them fails meanwhile."""
+
+    world: World
+    group: ProcessGroup
+
+    def gather(self, content: bytes) -> list[bytes]:
+        """As Communicator."""
+        return self.group.gather(content)
+
+
+def gather_values(communicator: Communicator, value: Any) -> list[Any]:
+    """A JSON value of every process, by rank."""
+    return [json.loads(part) for part in communicator.gather(json.dumps(value).encode())]
+
+
+def total(communicator: Communicator, values: Sequence[float]) -> list[float]:
+    """The sums of all processes' values, place by place."""
+    rows = gather_values(communicator, list(values))
+    return [float(sum(column)) for column in zip(*rows, strict=True)]
+
+
+def average(communicator: Communicator, arrays: Mapping[str, Sequence[mx.nd.NDArray]]) -> None:
+    """Give all processes the mean of all their arrays, in float32, to the last bit the same.
+
+    Args:
+        arrays: by name, the same in every process; the arrays of a name are one value on several
+            devices of this process, which are averaged as well.
+    """
+    mx.nd.waitall()
+    ours = [np.mean([copy.asnumpy() for copy in copies], axis=0) for copies in arrays.values()]
+    packed = np.concatenate([values.ravel() for values in ours]).astype(np.float32).tobytes()
+    parts = [np.frombuffer(part, np.float32) for part in communicator.gather(packed)]
+    _put(arrays, np.mean(parts, axis=0, dtype=np.float64).astype(np.float32))
+
+
+def spread(communicator: Communicator, arrays: Mapping[str, Sequence[mx.nd.NDArray]]) -> None:
+    """Give all processes, on all their devices, the arrays of the main process."""
+    mx.nd.waitall()
+    packed = b""
+    if communicator.world.is_main:
+        values = [copies[0].asnumpy().ravel() for copies in arrays.values()]
+        packed = np.concatenate(values).astype(np.float32).tobytes()
+    _put(arrays, np.frombuffer(communicator.gather(packed)[0], np.float32))
+
+
+def require_equal(
+    communicator: Communicator, arrays: Mapping[str, Sequence[mx.nd.NDArray]], when: str
+) -> None:
+    """Check that all processes, on all their devices, hold the same values.
+
+    Raises:
+        AlgorithmError: in every process, which of them differ from the first.
+    """
+    mx.nd.waitall()
+    devices = max(len(copies) for copies in arrays.values())
+    ours = [_digest(arrays, device) for device in range(devices)]
+    digests = gather_values(communicator, ours)
+    world = communicator.world
+    other = [
+        f"rank {rank} on {world.hosts[rank // world.local_size]}"
+        for rank, values in enumerate(digests)
+        if set(values) != {digests[0][0]}
+    ]
+    if other:
+        raise AlgorithmError(
+            f"After {when} the weights of {', '.join(other)} are not those of rank 0 on "
+            f"{world.hosts[0]}: gradients got lost on the way. Start the job again; with "
+            "checkpoints it goes on where they were equal."
+        )
+
+
+def _digest(arrays: Mapping[str, Sequence[mx.nd.NDArray]], device: int) -> str:
+    digest = hashlib.sha256()
+    for name, copies in sorted(arrays.items()):
+        digest.update(name.encode())
+        digest.update(copies[min(device, len(copies) - 1)].asnumpy().tobytes())
+    return digest.hexdigest()
+
+
+def _put(arrays: Mapping[str, Sequence[mx.nd.NDArray]], values: NDArray[Any]) -> None:
+    start = 0
+    for copies in arrays.values():
+        size = copies[0].size
+        value = values[start : start + size].reshape(copies[0].shape)
+        for copy in copies:
+            copy[:] = value
+        start += size

@@ -1,0 +1,110 @@
+"""How the gradients of several devices and processes become one update.
+
+Every form gives the sum: the loss is divided by the positives of all processes already. MXNet's
+kvstore sums; Horovod's trainer takes the mean, which is undone by the scale of the step.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import mxnet as mx
+from mxnet import gluon
+
+from sagemaker_object_detection.platform.world import HOROVOD, KVSTORE, World
+from sagemaker_object_detection.training.schedule import ServersRate
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class GradientTrainer:
+    """A Gluon trainer and what a step of it needs to know.
+
+    Attributes:
+        trainer: makes the updates; its optimiser has state for each device of this process.
+        scale: argument of its step, so that gradients are summed over all processes.
+        on_servers: whether the kvstore's servers make the updates (dist_async). Their learning
+            rate is a function that they were given, and their state stays there.
+        horovod: the module, where it is the form.
+    """
+
+    trainer: gluon.Trainer
+    scale: float = 1.0
+    on_servers: bool = False
+    horovod: Any = None
+
+    def step(self) -> None:
+        """Sum the gradients that backward has left, and update."""
+        self.trainer.step(self.scale)
+
+    def close(self) -> None:
+        """After the last step, in all processes at a time: leave the others in peace."""
+        if self.horovod is not None:
+            self.horovod.shutdown()
+
+    def pull(self) -> None:
+        """Fetch the weights as the servers have them now."""
+        for index, parameter in enumerate(self.trainer._params):
+            if parameter.grad_req != "null":
+                self.trainer._kvstore.pull(index, parameter.list_data())
+
+
+def make_gradient_trainer(
+    parameters: Mapping[str, gluon.Parameter],
+    optimizer: str,
+    options: Mapping[str, Any],
+    world: World,
+    schedule: ServersRate | None = None,
+    compression: str = "none",
+) -> GradientTrainer:
+    """The trainer of a form.
+
+    Args:
+        parameters: initialised on all devices of this process.
+        options: of the optimiser.
+        schedule: learning rates for the servers of dist_async.
+        compression: float16 or none; Horovod's.
+    """
+    if world.form == HOROVOD:
+        return _horovod(parameters, optimizer, options, compression)
+    if world.form == KVSTORE and not world.in_step:
+        scheduled = {**options, "lr_scheduler": schedule}
+        trainer = gluon.Trainer(dict(parameters), optimizer, scheduled, mx.kv.create("dist_async"))
+        return GradientTrainer(trainer, on_servers=True)
+    on_gpu = any(ctx.device_type == "gpu" for p in parameters.values() for ctx in p.list_ctx())
+    kvstore: Any = "device"  # of one device: none
+    if world.form == KVSTORE:
+        kvstore = mx.kv.create("dist_sync_device" if on_gpu else "dist_sync")
+    trainer = gluon.Trainer(
+        dict(parameters), optimizer, dict(options), kvstore, update_on_kvstore=False
+    )
+    return GradientTrainer(trainer)
+
+
+def _horovod(
+    parameters: Mapping[str, gluon.Parameter],
+    optimizer: str,
+    options: Mapping[str, Any],
+    compression: str,
+) -> GradientTrainer:
+    import horovod.mxnet as hvd
+
+    hvd.init()
+    chosen = hvd.Compression.fp16 if compression == "float16" else hvd.Compression.none
+    trainer = hvd.DistributedTrainer(dict(parameters), optimizer, dict(options), compression=chosen)
+    log.info(
+        "Horovod: gradients travel in %s.", "float16" if compression == "float16" else "float32"
+    )
+    return GradientTrainer(trainer, scale=1 / hvd.size(), horovod=hvd)
+
+
+def without_gradient(parameters: Mapping[str, gluon.Parameter], device: int) -> None:
+    """Let a device that had no record take part in a step: its gradients are 0."""
+    for parameter in parameters.values():
+        if parameter.grad_req != "null":
+            parameter.list_grad()[device][:] = 0
+            parameter.list_data()[device]._fresh_grad = True

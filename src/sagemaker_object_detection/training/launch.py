@@ -1,0 +1,230 @@
+"""Starting a job of several processes: the hosts find each other, then each starts its own.
+
+This is the supervisor's side, and loads no numerical library. Every host runs `./train`; nothing
+needs ssh, MPI or a shared file system.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import logging
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sagemaker_object_detection import __version__
+from sagemaker_object_detection.platform.errors import ClientError, PlatformError
+from sagemaker_object_detection.platform.failure_message import by
+from sagemaker_object_detection.platform.job import Job
+from sagemaker_object_detection.platform.network import HUB_PORT, free_ports, interface_address
+from sagemaker_object_detection.platform.peer import Member
+from sagemaker_object_detection.platform.process_group import ProcessGroup
+from sagemaker_object_detection.platform.rendezvous import join
+from sagemaker_object_detection.platform.supervisor import StopSignal, Supervisor
+from sagemaker_object_detection.platform.threads import set_threads
+from sagemaker_object_detection.platform.world import HOROVOD, KVSTORE, World
+
+log = logging.getLogger(__name__)
+
+_PACKAGE = "sagemaker_object_detection.training"
+_LOOPBACK = "127.0.0.1"
+_PORTS_A_HOST = 3
+
+
+def count_gpus(environ: Mapping[str, str]) -> int:
+    """GPUs that MXNet sees, asked in a process of its own, since this one must not load it."""
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-c",
+        "import mxnet; print(mxnet.context.num_gpus())",
+    ]
+    answer = subprocess.run(command, env=dict(environ), capture_output=True, text=True, check=False)
+    words = answer.stdout.split()
+    if answer.returncode or not words:
+        raise PlatformError(
+            f"MXNet cannot be loaded: {answer.stderr.strip().splitlines()[-1:]}. The log of "
+            "`python -c 'import mxnet'` tells more."
+        )
+    return int(words[-1])
+
+
+def launch(job: Job, world: World, environ: Mapping[str, str], stop: StopSignal) -> None:
+    """Run this host's part of a job of several processes to its end.
+
+    Raises:
+        JobError: what failed first, on whichever host.
+    """
+    if world.form == HOROVOD:
+        _require_horovod()
+    several = len(world.hosts) > 1
+    address = interface_address(job.network_interface_name) if several else _LOOPBACK
+    supervisor = Supervisor(world, stop)
+    members = [Member(i, host, world.name_of_host(i)) for i, host in enumerate(world.hosts)]
+    hosts = join(
+        members,
+        world.host_rank,
+        address,
+        HUB_PORT,
+        _key(environ, world),
+        supervisor.on_failure,
+        on_stop=supervisor.on_stop,
+    )
+    log.info(
+        "%d processes on %d hosts train together by %s; this host is %s at %s.",
+        world.size,
+        len(world.hosts),
+        "horovod" if world.form == HOROVOD else f"kvstore {world.kv_store}",
+        members[world.host_rank],
+        address,
+    )
+    try:
+        facts = _exchange(hosts, job, world, address)
+        shared = _environment(environ, world, "lo" if not several else job.network_interface_name)
+        if world.form == KVSTORE:
+            environs = [_start_kvstore(supervisor, shared, world, facts)]
+        else:
+            _start_rendezvous(world, facts)
+            environs = [_horovod_environment(shared, world, facts, i) for i in _locals(world)]
+        command = [sys.executable, "-W", "ignore", "-m", f"{_PACKAGE}.worker"]
+        supervisor.run(hosts, command, environs)
+    except KeyboardInterrupt:
+        hosts.fail(by(members[world.host_rank], PlatformError("it was interrupted by Ctrl-C.")))
+        raise
+    except Exception as error:
+        hosts.fail(by(members[world.host_rank], PlatformError(f"{type(error).__name__}: {error}")))
+        raise
+    finally:
+        supervisor.end_children()
+
+
+def _locals(world: World) -> range:
+    return range(world.local_size)
+
+
+def _require_horovod() -> None:
+    if importlib.util.find_spec("horovod") is None:
+        raise ClientError(
+            "Hyperparameter distribution is horovod, and Horovod is not installed here ('make "
+            "horovod' builds it). Leave distribution out: kvstore does the same."
+        )
+
+
+def _key(environ: Mapping[str, str], world: World) -> bytes:
+    """What keeps the processes of two jobs apart; it is no secret on the hosts' own network."""
+    job = environ.get("TRAINING_JOB_ARN") or environ.get("TRAINING_JOB_NAME") or ""
+    return hashlib.sha256(f"{job}\n{' '.join(world.hosts)}".encode()).digest()
+
+
+def _exchange(hosts: ProcessGroup, job: Job, world: World, address: str) -> list[dict[str, Any]]:
+    """Every host's address and ports, by rank.
+
+    Raises:
+        ClientError: the hosts do not have the same job.
+    """
+    ours = {
+        "address": address,
+        "ports": free_ports(address, _PORTS_A_HOST),
+        "version": __version__,
+        "processes": world.local_size,
+        "hyperparameters": job.hyperparameters.as_strings(),
+    }
+    facts = [json.loads(part) for part in hosts.gather(json.dumps(ours).encode())]
+    for other, host in zip(facts, world.hosts, strict=True):
+        for name in ("version", "processes", "hyperparameters"):
+            if other[name] != facts[0][name]:
+                raise ClientError(
+                    f"{host} and {world.hosts[0]} do not have the same job: {name} differ "
+                    f"({_difference(other[name], facts[0][name])}). Give all hosts the same image "
+                    "and configuration, and instances of one kind."
+                )
+    return facts
+
+
+def _difference(one: object, other: object) -> str:
+    if isinstance(one, dict) and isinstance(other, dict):
+        names = [name for name in one if one[name] != other.get(name)]
+        return ", ".join(f"{name}: {one[name]!r}, {other.get(name)!r}" for name in names)
+    return f"{one}, {other}"
+
+
+def _environment(environ: Mapping[str, str], world: World, interface: str) -> dict[str, str]:
+    """What all processes of this host have in common."""
+    shared = {**environ, "NCCL_SOCKET_IFNAME": interface, "GLOO_SOCKET_IFNAME": interface}
+    shared["PYTHONPATH"] = ":".join(
+        filter(None, [str(Path(__file__).parents[2]), environ.get("PYTHONPATH")])
+    )
+    set_threads(shared, processes=world.local_size)
+    return shared | {"HOROVOD_GLOO_IFACE": interface}
+
+
+def _start_kvstore(
+    supervisor: Supervisor, shared: dict[str, str], world: World, facts: list[dict[str, Any]]
+) -> dict[str, str]:
+    """Start a parameter server here, and the scheduler on the first host; the worker's environment.
+
+    MXNet reads these variables, named for its forerunner DMLC, when it is imported.
+    """
+    port, server_port, worker_port = facts[world.host_rank]["ports"]
+    common = shared | {
+        "DMLC_PS_ROOT_URI": facts[0]["address"],
+        "DMLC_PS_ROOT_PORT": str(facts[0]["ports"][0]),
+        "DMLC_NUM_WORKER": str(world.size),
+        "DMLC_NUM_SERVER": str(len(world.hosts)),
+        "DMLC_NODE_HOST": facts[world.host_rank]["address"],
+    }
+    command = [sys.executable, "-W", "ignore", "-m", f"{_PACKAGE}.kvstore_node"]
+    if world.is_main:
+        log.info("The kvstore's scheduler listens at port %d, its server at %d.", port, server_port)
+        supervisor.add_helper(
+            "the kvstore's scheduler", command, common | {"DMLC_ROLE": "scheduler"}
+        )
+    supervisor.add_helper(
+        "the kvstore's server",
+        command,
+        common | {"DMLC_ROLE": "server", "PORT": str(server_port)},
+    )
+    return common | {"DMLC_ROLE": "worker", "PORT": str(worker_port)}
+
+
+def _start_rendezvous(world: World, facts: list[dict[str, Any]]) -> None:
+    """On the first host: the server where Horovod's processes tell each other their addresses."""
+    if not world.is_main:
+        return
+    from horovod.runner.common.util.hosts import get_host_assignments, parse_hosts
+    from horovod.runner.http.http_server import RendezvousHandler, RendezvousHTTPServer
+
+    class Quiet(RendezvousHandler):
+        def log_message(self, *words: object) -> None:
+            """Nothing, where HTTPServer would write every request to stderr."""
+
+    plan = ",".join(f"{host}:{world.local_size}" for host in world.hosts)
+    server = RendezvousHTTPServer((facts[0]["address"], facts[0]["ports"][0]), Quiet, 0)
+    server.init(get_host_assignments(parse_hosts(plan), world.size))
+    run: Callable[[], None] = server.serve_forever
+    threading.Thread(target=run, daemon=True).start()
+
+
+def _horovod_environment(
+    shared: dict[str, str], world: World, facts: list[dict[str, Any]], local_rank: int
+) -> dict[str, str]:
+    """What Horovod reads in one process."""
+    return shared | {
+        "HOROVOD_HOSTNAME": world.hosts[world.host_rank],
+        "HOROVOD_RANK": str(world.rank + local_rank),
+        "HOROVOD_SIZE": str(world.size),
+        "HOROVOD_LOCAL_RANK": str(local_rank),
+        "HOROVOD_LOCAL_SIZE": str(world.local_size),
+        "HOROVOD_CROSS_RANK": str(world.host_rank),
+        "HOROVOD_CROSS_SIZE": str(len(world.hosts)),
+        "HOROVOD_GLOO_RENDEZVOUS_ADDR": facts[0]["address"],
+        "HOROVOD_GLOO_RENDEZVOUS_PORT": str(facts[0]["ports"][0]),
+        "HOROVOD_CONTROLLER": "gloo",
+        "HOROVOD_CPU_OPERATIONS": "gloo",
+    }
