@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from sagemaker_object_detection.data.augment import Augmentation
 from sagemaker_object_detection.data.dataset import Dataset
 from sagemaker_object_detection.data.loader import Batch, Loader, plan_epoch
+from sagemaker_object_detection.data.sharding import Share
 from sagemaker_object_detection.images import decode, resize_square
 from sagemaker_object_detection.platform.errors import ClientError
 from tests.data.samples import BOX, MemorySource, dataset, encode, plain, raw
@@ -77,6 +78,26 @@ def test_plan_has_each_record_once(count: int, batch_size: int, seed: int, epoch
     assert max(sizes) - min(sizes) <= 1
     assert max(sizes) <= batch_size
     assert len(plan) == -(-count // batch_size)
+
+
+@given(
+    count=st.integers(1, 300),
+    batch_size=st.integers(1, 16),
+    processes=st.integers(1, 9),
+    more=st.integers(0, 5),
+)
+def test_shares_are_of_every_batch(count: int, batch_size: int, processes: int, more: int) -> None:
+    """All processes make as many batches, and together those that one process makes of them."""
+    size = batch_size * processes
+    batches = -(-count // size) + more
+    whole = plan_epoch(count, size, 3, 4, batches=batches)
+    plans = [
+        plan_epoch(count, size, 3, 4, Share(rank, processes), batches) for rank in range(processes)
+    ]
+    assert {len(plan) for plan in plans} == {batches}
+    for parts, batch in zip(zip(*plans, strict=True), whole, strict=True):
+        assert sorted(np.concatenate(parts)) == sorted(batch)
+        assert max(map(len, parts)) <= batch_size
 
 
 def test_plan_is_shuffled_anew() -> None:

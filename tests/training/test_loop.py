@@ -36,7 +36,7 @@ CLASSES = 2
 pytestmark = pytest.mark.filterwarnings("ignore:Cannot decide type for the following arguments")
 
 
-def _network() -> Network:
+def _network(devices: int = 1) -> Network:
     """An anchor for each quarter of the picture, scored by its mean colour; weights of zero."""
     data = mx.sym.var("data")
     cell = SIDE // GRID
@@ -52,7 +52,7 @@ def _network() -> Network:
     for name, shape in zip(symbol.list_arguments(), shapes, strict=True):
         if name != "data":
             block.collect_params()[name].shape = shape
-    block.initialize(mx.init.Zero())
+    block.initialize(mx.init.Zero(), ctx=[mx.cpu(device) for device in range(devices)])
     edges = np.arange(GRID) / GRID
     anchors = [[x, y, x + 1 / GRID, y + 1 / GRID] for y in edges for x in edges]
     return Network("resnet-18", SIDE, CLASSES, symbol, np.array([anchors], np.float32), block)
@@ -392,3 +392,29 @@ def test_it_goes_on_where_it_was_interrupted(stop_at: int) -> None:
         np.testing.assert_array_equal(
             network.parameters[name].data().asnumpy(), parameter.data().asnumpy()
         )
+
+
+def _trained(devices: int, sizes: tuple[int, ...]) -> list[np.ndarray[Any, Any]]:
+    """Weights after batches of pictures that all differ, on every device."""
+    network = _network(devices)
+    random = np.random.default_rng(5)
+    batches = []
+    for size in sizes:
+        batch = _batch(size)
+        batch.images[:] = random.integers(0, 256, batch.images.shape)
+        batches.append(batch)
+    list(_loop(Script(*batches), network=network).epochs())
+    arrays = [p.list_data() for _, p in sorted(network.parameters.items())]
+    for copies in arrays:
+        for other in copies[1:]:
+            np.testing.assert_array_equal(other.asnumpy(), copies[0].asnumpy())
+    return [copies[0].asnumpy() for copies in arrays]
+
+
+@pytest.mark.parametrize("devices", [2, 3])
+def test_devices_that_share_batches_come_where_one_comes(devices: int) -> None:
+    """Even where some have no picture of a batch."""
+    sizes = (4, 3, 1, 2) * 5
+    for several, one in zip(_trained(devices, sizes), _trained(1, sizes), strict=True):
+        np.testing.assert_allclose(several, one, atol=1e-5)
+        assert one.any()

@@ -27,6 +27,9 @@ from sagemaker_object_detection.platform.world import World
 
 log = logging.getLogger(__name__)
 
+FOLLOWED = 75
+"""Exit code of a worker that ended because another process had failed."""
+
 WORKER_SILENCE_SECONDS = 40.0
 STOP_SECONDS = 100.0
 _POLL_SECONDS = 0.1
@@ -176,7 +179,7 @@ class Supervisor:
         until = time.monotonic() + patience
         while True:
             for child in self._workers:
-                if child.process.poll():
+                if child.process.poll() not in (None, 0, FOLLOWED):
                     return PlatformError(str(child.end))
             if not self._all_done():
                 for child in self._helpers:

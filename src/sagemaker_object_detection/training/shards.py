@@ -43,7 +43,7 @@ class Shards:
             own: names of this process's records.
         """
         host, number = divmod(record, HOST_RECORDS)
-        if host == self.world.host_rank:
+        if not self.several or host == self.world.host_rank:
             return own(number)
         there = self.world.hosts[host]
         return self.names[host][number] if self.names else f"record {number} on {there}"

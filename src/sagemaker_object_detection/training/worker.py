@@ -14,6 +14,7 @@ from sagemaker_object_detection.platform.job import load_job
 from sagemaker_object_detection.platform.orphans import end_with_parent
 from sagemaker_object_detection.platform.peer import Member, Peer
 from sagemaker_object_detection.platform.process_group import ProcessGroup
+from sagemaker_object_detection.platform.supervisor import FOLLOWED
 from sagemaker_object_detection.platform.world import World
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ def _train(world: World, group: ProcessGroup) -> None:
 def _end(error: JobError) -> None:
     """Another process has failed: its supervisor tells of it, and this one is of no use alone."""
     sys.stdout.flush()
-    os._exit(error.exit_code)
+    os._exit(FOLLOWED)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,222 @@
+"""Hosts of a distributed job: network namespaces joined by a bridge, each with its own /opt/ml.
+
+Needs root and Debian's iproute2; `namespaces_work` tells whether it can be done here.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from tests.training_job import TrainingJob
+
+INTERFACE = "eth0"
+_HOSTS_FILES = Path("/etc/netns")
+_numbers = itertools.count(1)
+
+
+def _ip(*words: object) -> str:
+    command = ["ip", *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise OSError(f"{' '.join(command)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+@cache
+def why_no_namespaces() -> str:
+    """What keeps network namespaces from being made here; empty where nothing does."""
+    if shutil.which("ip") is None:
+        return "there is no command ip (Debian's iproute2)"
+    name = f"odtry-{os.getpid()}"
+    try:
+        _ip("netns", "add", name)
+        _ip("link", "add", f"odt{os.getpid()}", "type", "bridge")
+        _ip("link", "del", f"odt{os.getpid()}")
+        _ip("netns", "del", name)
+    except OSError as error:
+        return str(error)
+    return ""
+
+
+@dataclass
+class Host:
+    """One host.
+
+    Attributes:
+        name: algo-1 and so on.
+        namespace: its network's.
+        address: on the network of all hosts.
+        job: its /opt/ml.
+        cpus: the processors it may use.
+    """
+
+    name: str
+    namespace: str
+    address: str
+    job: TrainingJob
+    cpus: str
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self, environ: Mapping[str, str] | None = None) -> None:
+        """Start ./train here."""
+        inside = ["ip", "netns", "exec", self.namespace, "taskset", "-c", self.cpus]
+        self.process = self.job.start(inside, environ)
+
+    def link(self, state: str) -> None:
+        """Its network interface up or down."""
+        _ip("-n", self.namespace, "link", "set", INTERFACE, state)
+
+    def delay(self, milliseconds: int) -> None:
+        """Hold up every packet that it sends."""
+        what = ["root", "netem", "delay", f"{milliseconds}ms"]
+        subprocess.run(
+            ["tc", "-n", self.namespace, "qdisc", "replace", "dev", INTERFACE, *what], check=True
+        )
+
+    def sent_bytes(self) -> int:
+        """What has left its network interface so far."""
+        shown = json.loads(_ip("-n", self.namespace, "-s", "-j", "link", "show", INTERFACE))
+        return int(shown[0]["stats64"]["tx"]["bytes"])
+
+    def processes(self) -> dict[int, str]:
+        """What runs here: number -> command line."""
+        found = {}
+        for number in _ip("netns", "pids", self.namespace).split():
+            with suppress(OSError):
+                words = Path(f"/proc/{number}/cmdline").read_bytes().split(b"\0")
+                found[int(number)] = b" ".join(words).decode()
+        return found
+
+    def kill(self, module: str, role: str = "", number: signal.Signals = signal.SIGKILL) -> None:
+        """Send a signal to the process of a module, of those with DMLC_ROLE=role."""
+        victims = [
+            process
+            for process, command in self.processes().items()
+            if module in command and f"DMLC_ROLE={role}" in _environ(process)
+        ]
+        assert len(victims) == 1, self.processes()
+        os.kill(victims[0], number)
+
+    def wait(self, seconds: float) -> int:
+        """The exit code of ./train, which has so long to end."""
+        assert self.process is not None
+        return self.process.wait(seconds)
+
+
+def _environ(process: int) -> str:
+    return Path(f"/proc/{process}/environ").read_bytes().replace(b"\0", b"\n").decode()
+
+
+@dataclass
+class Network:
+    """Hosts that can reach each other."""
+
+    hosts: list[Host] = field(default_factory=list)
+
+    def __getitem__(self, index: int) -> Host:
+        return self.hosts[index]
+
+    def configure(self, make: Callable[[TrainingJob], None]) -> None:
+        """Write every host's job, and who the hosts are."""
+        names = [host.name for host in self.hosts]
+        for host in self.hosts:
+            make(host.job)
+            host.job.paths.resource_config_file.write_text(
+                json.dumps(
+                    {
+                        "current_host": host.name,
+                        "hosts": names,
+                        "network_interface_name": INTERFACE,
+                    }
+                )
+            )
+
+    def start(self, environ: Mapping[str, str] | None = None) -> None:
+        """Start ./train on all hosts."""
+        for host in self.hosts:
+            host.start(environ)
+
+    def wait(self, seconds: float) -> list[int]:
+        """The exit codes, by host; all have so long together."""
+        until = time.monotonic() + seconds
+        return [host.wait(max(0.1, until - time.monotonic())) for host in self.hosts]
+
+    def run(self, seconds: float = 120, environ: Mapping[str, str] | None = None) -> list[int]:
+        """Start all and wait for their ends."""
+        self.start(environ)
+        return self.wait(seconds)
+
+    def wait_for(self, text: str, seconds: float = 90) -> None:
+        """Until every host's log has this text; the jobs must not end before."""
+        until = time.monotonic() + seconds
+        for host in self.hosts:
+            while text not in host.job.log:
+                assert host.process is not None
+                assert host.process.poll() is None, host.job.log[-3000:]
+                assert time.monotonic() < until, host.job.log[-3000:]
+                time.sleep(0.05)
+
+    def left_over(self) -> list[str]:
+        """Command lines of all processes that still run."""
+        return [command for host in self.hosts for command in host.processes().values()]
+
+    def end(self) -> None:
+        """Kill whatever runs on them."""
+        for host in self.hosts:
+            for number in host.processes():
+                with suppress(ProcessLookupError):
+                    os.kill(number, signal.SIGKILL)
+            if host.process is not None:
+                host.process.wait()
+
+
+@contextmanager
+def network(base: Path, count: int, cpus: Sequence[str] = ("0", "1")) -> Iterator[Network]:
+    """So many hosts, algo-1 and on, with their trees below `base`; nothing is left of them after.
+
+    Args:
+        cpus: of the hosts, in turns.
+    """
+    mark = f"{os.getpid() % 10000}x{next(_numbers)}"
+    subnet, bridge = f"10.{77 + os.getpid() % 100}.{next(_numbers) % 250}", f"odb{mark}"
+    made = Network()
+    names = {f"algo-{i + 1}": f"{subnet}.{i + 11}" for i in range(count)}
+    try:
+        _ip("link", "add", bridge, "type", "bridge")
+        _ip("link", "set", bridge, "up")
+        for index, (name, address) in enumerate(names.items()):
+            namespace, cable = f"od{mark}-{name}", f"od{index}v{mark}"
+            job = TrainingJob(base / name)
+            job.paths.base.mkdir(parents=True, exist_ok=True)
+            made.hosts.append(Host(name, namespace, address, job, cpus[index % len(cpus)]))
+            _ip("netns", "add", namespace)
+            folder = _HOSTS_FILES / namespace  # ip netns exec shows it as /etc
+            folder.mkdir(parents=True)
+            lines = ["127.0.0.1 localhost", *(f"{a} {n}" for n, a in names.items())]
+            (folder / "hosts").write_text("\n".join(lines) + "\n")
+            _ip("link", "add", cable, "type", "veth", "peer", "name", INTERFACE, "netns", namespace)
+            _ip("link", "set", cable, "master", bridge, "up")
+            _ip("-n", namespace, "addr", "add", f"{address}/24", "dev", INTERFACE)
+            for link in (INTERFACE, "lo"):
+                _ip("-n", namespace, "link", "set", link, "up")
+        yield made
+    finally:
+        for host in made.hosts:
+            with suppress(OSError):
+                made.end()
+            with suppress(OSError):
+                _ip("netns", "del", host.namespace)
+            shutil.rmtree(_HOSTS_FILES / host.namespace, ignore_errors=True)
+        with suppress(OSError):
+            _ip("link", "del", bridge)

@@ -1,0 +1,153 @@
+"""What processes tell each other, made of gather alone."""
+
+from __future__ import annotations
+
+import mxnet as mx
+import numpy as np
+import pytest
+
+from sagemaker_object_detection.platform.errors import AlgorithmError
+from sagemaker_object_detection.platform.world import World
+from sagemaker_object_detection.training.agreement import agree
+from sagemaker_object_detection.training.communicator import (
+    Alone,
+    average,
+    gather_values,
+    require_equal,
+    spread,
+    total,
+)
+from sagemaker_object_detection.training.shards import HOST_RECORDS, find_shards
+from tests.training.processes import InThreads, communicators, in_all, worlds
+
+Arrays = dict[str, list[mx.nd.NDArray]]
+
+
+def _arrays(rank: int, devices: int = 1) -> Arrays:
+    """Values that differ by rank and device."""
+    return {
+        name: [mx.nd.full(shape, 10 * rank + d, ctx=mx.cpu(d)) for d in range(devices)]
+        for name, shape in (("mean", (3,)), ("variance", (2, 2)))
+    }
+
+
+def _values(arrays: Arrays) -> list[list[float]]:
+    return [[float(copy.mean().asscalar()) for copy in copies] for copies in arrays.values()]
+
+
+def test_values_and_sums() -> None:
+    made = communicators(worlds(3))
+    assert (
+        in_all(made, lambda c: gather_values(c, {"rank": c.world.rank}))
+        == [[{"rank": 0}, {"rank": 1}, {"rank": 2}]] * 3
+    )
+    assert in_all(made, lambda c: total(c, [c.world.rank, 0.1])) == [[3.0, 0.1 + 0.1 + 0.1]] * 3
+    assert total(Alone(World()), [0.1, 1e300]) == [0.1, 1e300]
+
+
+def test_the_average_is_over_processes_and_their_devices() -> None:
+    def averaged(communicator: InThreads) -> list[list[float]]:
+        arrays = _arrays(communicator.world.rank, devices=2)
+        average(communicator, arrays)
+        return _values(arrays)
+
+    assert in_all(communicators(worlds(2)), averaged) == [[[5.5, 5.5], [5.5, 5.5]]] * 2
+
+
+def test_averages_are_the_same_bits() -> None:
+    def averaged(communicator: InThreads) -> bytes:
+        random = np.random.default_rng(communicator.world.rank)
+        arrays = {"mean": [mx.nd.array(random.normal(0, 1, 999))]}
+        average(communicator, arrays)
+        return bytes(arrays["mean"][0].asnumpy().tobytes())
+
+    assert len(set(in_all(communicators(worlds(3)), averaged))) == 1
+
+
+def test_the_main_processes_values_for_all() -> None:
+    def spreaded(communicator: InThreads) -> list[list[float]]:
+        arrays = _arrays(communicator.world.rank, devices=2)
+        spread(communicator, arrays)
+        return _values(arrays)
+
+    assert in_all(communicators(worlds(2)), spreaded) == [[[0, 0], [0, 0]]] * 2
+
+
+def test_equal_weights_pass() -> None:
+    in_all(communicators(worlds(2)), lambda c: require_equal(c, {"w": [mx.nd.ones(3)]}, "epoch 1"))
+
+
+@pytest.mark.parametrize(
+    ("device", "told"),
+    [
+        pytest.param(0, "the weights of rank 1 on algo-2 are not those", id="a process"),
+        pytest.param(1, "the weights of rank 1 on algo-2 are not those", id="one of its devices"),
+    ],
+)
+def test_one_that_differs_in_a_bit(device: int, told: str) -> None:
+    """All processes say so."""
+
+    def check(communicator: InThreads) -> str:
+        copies = [mx.nd.ones(3, ctx=mx.cpu(d)) for d in range(2)]
+        if communicator.world.rank == 1:
+            copies[device][2] = np.nextafter(np.float32(1), np.float32(2))
+        with pytest.raises(AlgorithmError) as error:
+            require_equal(communicator, {"w": copies}, "epoch 1")
+        return str(error.value)
+
+    for message in in_all(communicators(worlds(2)), check):
+        assert message.startswith("After epoch 1 ")
+        assert told in message
+
+
+def test_agreement() -> None:
+    """An update is made while anybody has a batch, with the positives of all."""
+    given = [(True, False, 4, [3.0, 2.0]), (False, False, 0, []), (True, False, 2, [7.0])]
+
+    def told(communicator: InThreads) -> tuple[bool, bool, int, float]:
+        has, stopped, images, positives = given[communicator.world.rank]
+        counts = [mx.nd.array([x]) for x in positives]
+        update = agree(communicator, has, stopped, images, counts, mx.cpu())
+        return update.goes_on, update.stopped, update.images, update.positives.asscalar()
+
+    assert in_all(communicators(worlds(3)), told) == [(True, False, 6, 12.0)] * 3
+    given[1] = (False, True, 0, [])
+    assert in_all(communicators(worlds(3)), told) == [(True, True, 6, 12.0)] * 3
+    given[:] = [(False, False, 0, [])] * 3
+    assert in_all(communicators(worlds(3)), told) == [(False, False, 0, 0.0)] * 3
+
+
+def test_who_keeps_his_own_time_agrees_with_himself() -> None:
+    made = communicators(worlds(2, kv_store="dist_async"))
+    update = agree(made[1], True, False, 3, [mx.nd.array([5.0])], mx.cpu())
+    assert (update.goes_on, update.images, update.positives.asscalar()) == (True, 3, 5.0)
+
+
+@pytest.mark.parametrize("local_size", [1, 2])
+def test_names_of_records_over_all_hosts(local_size: int) -> None:
+    made = communicators(worlds(2, local_size))
+
+    def named(communicator: InThreads) -> list[str]:
+        host = communicator.world.host_rank
+
+        def own(record: int) -> str:
+            return f"host {host}, {record}"
+
+        shards = find_shards(communicator, True, own, 3 + host)
+        assert shards.start == host * HOST_RECORDS
+        assert shards.several
+        return [shards.name(own, 2), shards.name(own, HOST_RECORDS + 3)]
+
+    assert in_all(made, named) == [["host 0, 2", "host 1, 3"]] * len(made)
+
+
+def test_records_that_all_have() -> None:
+    made = communicators(worlds(2))
+    shards = in_all(made, lambda c: find_shards(c, False, str, 5))
+    assert [(s.start, s.several, s.name(str, 4)) for s in shards] == [(0, False, "4")] * 2
+
+
+def test_records_of_a_stream_on_another_host() -> None:
+    made = communicators(worlds(2))
+    shards = in_all(made, lambda c: find_shards(c, True, str, 0))
+    assert shards[0].name(str, HOST_RECORDS + 8) == "record 8 on algo-2"
