@@ -5,13 +5,18 @@ Needs root and Debian's iproute2; `namespaces_work` tells whether it can be done
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import json
 import os
+import select
 import shutil
 import signal
+import struct
 import subprocess
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -22,6 +27,8 @@ from tests.training_job import TrainingJob
 
 INTERFACE = "eth0"
 _HOSTS_FILES = Path("/etc/netns")
+_TUNSETIFF, _IFF_TAP_NO_PI = 0x400454CA, 0x1002
+_LARGE_FRAMES = 32_000
 _numbers = itertools.count(1)
 
 
@@ -77,13 +84,6 @@ class Host:
         """Its network interface up or down."""
         _ip("-n", self.namespace, "link", "set", INTERFACE, state)
 
-    def delay(self, milliseconds: int) -> None:
-        """Hold up every packet that it sends."""
-        what = ["root", "netem", "delay", f"{milliseconds}ms"]
-        subprocess.run(
-            ["tc", "-n", self.namespace, "qdisc", "replace", "dev", INTERFACE, *what], check=True
-        )
-
     def sent_bytes(self) -> int:
         """What has left its network interface so far."""
         shown = json.loads(_ip("-n", self.namespace, "-s", "-j", "link", "show", INTERFACE))
@@ -99,11 +99,11 @@ class Host:
         return found
 
     def kill(self, module: str, role: str = "", number: signal.Signals = signal.SIGKILL) -> None:
-        """Send a signal to the process of a module, of those with DMLC_ROLE=role."""
+        """Send a signal to the process of a module; of several, to that with DMLC_ROLE=role."""
         victims = [
             process
             for process, command in self.processes().items()
-            if module in command and f"DMLC_ROLE={role}" in _environ(process)
+            if module in command and (not role or f"DMLC_ROLE={role}" in _environ(process))
         ]
         assert len(victims) == 1, self.processes()
         os.kill(victims[0], number)
@@ -181,16 +181,62 @@ class Network:
                 host.process.wait()
 
 
+class SlowSwitch:
+    """Joins network interfaces, each frame arriving late; what netem does where a kernel has it.
+
+    Args:
+        seconds: from one host to another.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._taps: list[int] = []
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def add(self, interface: str) -> None:
+        """Make an interface of this name (a TAP device) whose cable ends here."""
+        tap = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+        fcntl.ioctl(tap, _TUNSETIFF, struct.pack("16sH22x", interface.encode(), _IFF_TAP_NO_PI))
+        self._taps.append(tap)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def end(self) -> None:
+        self._done.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        for tap in self._taps:
+            os.close(tap)
+
+    def _run(self) -> None:
+        waiting: deque[tuple[float, int, bytes]] = deque()
+        while not self._done.is_set():
+            for tap in select.select(self._taps, [], [], 0.001)[0]:
+                with suppress(OSError):  # an interface that is down
+                    waiting.append((time.monotonic() + self._seconds, tap, os.read(tap, 2**16)))
+            while waiting and waiting[0][0] <= time.monotonic():
+                _, source, frame = waiting.popleft()
+                for tap in self._taps:
+                    if tap != source:
+                        with suppress(OSError):
+                            os.write(tap, frame)
+
+
 @contextmanager
-def network(base: Path, count: int, cpus: Sequence[str] = ("0", "1")) -> Iterator[Network]:
+def network(
+    base: Path, count: int, cpus: Sequence[str] = ("0", "1"), delay: float = 0.0
+) -> Iterator[Network]:
     """So many hosts, algo-1 and on, with their trees below `base`; nothing is left of them after.
 
     Args:
         cpus: of the hosts, in turns.
+        delay: seconds that a packet is on its way.
     """
     mark = f"{os.getpid() % 10000}x{next(_numbers)}"
     subnet, bridge = f"10.{77 + os.getpid() % 100}.{next(_numbers) % 250}", f"odb{mark}"
-    made = Network()
+    made, switch = Network(), SlowSwitch(delay)
     names = {f"algo-{i + 1}": f"{subnet}.{i + 11}" for i in range(count)}
     try:
         _ip("link", "add", bridge, "type", "bridge")
@@ -205,13 +251,22 @@ def network(base: Path, count: int, cpus: Sequence[str] = ("0", "1")) -> Iterato
             folder.mkdir(parents=True)
             lines = ["127.0.0.1 localhost", *(f"{a} {n}" for n, a in names.items())]
             (folder / "hosts").write_text("\n".join(lines) + "\n")
-            _ip("link", "add", cable, "type", "veth", "peer", "name", INTERFACE, "netns", namespace)
-            _ip("link", "set", cable, "master", bridge, "up")
+            if delay:
+                switch.add(cable)
+                _ip("link", "set", cable, "mtu", _LARGE_FRAMES)
+                _ip("link", "set", cable, "netns", namespace, "name", INTERFACE)
+            else:
+                peer = ("peer", "name", INTERFACE, "netns", namespace)
+                _ip("link", "add", cable, "type", "veth", *peer)
+                _ip("link", "set", cable, "master", bridge, "up")
             _ip("-n", namespace, "addr", "add", f"{address}/24", "dev", INTERFACE)
             for link in (INTERFACE, "lo"):
                 _ip("-n", namespace, "link", "set", link, "up")
+        if delay:
+            switch.start()
         yield made
     finally:
+        switch.end()
         for host in made.hosts:
             with suppress(OSError):
                 made.end()

@@ -155,6 +155,12 @@ class TrainingJob:
         ):
             file.write_text(json.dumps(content))
 
+    def change(self, **hyperparameters: object) -> None:
+        """Change hyperparameters that are written already."""
+        file = self.paths.hyperparameters_file
+        values = json.loads(file.read_text())
+        file.write_text(json.dumps(values | {k: str(v) for k, v in hyperparameters.items()}))
+
     def recordio(
         self, train: Sequence[Picture], validation: Sequence[Picture], **hyperparameters: object
     ) -> None:

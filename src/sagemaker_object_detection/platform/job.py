@@ -19,6 +19,9 @@ log = logging.getLogger(__name__)
 DEFAULT_HOST = "algo-1"
 DEFAULT_CHECKPOINT_DIR = f"{DEFAULT_BASE_DIR}/checkpoints"
 
+JobHosts = tuple[tuple[str, ...], str, str]
+"""All hosts, this one, and the name of the network interface between them."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -102,7 +105,12 @@ def _channels(paths: Paths, faults: list[str]) -> dict[str, Channel] | None:
         return None
 
 
-def _hosts(paths: Paths, faults: list[str]) -> tuple[tuple[str, ...], str, str] | None:
+def find_hosts(environ: Mapping[str, str]) -> JobHosts | None:
+    """The hosts of a job whose other files may be wrong; None where they are not told."""
+    return _hosts(Paths.from_environment(environ), [])
+
+
+def _hosts(paths: Paths, faults: list[str]) -> JobHosts | None:
     file = paths.resource_config_file
     if not file.is_file():
         log.info("%s is missing: this is the only host, %s.", file, DEFAULT_HOST)

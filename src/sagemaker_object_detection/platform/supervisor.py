@@ -22,7 +22,13 @@ from multiprocessing.connection import Connection
 
 from sagemaker_object_detection.platform.errors import JobError, PlatformError
 from sagemaker_object_detection.platform.peer import Member, Peer
-from sagemaker_object_detection.platform.process_group import Gone, ProcessGroup, pack, unpack
+from sagemaker_object_detection.platform.process_group import (
+    TELL_SECONDS,
+    Gone,
+    ProcessGroup,
+    pack,
+    unpack,
+)
 from sagemaker_object_detection.platform.world import World
 
 log = logging.getLogger(__name__)
@@ -104,6 +110,12 @@ class Supervisor:
     def on_failure(self, error: JobError) -> None:
         """What the group of the hosts is to call when it fails."""
         self._failures.put(error)
+
+    def told(self) -> JobError | None:
+        """What on_failure was called with and run has not raised."""
+        with suppress(queue.Empty):
+            return self._failures.get(timeout=2 * TELL_SECONDS)
+        return None
 
     def on_stop(self) -> None:
         """What the group of the hosts is to call when another host is asked to stop."""

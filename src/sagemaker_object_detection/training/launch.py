@@ -13,14 +13,19 @@ import logging
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sagemaker_object_detection import __version__
-from sagemaker_object_detection.platform.errors import ClientError, PlatformError
+from sagemaker_object_detection.platform.errors import (
+    ClientError,
+    JobError,
+    PlatformError,
+    as_job_error,
+)
 from sagemaker_object_detection.platform.failure_message import by
-from sagemaker_object_detection.platform.job import Job
+from sagemaker_object_detection.platform.job import Job, JobHosts
 from sagemaker_object_detection.platform.network import HUB_PORT, free_ports, interface_address
 from sagemaker_object_detection.platform.peer import Member
 from sagemaker_object_detection.platform.process_group import ProcessGroup
@@ -34,6 +39,7 @@ log = logging.getLogger(__name__)
 _PACKAGE = "sagemaker_object_detection.training"
 _LOOPBACK = "127.0.0.1"
 _PORTS_A_HOST = 3
+_TELL_PATIENCE = 30.0
 
 
 def count_gpus(environ: Mapping[str, str]) -> int:
@@ -67,15 +73,18 @@ def launch(job: Job, world: World, environ: Mapping[str, str], stop: StopSignal)
     address = interface_address(job.network_interface_name) if several else _LOOPBACK
     supervisor = Supervisor(world, stop)
     members = [Member(i, host, world.name_of_host(i)) for i, host in enumerate(world.hosts)]
-    hosts = join(
-        members,
-        world.host_rank,
-        address,
-        HUB_PORT,
-        _key(environ, world),
-        supervisor.on_failure,
-        on_stop=supervisor.on_stop,
-    )
+    if several:
+        hosts = join(
+            members,
+            world.host_rank,
+            address,
+            HUB_PORT,
+            _key(environ, world.hosts),
+            supervisor.on_failure,
+            on_stop=supervisor.on_stop,
+        )
+    else:
+        hosts = ProcessGroup(members[0], {}, supervisor.on_failure)
     log.info(
         "%d processes on %d hosts train together by %s; this host is %s at %s.",
         world.size,
@@ -98,10 +107,36 @@ def launch(job: Job, world: World, environ: Mapping[str, str], stop: StopSignal)
         hosts.fail(by(members[world.host_rank], PlatformError("it was interrupted by Ctrl-C.")))
         raise
     except Exception as error:
-        hosts.fail(by(members[world.host_rank], PlatformError(f"{type(error).__name__}: {error}")))
-        raise
+        hosts.fail(by(members[world.host_rank], as_job_error(error)))
+        raise supervisor.told() or error from error
     finally:
         supervisor.end_children()
+
+
+def tell_hosts(job: JobHosts, error: JobError, environ: Mapping[str, str]) -> None:
+    """Let the other hosts of a job that cannot begin know why, so that they do not wait for it."""
+    hosts, current, interface = job
+    if len(hosts) == 1:
+        return
+    rank = hosts.index(current)
+    members = [Member(i, host) for i, host in enumerate(hosts)]
+    ended = threading.Event()
+    try:
+        address = interface_address(interface)
+        group = join(
+            members,
+            rank,
+            address,
+            HUB_PORT,
+            _key(environ, hosts),
+            lambda error: ended.set(),
+            patience=_TELL_PATIENCE,
+        )
+    except (JobError, OSError) as unreachable:
+        log.warning("The other hosts could not be told: %s", unreachable)
+        return
+    group.fail(by(members[rank], error))
+    ended.wait(_TELL_PATIENCE)
 
 
 def _locals(world: World) -> range:
@@ -116,10 +151,10 @@ def _require_horovod() -> None:
         )
 
 
-def _key(environ: Mapping[str, str], world: World) -> bytes:
+def _key(environ: Mapping[str, str], hosts: Sequence[str]) -> bytes:
     """What keeps the processes of two jobs apart; it is no secret on the hosts' own network."""
     job = environ.get("TRAINING_JOB_ARN") or environ.get("TRAINING_JOB_NAME") or ""
-    return hashlib.sha256(f"{job}\n{' '.join(world.hosts)}".encode()).digest()
+    return hashlib.sha256(f"{job}\n{' '.join(hosts)}".encode()).digest()
 
 
 def _exchange(hosts: ProcessGroup, job: Job, world: World, address: str) -> list[dict[str, Any]]:

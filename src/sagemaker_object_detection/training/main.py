@@ -9,13 +9,13 @@ from collections.abc import Mapping, MutableMapping
 from types import FrameType
 
 from sagemaker_object_detection.platform import logs
-from sagemaker_object_detection.platform.errors import run_guarded
-from sagemaker_object_detection.platform.job import load_job
+from sagemaker_object_detection.platform.errors import JobError, as_job_error, run_guarded
+from sagemaker_object_detection.platform.job import Job, find_hosts, load_job
 from sagemaker_object_detection.platform.paths import Paths, ensure_writable
 from sagemaker_object_detection.platform.supervisor import StopSignal
 from sagemaker_object_detection.platform.threads import set_threads
-from sagemaker_object_detection.platform.world import HOROVOD, cpu_devices, make_world
-from sagemaker_object_detection.training.launch import count_gpus, launch
+from sagemaker_object_detection.platform.world import HOROVOD, World, cpu_devices, make_world
+from sagemaker_object_detection.training.launch import count_gpus, launch, tell_hosts
 
 log = logging.getLogger(__name__)
 
@@ -64,12 +64,14 @@ def train(environ: MutableMapping[str, str]) -> None:
     stop = StopRequest()
     stop.install()
     Paths.from_environment(environ).failure_file.unlink(missing_ok=True)  # of an earlier run
-    job = load_job(environ)
-    for folder in (job.paths.model_dir, job.paths.output_data_dir):
-        ensure_writable(folder)
     environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")  # a line for every validation
-    horovod = job.hyperparameters.distribution == HOROVOD
-    world = make_world(job, _devices(environ) if horovod else 1)
+    try:
+        job, world = _check(environ)
+    except (JobError, OSError) as error:
+        hosts = find_hosts(environ)
+        if hosts is not None:
+            tell_hosts(hosts, as_job_error(error), environ)
+        raise
     if world.size > 1:
         signals = StopSignal()
         signals.install()
@@ -81,6 +83,15 @@ def train(environ: MutableMapping[str, str]) -> None:
     from sagemaker_object_detection.training.run import run_job
 
     run_job(job, stop, threads, environ, Alone(world))
+
+
+def _check(environ: Mapping[str, str]) -> tuple[Job, World]:
+    """The job, and the part of it that is this host's. Raises JobError and OSError."""
+    job = load_job(environ)
+    for folder in (job.paths.model_dir, job.paths.output_data_dir):
+        ensure_writable(folder)
+    horovod = job.hyperparameters.distribution == HOROVOD
+    return job, make_world(job, _devices(environ) if horovod else 1)
 
 
 def _devices(environ: Mapping[str, str]) -> int:
