@@ -87,6 +87,8 @@ def measure(name: str, options: argparse.Namespace, base: Path) -> tuple[float, 
     with network(base / name.replace(" ", "-"), hosts, ["0-1"] if hosts == 1 else ["0", "1"]) as n:
         made: Network = n
         made.configure(maker(options, hosts, SIDES[name]))
+        for host in made.hosts if options.mbit else []:
+            host.limit(options.mbit)
         made.start()
         traffic = sent(made[-1])
         codes = made.wait(600)
@@ -120,6 +122,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--base-network", default="resnet-50")
     parser.add_argument("--precision", default="float32")
+    parser.add_argument("--mbit", type=int, default=0, help="of each host's link")
     parser.add_argument("--images", type=int, default=96)
     parser.add_argument("--sides", nargs="*", default=list(SIDES))
     options = parser.parse_args()

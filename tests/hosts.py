@@ -84,6 +84,12 @@ class Host:
         """Its network interface up or down."""
         _ip("-n", self.namespace, "link", "set", INTERFACE, state)
 
+    def limit(self, mbit: int) -> None:
+        """Let it send no more than so many megabits a second."""
+        what = ["root", "tbf", "rate", f"{mbit}mbit", "burst", "256kb", "latency", "200ms"]
+        command = ["tc", "-n", self.namespace, "qdisc", "replace", "dev", INTERFACE, *what]
+        subprocess.run(command, check=True)
+
     def sent_bytes(self) -> int:
         """What has left its network interface so far."""
         shown = json.loads(_ip("-n", self.namespace, "-s", "-j", "link", "show", INTERFACE))

@@ -7,6 +7,7 @@ kvstore sums; Horovod's trainer takes the mean, which is undone by the scale of 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,8 @@ from sagemaker_object_detection.platform.world import HOROVOD, KVSTORE, World
 from sagemaker_object_detection.training.schedule import ServersRate
 
 log = logging.getLogger(__name__)
+
+_CPU_CYCLE_MILLISECONDS = "20"
 
 
 @dataclass(frozen=True)
@@ -75,14 +78,17 @@ def make_gradient_trainer(
         scheduled = {**options, "lr_scheduler": schedule}
         trainer = gluon.Trainer(dict(parameters), optimizer, scheduled, mx.kv.create("dist_async"))
         return GradientTrainer(trainer, on_servers=True)
-    on_gpu = any(ctx.device_type == "gpu" for p in parameters.values() for ctx in p.list_ctx())
     kvstore: Any = "device"  # of one device: none
     if world.form == KVSTORE:
-        kvstore = mx.kv.create("dist_sync_device" if on_gpu else "dist_sync")
+        kvstore = mx.kv.create("dist_sync_device" if _on_gpu(parameters) else "dist_sync")
     trainer = gluon.Trainer(
         dict(parameters), optimizer, dict(options), kvstore, update_on_kvstore=False
     )
     return GradientTrainer(trainer)
+
+
+def _on_gpu(parameters: Mapping[str, gluon.Parameter]) -> bool:
+    return any(ctx.device_type == "gpu" for p in parameters.values() for ctx in p.list_ctx())
 
 
 def _horovod(
@@ -91,6 +97,10 @@ def _horovod(
     options: Mapping[str, Any],
     compression: str,
 ) -> GradientTrainer:
+    if not _on_gpu(parameters):
+        # Its thread looks for gradients every millisecond, which costs a core's fifth where the
+        # processor also trains (docs/decisions.md).
+        os.environ.setdefault("HOROVOD_CYCLE_TIME", _CPU_CYCLE_MILLISECONDS)
     import horovod.mxnet as hvd
 
     hvd.init()

@@ -1,6 +1,6 @@
 """What averaging BatchNorm's running statistics over processes changes: mAP before and after.
 
-python benchmarks/statistics.py [--devices 2] [--epochs 12] [--base-network resnet-18]
+python benchmarks/batchnorm.py [--devices 2] [--epochs 12] [--base-network resnet-18]
 Trains on BCCD with several CPU contexts, whose statistics follow their own records as those of
 processes do, and scores the validation channel before each averaging and after it. Batch 8 in all,
 weights not averaged over time, so that nothing smooths the difference.
@@ -38,7 +38,7 @@ def main() -> None:
         "quantize": 0,
     }
     channels = {name: data.bccd() / name for name in ("train", "validation")}
-    base = job.make_tree("statistics", settings, channels)
+    base = job.make_tree("batchnorm", settings, channels)
     os.environ["SAGEMAKER_BASE_DIR"] = str(base)
     os.environ["OBJECT_DETECTION_CPU_DEVICES"] = str(options.devices)
 
