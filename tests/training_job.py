@@ -215,11 +215,16 @@ class TrainingJob:
             process.kill()
             process.wait()
 
-    def run(self, command: Sequence[str] = (), environ: Mapping[str, str] | None = None) -> int:
+    def run(
+        self,
+        command: Sequence[str] = (),
+        environ: Mapping[str, str] | None = None,
+        seconds: float = TIMEOUT,
+    ) -> int:
         """Run ./train to its end as `start` does; returns the exit code."""
         process = self.start(command, environ)
         try:
-            return process.wait(TIMEOUT)
+            return process.wait(seconds)
         finally:
             process.kill()
             process.wait()

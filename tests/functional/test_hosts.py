@@ -22,7 +22,7 @@ from tests.training_job import TrainingJob, picture, pictures, write_recordio
 
 pytestmark = [
     pytest.mark.skipif(bool(why_no_namespaces()), reason=f"namespaces: {why_no_namespaces()}"),
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(900),
 ]
 
 needs_horovod = pytest.mark.skipif(
@@ -120,7 +120,7 @@ def of_one_process(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Weights after STEPS updates of a network without BatchNorm, by one process."""
     job = TrainingJob(tmp_path_factory.mktemp("one"))
     _equal_updates(2)(job)
-    assert job.run() == 0, job.log[-2000:]
+    assert job.run(seconds=600) == 0, job.log[-2000:]
     return _weights(job)
 
 
@@ -153,7 +153,7 @@ def test_two_processes_have_the_weights_of_one(
         job.change(**form)
 
     two.configure(make)
-    assert two.run(300) == [0, 0], two[0].job.log[-2000:]
+    assert two.run(600) == [0, 0], two[0].job.log[-2000:]
     assert f"batch={STEPS} train" in two[0].job.log
     weights = _weights(two[0].job)
     assert weights.keys() == of_one_process.keys()
