@@ -64,9 +64,11 @@ def measure_ours(base_network: str, batches: int, precision: str) -> float:
     from sagemaker_object_detection.platform.world import World
     from sagemaker_object_detection.training.communicator import Alone
     from sagemaker_object_detection.training.interruptions import Interrupted
-    from sagemaker_object_detection.training.loop import Recipe, TrainingLoop
+    from sagemaker_object_detection.training.loop import TrainingLoop
     from sagemaker_object_detection.training.optimizer import make_trainer
+    from sagemaker_object_detection.training.position import Recipe
     from sagemaker_object_detection.training.schedule import LearningRate
+    from sagemaker_object_detection.training.update import Updates
 
     source = RecordIOSource([data.bccd() / "train" / "train.rec"])
     dataset, _ = pass_gate("train", source, data.NUM_CLASSES, threads)
@@ -84,10 +86,9 @@ def measure_ours(base_network: str, batches: int, precision: str) -> float:
         seen.append(time.perf_counter())
         return len(seen) > WARM_UP + batches
 
+    trainer = make_trainer(trainable, settings, World(), recipe.learning_rate)
     loop = TrainingLoop(
-        network,
-        make_trainer(trainable, settings, World(), recipe.learning_rate),
-        [mx.cpu()],
+        Updates(network, trainer, [mx.cpu()], Alone(World())),
         Alone(World()),
         Loader(dataset, 300, threads),
         recipe,

@@ -24,7 +24,7 @@ from sagemaker_object_detection.training.early_stopping import EarlyStopping
 from sagemaker_object_detection.training.follow import Hooks, follow
 from sagemaker_object_detection.training.history import EpochResult
 from sagemaker_object_detection.training.interruptions import BrokenData, Interrupted
-from sagemaker_object_detection.training.loop import Position
+from sagemaker_object_detection.training.position import Position
 from sagemaker_object_detection.training.progress import Progress
 from tests.training.jobs import make_job
 

@@ -13,7 +13,7 @@ from tensorboardX.proto.event_pb2 import Event
 from sagemaker_object_detection.evaluation.average_precision import AveragePrecision
 from sagemaker_object_detection.training.history import EpochResult
 from sagemaker_object_detection.training.live import LIVE_FILE, LiveView
-from sagemaker_object_detection.training.loop import Position
+from sagemaker_object_detection.training.position import Position
 
 NAN = float("nan")
 

@@ -26,8 +26,10 @@ from sagemaker_object_detection.training.communicator import Alone
 from sagemaker_object_detection.training.gradients import make_gradient_trainer
 from sagemaker_object_detection.training.history import EpochResult
 from sagemaker_object_detection.training.interruptions import BrokenData, Interrupted
-from sagemaker_object_detection.training.loop import Recipe, TrainingLoop
+from sagemaker_object_detection.training.loop import TrainingLoop
+from sagemaker_object_detection.training.position import Recipe
 from sagemaker_object_detection.training.schedule import LearningRate
+from sagemaker_object_detection.training.update import Updates
 
 SIDE = 8
 GRID = 2
@@ -111,11 +113,10 @@ def _loop(
     )
     loader: Any = script
     devices = next(iter(network.parameters.values())).list_ctx()
+    alone = Alone(World())
     return TrainingLoop(
-        network,
-        trainer,
-        devices,
-        Alone(World()),
+        Updates(network, trainer, devices, alone),
+        alone,
         loader,
         recipe,
         script.validate,

@@ -13,8 +13,7 @@ import logging
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sagemaker_object_detection import __version__
@@ -31,13 +30,17 @@ from sagemaker_object_detection.platform.peer import Member
 from sagemaker_object_detection.platform.process_group import ProcessGroup
 from sagemaker_object_detection.platform.rendezvous import join
 from sagemaker_object_detection.platform.supervisor import StopSignal, Supervisor
-from sagemaker_object_detection.platform.threads import set_threads
 from sagemaker_object_detection.platform.world import HOROVOD, KVSTORE, World
+from sagemaker_object_detection.training.forms import (
+    horovod_environment,
+    shared_environment,
+    start_kvstore,
+    start_rendezvous,
+)
 
 log = logging.getLogger(__name__)
 
-_PACKAGE = "sagemaker_object_detection.training"
-_LOOPBACK = "127.0.0.1"
+_WORKER = "sagemaker_object_detection.training.worker"
 _PORTS_A_HOST = 3
 _TELL_PATIENCE = 30.0
 
@@ -70,7 +73,8 @@ def launch(job: Job, world: World, environ: Mapping[str, str], stop: StopSignal)
     if world.form == HOROVOD:
         _require_horovod()
     several = len(world.hosts) > 1
-    address = interface_address(job.network_interface_name) if several else _LOOPBACK
+    interface = job.network_interface_name if several else "lo"
+    address = interface_address(interface)
     supervisor = Supervisor(world, stop)
     members = [Member(i, host, world.name_of_host(i)) for i, host in enumerate(world.hosts)]
     if several:
@@ -86,22 +90,24 @@ def launch(job: Job, world: World, environ: Mapping[str, str], stop: StopSignal)
     else:
         hosts = ProcessGroup(members[0], {}, supervisor.on_failure)
     log.info(
-        "%d processes on %d hosts train together by %s; this host is %s at %s.",
+        "%d processes on %s train together by %s; this host is %s at %s.",
         world.size,
-        len(world.hosts),
+        f"{len(world.hosts)} hosts" if several else "1 host",
         "horovod" if world.form == HOROVOD else f"kvstore {world.kv_store}",
         members[world.host_rank],
         address,
     )
     try:
         facts = _exchange(hosts, job, world, address)
-        shared = _environment(environ, world, "lo" if not several else job.network_interface_name)
+        shared = shared_environment(environ, world, interface)
         if world.form == KVSTORE:
-            environs = [_start_kvstore(supervisor, shared, world, facts)]
+            environs = [start_kvstore(supervisor, shared, world, facts)]
         else:
-            _start_rendezvous(world, facts)
-            environs = [_horovod_environment(shared, world, facts, i) for i in _locals(world)]
-        command = [sys.executable, "-W", "ignore", "-m", f"{_PACKAGE}.worker"]
+            start_rendezvous(world, facts)
+            environs = [
+                horovod_environment(shared, world, facts, i) for i in range(world.local_size)
+            ]
+        command = [sys.executable, "-W", "ignore", "-m", _WORKER]
         supervisor.run(hosts, command, environs)
     except KeyboardInterrupt:
         hosts.fail(by(members[world.host_rank], PlatformError("it was interrupted by Ctrl-C.")))
@@ -137,10 +143,6 @@ def tell_hosts(job: JobHosts, error: JobError, environ: Mapping[str, str]) -> No
         return
     group.fail(by(members[rank], error))
     ended.wait(_TELL_PATIENCE)
-
-
-def _locals(world: World) -> range:
-    return range(world.local_size)
 
 
 def _require_horovod() -> None:
@@ -187,79 +189,3 @@ def _difference(one: object, other: object) -> str:
         names = [name for name in one if one[name] != other.get(name)]
         return ", ".join(f"{name}: {one[name]!r}, {other.get(name)!r}" for name in names)
     return f"{one}, {other}"
-
-
-def _environment(environ: Mapping[str, str], world: World, interface: str) -> dict[str, str]:
-    """What all processes of this host have in common."""
-    shared = {**environ, "NCCL_SOCKET_IFNAME": interface, "GLOO_SOCKET_IFNAME": interface}
-    shared["PYTHONPATH"] = ":".join(
-        filter(None, [str(Path(__file__).parents[2]), environ.get("PYTHONPATH")])
-    )
-    set_threads(shared, processes=world.local_size)
-    return shared | {"HOROVOD_GLOO_IFACE": interface}
-
-
-def _start_kvstore(
-    supervisor: Supervisor, shared: dict[str, str], world: World, facts: list[dict[str, Any]]
-) -> dict[str, str]:
-    """Start a parameter server here, and the scheduler on the first host; the worker's environment.
-
-    MXNet reads these variables, named for its forerunner DMLC, when it is imported.
-    """
-    port, server_port, worker_port = facts[world.host_rank]["ports"]
-    common = shared | {
-        "DMLC_PS_ROOT_URI": facts[0]["address"],
-        "DMLC_PS_ROOT_PORT": str(facts[0]["ports"][0]),
-        "DMLC_NUM_WORKER": str(world.size),
-        "DMLC_NUM_SERVER": str(len(world.hosts)),
-        "DMLC_NODE_HOST": facts[world.host_rank]["address"],
-    }
-    command = [sys.executable, "-W", "ignore", "-m", f"{_PACKAGE}.kvstore_node"]
-    if world.is_main:
-        log.info("The kvstore's scheduler listens at port %d, its server at %d.", port, server_port)
-        supervisor.add_helper(
-            "the kvstore's scheduler", command, common | {"DMLC_ROLE": "scheduler"}
-        )
-    supervisor.add_helper(
-        "the kvstore's server",
-        command,
-        common | {"DMLC_ROLE": "server", "PORT": str(server_port)},
-    )
-    return common | {"DMLC_ROLE": "worker", "PORT": str(worker_port)}
-
-
-def _start_rendezvous(world: World, facts: list[dict[str, Any]]) -> None:
-    """On the first host: the server where Horovod's processes tell each other their addresses."""
-    if not world.is_main:
-        return
-    from horovod.runner.common.util.hosts import get_host_assignments, parse_hosts
-    from horovod.runner.http.http_server import RendezvousHandler, RendezvousHTTPServer
-
-    class Quiet(RendezvousHandler):
-        def log_message(self, *words: object) -> None:
-            """Nothing, where HTTPServer would write every request to stderr."""
-
-    plan = ",".join(f"{host}:{world.local_size}" for host in world.hosts)
-    server = RendezvousHTTPServer((facts[0]["address"], facts[0]["ports"][0]), Quiet, 0)
-    server.init(get_host_assignments(parse_hosts(plan), world.size))
-    run: Callable[[], None] = server.serve_forever
-    threading.Thread(target=run, daemon=True).start()
-
-
-def _horovod_environment(
-    shared: dict[str, str], world: World, facts: list[dict[str, Any]], local_rank: int
-) -> dict[str, str]:
-    """What Horovod reads in one process."""
-    return shared | {
-        "HOROVOD_HOSTNAME": world.hosts[world.host_rank],
-        "HOROVOD_RANK": str(world.rank + local_rank),
-        "HOROVOD_SIZE": str(world.size),
-        "HOROVOD_LOCAL_RANK": str(local_rank),
-        "HOROVOD_LOCAL_SIZE": str(world.local_size),
-        "HOROVOD_CROSS_RANK": str(world.host_rank),
-        "HOROVOD_CROSS_SIZE": str(len(world.hosts)),
-        "HOROVOD_GLOO_RENDEZVOUS_ADDR": facts[0]["address"],
-        "HOROVOD_GLOO_RENDEZVOUS_PORT": str(facts[0]["ports"][0]),
-        "HOROVOD_CONTROLLER": "gloo",
-        "HOROVOD_CPU_OPERATIONS": "gloo",
-    }

@@ -11,7 +11,7 @@ from typing import Any
 
 from sagemaker_object_detection.model.artifact import write_text_whole
 from sagemaker_object_detection.training.history import EpochResult
-from sagemaker_object_detection.training.loop import Position
+from sagemaker_object_detection.training.position import Position
 
 LIVE_FILE = "live.json"
 TENSORBOARD_DIR = "tensorboard"

@@ -6,71 +6,27 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import mxnet as mx
-import numpy as np
-from mxnet import autograd
 from tqdm import tqdm
 
 from sagemaker_object_detection.data.augment import Augmentation
 from sagemaker_object_detection.data.loader import Batch
 from sagemaker_object_detection.evaluation.average_precision import AveragePrecision
-from sagemaker_object_detection.model.loss import LOSS_PARTS, MultiBoxLoss, Targets
-from sagemaker_object_detection.model.network import Network
+from sagemaker_object_detection.model.loss import LOSS_PARTS
 from sagemaker_object_detection.platform import logs
 from sagemaker_object_detection.platform.errors import ClientError
-from sagemaker_object_detection.training.agreement import Agreement, agree
 from sagemaker_object_detection.training.communicator import Communicator, total
-from sagemaker_object_detection.training.gradients import GradientTrainer, without_gradient
 from sagemaker_object_detection.training.history import EpochResult
 from sagemaker_object_detection.training.interruptions import Interrupted, guarded
-from sagemaker_object_detection.training.schedule import LearningRate
+from sagemaker_object_detection.training.position import Position, Recipe
+from sagemaker_object_detection.training.update import Updates
 
 log = logging.getLogger(__name__)
 
 LOG_EVERY_BATCHES = 100
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What the loop needs to know beside the network and the data.
-
-    Attributes:
-        epochs, batch_size, seed: the hyperparameters; the batch is that of one machine.
-        augmentation: None trains on the images as they are.
-        learning_rate: rate of every update.
-        host: name in the log lines.
-    """
-
-    epochs: int
-    batch_size: int
-    seed: int
-    augmentation: Augmentation | None
-    learning_rate: LearningRate
-    host: str
-
-
-@dataclass
-class Position:
-    """Where training is, and what the epoch has added up to so far.
-
-    Attributes:
-        epoch: from 0; batches, records: of it that are done, records by all processes; updates:
-            since the beginning.
-        losses: sums over its batches, by part; of what this process adds to each.
-        seconds: spent on its batches; waited: of these for data.
-    """
-
-    epoch: int = 0
-    updates: int = 0
-    batches: int = 0
-    records: int = 0
-    losses: dict[str, float] = field(default_factory=lambda: dict.fromkeys(LOSS_PARTS, 0.0))
-    seconds: float = 0.0
-    waited: float = 0.0
 
 
 class TrainingLoader(Protocol):
@@ -88,29 +44,11 @@ class TrainingLoader(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class _Part:
-    """What one device has of a batch.
-
-    Attributes:
-        device: its number.
-        images, class_targets, box_targets: see MultiBoxLoss.
-        positives: (1,).
-    """
-
-    device: int
-    images: mx.nd.NDArray
-    class_targets: mx.nd.NDArray
-    box_targets: mx.nd.NDArray
-    positives: mx.nd.NDArray
-
-
 class TrainingLoop:
     """Trains a network on a loader's records.
 
     Args:
-        trainer: its optimiser; the loop sets the learning rate.
-        devices: where the network's parameters lie; they share every batch.
+        updates: of the network; the loop sets their learning rate.
         communicator: to the other processes that train the same network.
         validate: scores the present weights; None when it was interrupted.
         should_stop: asked before every batch.
@@ -126,9 +64,7 @@ class TrainingLoop:
 
     def __init__(
         self,
-        network: Network,
-        trainer: GradientTrainer,
-        devices: Sequence[mx.Context],
+        updates: Updates,
         communicator: Communicator,
         loader: TrainingLoader,
         recipe: Recipe,
@@ -137,14 +73,7 @@ class TrainingLoop:
         after_update: Callable[[int], None] = lambda count: None,
         settle: Callable[[str], None] = lambda when: None,
     ) -> None:
-        self._network = network
-        self._block = network.block
-        self._targets, self._loss = Targets(), MultiBoxLoss()
-        for block in (self._block, self._targets, self._loss):
-            block.hybridize(static_alloc=True, static_shape=True)
-        self._devices = devices
-        self._anchors = [mx.nd.array(network.anchors, ctx=ctx) for ctx in devices]
-        self._trainer = trainer
+        self._updates = updates
         self._communicator = communicator
         self._loader = loader
         self._recipe = recipe
@@ -213,33 +142,29 @@ class TrainingLoop:
                 asked = time.perf_counter()
                 batch = next(source, None)
                 position.waited += time.perf_counter() - asked
-                parts = [] if batch is None else self._parts(batch)
-                update = agree(
-                    self._communicator,
-                    batch is not None,
-                    self._should_stop(),
-                    0 if batch is None else len(batch.images),
-                    [part.positives for part in parts],
-                    self._devices[0],
-                )
-                if update.stopped or not update.goes_on:
+                update = self._updates.prepare(batch, self._should_stop())
+                agreed = update.agreement
+                if agreed.stopped or not agreed.goes_on:
                     break
-                losses = self._step(parts, update)
+                self._set_rate()
+                losses = self._updates.make(update)
+                position.updates += 1
+                self._after_update(position.updates)
                 # The losses of the batch before this one: reading the present ones would make
                 # the step wait for itself.
                 self._add(pending)
                 pending = losses
                 position.batches += 1
-                position.records += update.images
+                position.records += agreed.images
                 position.seconds = time.time() - started
-                self._counters.batch(update.images)
-                bar.update(update.images)
+                self._counters.batch(agreed.images)
+                bar.update(agreed.images)
                 if position.batches % LOG_EVERY_BATCHES == 0:
                     self._log_batches()
             self._add(pending)
         mx.nd.waitall()
         position.seconds = time.time() - started
-        stopped = self._sum_up(update.stopped)
+        stopped = self._sum_up(agreed.stopped)
         self._settle(f"batch {position.batches} of epoch {position.epoch}")
         if stopped:
             raise Interrupted
@@ -266,45 +191,14 @@ class TrainingLoop:
         )
         self.on_batches(position, self._rate)
 
-    def _parts(self, batch: Batch) -> list[_Part]:
-        """The batch by devices, with its targets; a device without a record is missing."""
-        parts = []
-        rows = np.array_split(np.arange(len(batch.images)), len(self._devices))
-        for device, (mine, ctx) in enumerate(zip(rows, self._devices, strict=True)):
-            if len(mine):
-                images = mx.nd.array(batch.images[mine], ctx=ctx, dtype=np.float32)
-                labels = mx.nd.array(batch.labels[mine], ctx=ctx)
-                targets = self._targets(self._anchors[device], labels)
-                parts.append(_Part(device, images, *targets))
-        return parts
-
-    def _step(self, parts: list[_Part], update: Agreement) -> list[Any]:
-        """One update; returns the losses of each device's part, by LOSS_PARTS."""
+    def _set_rate(self) -> None:
         position, schedule = self.position, self._recipe.learning_rate
         rate = schedule(position.updates)
         if rate != self._rate:
             if schedule.kind == "step" and position.updates in schedule.drops:
                 log.info(logs.learning_rate_line(position.updates + 1, rate))
-            if not self._trainer.on_servers:
-                self._trainer.trainer.set_learning_rate(rate)
+            self._updates.set_learning_rate(rate)
             self._rate = rate
-        losses = []
-        with autograd.record():
-            for part in parts:
-                scores, offsets = self._block(part.images)
-                positives = update.positives.as_in_context(self._devices[part.device])
-                losses.append(
-                    self._loss(scores, offsets, part.class_targets, part.box_targets, positives)
-                )
-            totals = [pair[0] + pair[1] for pair in losses]
-        if totals:
-            autograd.backward(totals)
-        for device in set(range(len(self._devices))) - {part.device for part in parts}:
-            without_gradient(self._network.parameters, device)
-        self._trainer.step()
-        position.updates += 1
-        self._after_update(position.updates)
-        return losses
 
     def _add(self, losses: list[Any] | None) -> None:
         """Add up the losses of the last batch that was counted."""

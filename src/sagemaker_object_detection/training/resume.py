@@ -23,12 +23,12 @@ from sagemaker_object_detection.training.checkpoint import (
 )
 from sagemaker_object_detection.training.communicator import Communicator, gather_values
 from sagemaker_object_detection.training.gradients import GradientTrainer
-from sagemaker_object_detection.training.loop import Position
 from sagemaker_object_detection.training.optimizer_state import (
     optimizer_arrays,
     restore_optimizer,
     update_counts,
 )
+from sagemaker_object_detection.training.position import Position
 from sagemaker_object_detection.training.progress import Progress
 
 log = logging.getLogger(__name__)

@@ -9,19 +9,13 @@ from typing import Protocol
 
 import mxnet as mx
 
-from sagemaker_object_detection.data.augment import Augmentation
 from sagemaker_object_detection.evaluation.results import Results
 from sagemaker_object_detection.inference.engine_mxnet import MXNetEngine
 from sagemaker_object_detection.model.deploy import deploy_graph
-from sagemaker_object_detection.model.names import frozen_names
 from sagemaker_object_detection.model.network import Network
 from sagemaker_object_detection.platform import logs
-from sagemaker_object_detection.platform.errors import ClientError
-from sagemaker_object_detection.platform.hyperparameters import Hyperparameters
 from sagemaker_object_detection.platform.job import Job
 from sagemaker_object_detection.platform.processor import cpu_flags
-from sagemaker_object_detection.platform.world import World
-from sagemaker_object_detection.training.average import WeightAverage, decay_over
 from sagemaker_object_detection.training.communicator import Communicator
 from sagemaker_object_detection.training.data import Data, read_channels
 from sagemaker_object_detection.training.devices import find_devices
@@ -30,18 +24,21 @@ from sagemaker_object_detection.training.finish import Finish
 from sagemaker_object_detection.training.follow import Hooks, follow, warn_of_batch_count
 from sagemaker_object_detection.training.history import EpochResult
 from sagemaker_object_detection.training.live import LiveView, NoView
-from sagemaker_object_detection.training.loop import Recipe, TrainingLoop
+from sagemaker_object_detection.training.loop import TrainingLoop
 from sagemaker_object_detection.training.optimizer import make_trainer
+from sagemaker_object_detection.training.plan import (
+    find_trainable,
+    log_batch,
+    make_average,
+    make_recipe,
+    servers_rate,
+)
 from sagemaker_object_detection.training.precision import choose_precision
 from sagemaker_object_detection.training.progress import Progress
 from sagemaker_object_detection.training.replicas import Replicas
 from sagemaker_object_detection.training.resume import Checkpoints, Trained
-from sagemaker_object_detection.training.schedule import (
-    LearningRate,
-    batches_per_epoch,
-    make_learning_rate,
-)
 from sagemaker_object_detection.training.start import make_start
+from sagemaker_object_detection.training.update import Updates
 from sagemaker_object_detection.training.validation import Validation
 
 log = logging.getLogger(__name__)
@@ -82,7 +79,7 @@ def run_job(
         threads,
         precision,
     )
-    _log_batch(hyperparameters.mini_batch_size, world, len(devices))
+    log_batch(hyperparameters.mini_batch_size, world, len(devices))
     start = make_start(job, precision, devices, environ)
     job = start.job
     checkpoints = Checkpoints(job, start.network, communicator)
@@ -122,9 +119,9 @@ def _train(
 ) -> tuple[Progress, Results | None]:
     """Train; what the epochs came to, and what the kept model found on the validation channel."""
     hyperparameters = job.hyperparameters
-    trainable = _trainable(network, hyperparameters)
+    trainable = find_trainable(network, hyperparameters)
     machines = len(data.communicator.world.hosts)
-    average = _average(network, trainable, hyperparameters, data.train_images, machines)
+    average = make_average(network, trainable, hyperparameters, data.train_images, machines)
     graph = deploy_graph(
         network,
         hyperparameters.nms_threshold,
@@ -141,16 +138,14 @@ def _train(
     validation = Validation(job, data, engine, batch, stop.requested, communicator)
     if "train" not in data.streams:
         warn_of_batch_count(hyperparameters, data.train_images, len(world.hosts))
-    trainer = make_trainer(trainable, hyperparameters, world, _servers_rate(job, data))
+    trainer = make_trainer(trainable, hyperparameters, world, servers_rate(job, data))
     trained = Trained(network, trainer, average)
     replicas = Replicas(communicator, network, trainer, average)
     loop = TrainingLoop(
-        network,
-        trainer,
-        devices,
+        Updates(network, trainer, devices, communicator),
         communicator,
         data.loaders["train"],
-        _recipe(job, data),
+        make_recipe(job, data),
         validation,
         stop.requested,
         average.update if average else lambda count: None,
@@ -190,91 +185,3 @@ def _train(
     finally:
         live.end(loop.position, state)
     return progress, validation.kept
-
-
-def _recipe(job: Job, data: Data) -> Recipe:
-    hyperparameters = job.hyperparameters
-    world = data.communicator.world
-    learning_rate = make_learning_rate(
-        hyperparameters,
-        data.train_images,
-        continued="model" in job.channels,
-        machines=len(world.hosts),
-        in_step=world.in_step,
-    )
-    if learning_rate.warmup_steps:
-        log.info("The learning rate rises over the first %d batches.", learning_rate.warmup_steps)
-    return Recipe(
-        epochs=hyperparameters.epochs,
-        batch_size=hyperparameters.mini_batch_size,
-        seed=hyperparameters.seed,
-        augmentation=Augmentation.of(hyperparameters.augmentation),
-        learning_rate=learning_rate,
-        host=job.current_host,
-    )
-
-
-def _servers_rate(job: Job, data: Data) -> LearningRate:
-    """The learning rate by updates as they are counted where they are made.
-
-    Servers that take every process's gradients as they come count them all.
-    """
-    world = data.communicator.world
-    return make_learning_rate(
-        job.hyperparameters, data.train_images, "model" in job.channels, world.machines
-    )
-
-
-def _log_batch(mini_batch_size: int, world: World, devices: int) -> None:
-    """How large the batch of an update is, and who shares it."""
-    if mini_batch_size < devices:
-        raise ClientError(
-            f"Hyperparameter mini_batch_size is {mini_batch_size} and this machine has {devices} "
-            f"GPUs, which share a batch. Set it to {devices} or more."
-        )
-    if world.size * devices > 1:
-        log.info(
-            "An update takes in %d images: mini_batch_size %d on %d machines%s.",
-            mini_batch_size * world.machines,
-            mini_batch_size,
-            world.machines,
-            "" if world.in_step else f" at a time, of {len(world.hosts)} that go on by themselves",
-        )
-
-
-def _trainable(network: Network, hyperparameters: Hyperparameters) -> dict[str, mx.gluon.Parameter]:
-    """Parameters that learn, by name; the others get no gradient."""
-    parameters = network.parameters
-    pattern = hyperparameters.freeze_layer_pattern
-    if pattern:
-        candidates = [name for name, p in parameters.items() if p.grad_req != "null"]
-        frozen = frozen_names(pattern, candidates, hyperparameters.base_network)
-        for name in frozen:
-            parameters[name].grad_req = "null"
-        log.info("freeze_layer_pattern keeps %d of %d parameters.", len(frozen), len(candidates))
-    learning = {name: p for name, p in parameters.items() if p.grad_req != "null"}
-    if not learning:
-        raise ClientError(
-            f"freeze_layer_pattern {pattern!r} freezes every layer: nothing is left to train. "
-            "Narrow it."
-        )
-    return learning
-
-
-def _average(
-    network: Network,
-    trainable: Mapping[str, mx.gluon.Parameter],
-    hyperparameters: Hyperparameters,
-    images: int,
-    machines: int,
-) -> WeightAverage | None:
-    """The average of all that training changes: what is trained, and BatchNorm's statistics."""
-    decay = hyperparameters.ema_decay
-    if decay is None:
-        decay = decay_over(batches_per_epoch(hyperparameters, images, machines))
-    if not decay:
-        return None
-    log.info("Weights are averaged, of which a share of %g stays at each batch.", decay)
-    statistics = network.heads.list_auxiliary_states()
-    changing = {n: p for n, p in network.parameters.items() if n in trainable or n in statistics}
-    return WeightAverage(changing, decay)

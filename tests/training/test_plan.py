@@ -8,7 +8,7 @@ import pytest
 
 from sagemaker_object_detection.model.network import build_network
 from sagemaker_object_detection.model.specs import get_spec
-from sagemaker_object_detection.training import run
+from sagemaker_object_detection.training.plan import find_trainable
 from tests.training.jobs import make_job
 
 SPEC = get_spec("resnet-18", 300)
@@ -33,7 +33,7 @@ def test_which_layers_learn(
     pattern: str, frozen: str | None, learning: str, tmp_path: Path
 ) -> None:
     network = build_network(SPEC, 2)
-    trainable = run._trainable(
+    trainable = find_trainable(
         network, make_job(tmp_path, freeze_layer_pattern=pattern).hyperparameters
     )
     assert learning in trainable

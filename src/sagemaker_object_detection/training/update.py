@@ -1,0 +1,127 @@
+"""One update of a network by a batch that devices and processes share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mxnet as mx
+import numpy as np
+from mxnet import autograd
+
+from sagemaker_object_detection.data.loader import Batch
+from sagemaker_object_detection.model.loss import MultiBoxLoss, Targets
+from sagemaker_object_detection.model.network import Network
+from sagemaker_object_detection.training.agreement import Agreement, agree
+from sagemaker_object_detection.training.communicator import Communicator
+from sagemaker_object_detection.training.gradients import GradientTrainer, without_gradient
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one device has of a batch.
+
+    Attributes:
+        device: its number.
+        images, class_targets, box_targets: see MultiBoxLoss.
+        positives: (1,).
+    """
+
+    device: int
+    images: mx.nd.NDArray
+    class_targets: mx.nd.NDArray
+    box_targets: mx.nd.NDArray
+    positives: mx.nd.NDArray
+
+
+@dataclass(frozen=True)
+class NextUpdate:
+    """An update that is about to be made.
+
+    Attributes:
+        agreement: of all processes.
+        parts: what the devices of this process have of it.
+    """
+
+    agreement: Agreement
+    parts: Sequence[_Part]
+
+
+class Updates:
+    """Makes updates.
+
+    Args:
+        devices: where the network's parameters lie; they share every batch.
+        communicator: to the other processes that train the same network.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        trainer: GradientTrainer,
+        devices: Sequence[mx.Context],
+        communicator: Communicator,
+    ) -> None:
+        self._network = network
+        self._block = network.block
+        self._targets, self._loss = Targets(), MultiBoxLoss()
+        for block in (self._block, self._targets, self._loss):
+            block.hybridize(static_alloc=True, static_shape=True)
+        self._anchors = [mx.nd.array(network.anchors, ctx=ctx) for ctx in devices]
+        self._trainer = trainer
+        self._devices = devices
+        self._communicator = communicator
+
+    def prepare(self, batch: Batch | None, stopped: bool) -> NextUpdate:
+        """Compute the targets of a batch, and agree with the other processes.
+
+        Args:
+            batch: None where this process has no more in this epoch.
+            stopped: whether it was asked to stop.
+        """
+        parts = [] if batch is None else self._parts(batch)
+        agreement = agree(
+            self._communicator,
+            batch is not None,
+            stopped,
+            0 if batch is None else len(batch.images),
+            [part.positives for part in parts],
+            self._devices[0],
+        )
+        return NextUpdate(agreement, parts)
+
+    def make(self, update: NextUpdate) -> list[Any]:
+        """Make it; returns the losses of each device's part, by LOSS_PARTS."""
+        losses = []
+        with autograd.record():
+            for part in update.parts:
+                scores, offsets = self._block(part.images)
+                positives = update.agreement.positives.as_in_context(self._devices[part.device])
+                losses.append(
+                    self._loss(scores, offsets, part.class_targets, part.box_targets, positives)
+                )
+            totals = [pair[0] + pair[1] for pair in losses]
+        if totals:
+            autograd.backward(totals)
+        for device in set(range(len(self._devices))) - {part.device for part in update.parts}:
+            without_gradient(self._network.parameters, device)
+        self._trainer.step()
+        return losses
+
+    def set_learning_rate(self, rate: float) -> None:
+        """For the next updates; the kvstore's servers, where they update, have their own."""
+        if not self._trainer.on_servers:
+            self._trainer.trainer.set_learning_rate(rate)
+
+    def _parts(self, batch: Batch) -> list[_Part]:
+        """The batch by devices, with its targets; a device without a record is missing."""
+        parts = []
+        rows = np.array_split(np.arange(len(batch.images)), len(self._devices))
+        for device, (mine, ctx) in enumerate(zip(rows, self._devices, strict=True)):
+            if len(mine):
+                images = mx.nd.array(batch.images[mine], ctx=ctx, dtype=np.float32)
+                labels = mx.nd.array(batch.labels[mine], ctx=ctx)
+                targets = self._targets(self._anchors[device], labels)
+                parts.append(_Part(device, images, *targets))
+        return parts
