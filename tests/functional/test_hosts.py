@@ -11,12 +11,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sagemaker_object_detection.boxes import from_px
+from sagemaker_object_detection.data.labels import pack_label
+from sagemaker_object_detection.data.recordio import pack
 from sagemaker_object_detection.platform.network import PORTS
+from tests.fifo import Feeder, record
 from tests.hosts import INTERFACE, Network, network, why_no_namespaces
 from tests.training_job import TrainingJob, picture, pictures, write_recordio
 
@@ -196,6 +201,37 @@ def test_three_hosts_with_parts_of_their_own(tmp_path: Path) -> None:
         truth = json.loads((job.paths.output_data_dir / "ground_truth.json").read_text())
         assert len(truth["images"]) == 6
         assert '"Total Records Seen": {"sum": 9.0' in job.log
+
+
+def test_streams(two: Network) -> None:
+    """Pipe mode: each host has its own FIFOs with all records, and uses its share of them."""
+
+    def payloads(first: int, count: int) -> bytes:
+        shown = pictures(first, count)
+        labels = [pack_label(from_px(p.boxes_px, *p.size), p.class_ids) for p in shown]
+        return b"".join(record(pack(x, 0, p.data)) for x, p in zip(labels, shown, strict=True))
+
+    pipe = {"TrainingInputMode": "Pipe", "ContentType": "application/x-recordio"}
+    two.configure(
+        lambda job: job.configure(
+            dict.fromkeys(("train", "validation"), pipe),
+            num_training_samples=5,
+            mini_batch_size=1,
+            epochs=2,
+        )
+    )
+    with ExitStack() as feeders:
+        for host in two.hosts:
+            for name, stream in (("train", payloads(0, 5)), ("validation", payloads(20, 3))):
+                path = host.job.paths.channel_dir(name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                feeders.enter_context(Feeder(path, [stream] * 2))
+        assert two.run() == [0, 0], two[0].job.log[-2000:]
+    for host in two.hosts:
+        seen = re.findall(r'"Total Records Seen": {"sum": (\S+),', host.job.log)
+        assert seen == ["0.0", "5.0", "10.0"]
+    assert len(_scores(two[0].job)) == 2
+    assert _scores(two[0].job) == _scores(two[1].job)
 
 
 KILLED = [

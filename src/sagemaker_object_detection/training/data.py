@@ -56,6 +56,7 @@ class Data:
     communicator: Communicator
     shards: dict[str, Shards] = field(default_factory=dict)
     _counts: dict[str, int] = field(default_factory=dict)
+    _by_largest: dict[str, int] = field(default_factory=dict)
     _names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     _told: set[str] = field(default_factory=set)
 
@@ -63,6 +64,11 @@ class Data:
     def train_images(self) -> int:
         """Images of an epoch over all hosts; of a stream what num_training_samples promises."""
         return self._counts.get("train", self.job.hyperparameters.num_training_samples)
+
+    @property
+    def images_by_largest(self) -> int:
+        """Images of an epoch if all hosts had as many as that with most, which sets the updates."""
+        return self._by_largest.get("train", self.train_images)
 
     def scoring_batch(self, channel: str) -> int:
         """Images that are scored at a time: never more than the channel is known to have."""
@@ -172,6 +178,7 @@ def read_channels(
                 :: world.local_size if sharded else world.size
             ]
             data._counts[name] = sum(counts)
+            data._by_largest[name] = max(counts) * len(counts)
             loaders[name] = Loader(
                 passed(sources[name], tallies[name]),
                 job.hyperparameters.image_shape,

@@ -32,7 +32,7 @@ def make_recipe(job: Job, data: Data) -> Recipe:
     world = data.communicator.world
     learning_rate = make_learning_rate(
         hyperparameters,
-        data.train_images,
+        data.images_by_largest,
         continued="model" in job.channels,
         machines=len(world.hosts),
         in_step=world.in_step,
@@ -56,7 +56,7 @@ def servers_rate(job: Job, data: Data) -> LearningRate:
     """
     world = data.communicator.world
     return make_learning_rate(
-        job.hyperparameters, data.train_images, "model" in job.channels, world.machines
+        job.hyperparameters, data.images_by_largest, "model" in job.channels, world.machines
     )
 
 

@@ -121,7 +121,7 @@ def _train(
     hyperparameters = job.hyperparameters
     trainable = find_trainable(network, hyperparameters)
     machines = len(data.communicator.world.hosts)
-    average = make_average(network, trainable, hyperparameters, data.train_images, machines)
+    average = make_average(network, trainable, hyperparameters, data.images_by_largest, machines)
     graph = deploy_graph(
         network,
         hyperparameters.nms_threshold,
