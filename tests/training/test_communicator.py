@@ -73,6 +73,11 @@ def test_the_main_processes_values_for_all() -> None:
     assert in_all(communicators(worlds(2)), spreaded) == [[[0, 0], [0, 0]]] * 2
 
 
+def test_a_network_without_batchnorm_has_nothing_to_average() -> None:
+    average(Alone(World()), {})
+    spread(Alone(World()), {})
+
+
 def test_equal_weights_pass() -> None:
     in_all(communicators(worlds(2)), lambda c: require_equal(c, {"w": [mx.nd.ones(3)]}, "epoch 1"))
 

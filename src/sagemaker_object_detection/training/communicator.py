@@ -76,8 +76,11 @@ def average(communicator: Communicator, arrays: Mapping[str, Sequence[mx.nd.NDAr
 
     Args:
         arrays: by name, the same in every process; the arrays of a name are one value on several
-            devices of this process, which are averaged as well.
+            devices of this process, which are averaged as well. A network without BatchNorm has
+            none.
     """
+    if not arrays:
+        return
     mx.nd.waitall()
     ours = [np.mean([copy.asnumpy() for copy in copies], axis=0) for copies in arrays.values()]
     packed = np.concatenate([values.ravel() for values in ours]).astype(np.float32).tobytes()
@@ -87,6 +90,8 @@ def average(communicator: Communicator, arrays: Mapping[str, Sequence[mx.nd.NDAr
 
 def spread(communicator: Communicator, arrays: Mapping[str, Sequence[mx.nd.NDArray]]) -> None:
     """Give all processes, on all their devices, the arrays of the main process."""
+    if not arrays:
+        return
     mx.nd.waitall()
     packed = b""
     if communicator.world.is_main:
