@@ -23,7 +23,6 @@ from multiprocessing.connection import Connection
 from sagemaker_object_detection.platform.errors import JobError, PlatformError
 from sagemaker_object_detection.platform.peer import Member, Peer
 from sagemaker_object_detection.platform.process_group import (
-    TELL_SECONDS,
     Gone,
     ProcessGroup,
     pack,
@@ -114,7 +113,7 @@ class Supervisor:
     def told(self) -> JobError | None:
         """What on_failure was called with and run has not raised."""
         with suppress(queue.Empty):
-            return self._failures.get(timeout=2 * TELL_SECONDS)
+            return self._failures.get(timeout=_EXIT_SECONDS)
         return None
 
     def on_stop(self) -> None:

@@ -78,15 +78,8 @@ def launch(job: Job, world: World, environ: Mapping[str, str], stop: StopSignal)
     supervisor = Supervisor(world, stop)
     members = [Member(i, host, world.name_of_host(i)) for i, host in enumerate(world.hosts)]
     if several:
-        hosts = join(
-            members,
-            world.host_rank,
-            address,
-            HUB_PORT,
-            _key(environ, world.hosts),
-            supervisor.on_failure,
-            on_stop=supervisor.on_stop,
-        )
+        key = _key(environ, world.hosts)
+        hosts = _join(supervisor, members, world.host_rank, address, key)
     else:
         hosts = ProcessGroup(members[0], {}, supervisor.on_failure)
     log.info(
@@ -109,6 +102,10 @@ def launch(job: Job, world: World, environ: Mapping[str, str], stop: StopSignal)
             ]
         command = [sys.executable, "-W", "ignore", "-m", _WORKER]
         supervisor.run(hosts, command, environs)
+    except SystemExit:  # SIGTERM before training
+        hosts.stop()
+        hosts.close()
+        raise
     except KeyboardInterrupt:
         hosts.fail(by(members[world.host_rank], PlatformError("it was interrupted by Ctrl-C.")))
         raise
@@ -117,6 +114,24 @@ def launch(job: Job, world: World, environ: Mapping[str, str], stop: StopSignal)
         raise supervisor.told() or error from error
     finally:
         supervisor.end_children()
+
+
+def _join(
+    supervisor: Supervisor, members: Sequence[Member], rank: int, address: str, key: bytes
+) -> ProcessGroup:
+    """All hosts as a group. Raises JobError: they did not all come, or one of them cannot begin."""
+    try:
+        return join(
+            members,
+            rank,
+            address,
+            HUB_PORT,
+            key,
+            supervisor.on_failure,
+            on_stop=supervisor.on_stop,
+        )
+    except PlatformError as error:
+        raise supervisor.told() or error from error
 
 
 def tell_hosts(job: JobHosts, error: JobError, environ: Mapping[str, str]) -> None:

@@ -106,8 +106,11 @@ class Checkpoints:
         if self._folder is not None:
             self._folder.restore_best(self._model)
         position = Position(**state["position"])
-        if not self._communicator.world.is_main:  # the main process's losses are those of all
+        world = self._communicator.world
+        if not world.is_main and world.in_step:  # the main process's losses are those of all
             position.losses = dict.fromkeys(position.losses, 0.0)
+        elif not world.is_main:  # and its records those of all that went on by themselves
+            position.records = 0
         if images != state["images"] and position.batches:
             log.warning(
                 "The train channel has %d images and had %d at the checkpoint: epoch %d begins "
