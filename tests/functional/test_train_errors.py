@@ -104,7 +104,7 @@ def _flat_boxes(job: TrainingJob) -> None:
 
 def _hosts(job: TrainingJob) -> None:
     job.paths.resource_config_file.write_text(
-        '{"current_host": "algo-1", "hosts": ["algo-1", "algo-2"]}'
+        '{"current_host": "algo-1", "hosts": ["algo-1", "algo-1"]}'
     )
 
 
@@ -143,7 +143,11 @@ def _hosts(job: TrainingJob) -> None:
             r"ClientError: Channel 'train': .*train_annotation",
             id="images without annotations",
         ),
-        pytest.param(_hosts, r"ClientError: Training on several hosts", id="two hosts"),
+        pytest.param(
+            _hosts,
+            r"ClientError: .*every name may be there only once",
+            id="a host that is there twice",
+        ),
         pytest.param(
             _other_class,
             r"ClientError: The channel 'train' .*\(2 in all\).*data\.rec, record 1 \(byte \d+\): "
