@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import signal
+import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -63,34 +65,39 @@ def test_a_process_for_each_device(given: Mapping[str, object], tmp_path: Path) 
     assert (job.paths.model_dir / "model_algo_1-0000.params").is_file()
 
 
-@needs_horovod
-def test_sigterm_reaches_all_of_them(tmp_path: Path) -> None:
-    job = TrainingJob(tmp_path)
+@contextmanager
+def _training(base: Path) -> Iterator[tuple[TrainingJob, subprocess.Popen[bytes], list[int]]]:
+    """A long job with a process for each of two devices, in training: and its workers."""
+    job = TrainingJob(base)
     job.recordio(
         pictures(0, 8), pictures(20, 2), mini_batch_size=2, epochs=1000, distribution="horovod"
     )
     process = job.start(environ=TWO)
-    wait_until(process, lambda: "epoch=0, validation mAP" in job.log)
-    workers = _children(process.pid)
-    assert len(workers) == 2
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 0, job.log[-2000:]
-    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
-    assert (job.paths.model_dir / "model.json").is_file()
+    try:
+        wait_until(process, lambda: "epoch=0, validation mAP" in job.log)
+        workers = _children(process.pid)
+        assert len(workers) == 2
+        yield job, process, workers
+    finally:
+        process.kill()
+        process.wait()
+
+
+@needs_horovod
+def test_sigterm_reaches_all_of_them(tmp_path: Path) -> None:
+    with _training(tmp_path) as (job, process, workers):
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0, job.log[-2000:]
+        assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+        assert (job.paths.model_dir / "model.json").is_file()
 
 
 @needs_horovod
 def test_none_outlives_the_supervisor(tmp_path: Path) -> None:
-    job = TrainingJob(tmp_path)
-    job.recordio(
-        pictures(0, 8), pictures(20, 2), mini_batch_size=2, epochs=1000, distribution="horovod"
-    )
-    process = job.start(environ=TWO)
-    wait_until(process, lambda: "epoch=0, validation mAP" in job.log)
-    workers = _children(process.pid)
-    process.kill()
-    process.wait()
-    until = time.monotonic() + 10
-    while any(Path(f"/proc/{worker}").exists() for worker in workers):
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    with _training(tmp_path) as (_, process, workers):
+        process.kill()
+        process.wait()
+        until = time.monotonic() + 10
+        while any(Path(f"/proc/{worker}").exists() for worker in workers):
+            assert time.monotonic() < until
+            time.sleep(0.05)

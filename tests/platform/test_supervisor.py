@@ -16,7 +16,8 @@ from sagemaker_object_detection.platform import supervisor as module
 from sagemaker_object_detection.platform.errors import ClientError, JobError, PlatformError
 from sagemaker_object_detection.platform.peer import Member
 from sagemaker_object_detection.platform.process_group import ProcessGroup
-from sagemaker_object_detection.platform.supervisor import StopSignal, Supervisor
+from sagemaker_object_detection.platform.stop_request import StopRequest
+from sagemaker_object_detection.platform.supervisor import Supervisor
 from sagemaker_object_detection.platform.world import World
 
 PROGRAM = """
@@ -79,7 +80,7 @@ class Run:
 
     def __init__(self, here: Path, program: str, helper: str = "") -> None:
         self.here = here
-        self.stop = StopSignal()
+        self.stop = StopRequest()
         self.world = World("horovod", "dist_sync", ("algo-1",), 2, 0)
         self.supervisor = Supervisor(self.world, self.stop)
         self.error: BaseException | None = None
@@ -185,7 +186,7 @@ def test_stop(how: str, run: Callable[..., Run]) -> None:
     started = run(UNTIL_TERM)
     started.until_there()
     if how == "a signal":
-        started.stop.came = True
+        started.stop._handle(signal.SIGTERM, None)
     else:
         started.supervisor.on_stop()
     assert started.wait() is None
@@ -197,6 +198,6 @@ def test_workers_that_do_not_stop(
     monkeypatch.setattr(module, "STOP_SECONDS", 1.0)
     started = run("signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + WAITS)
     started.until_there()
-    started.stop.came = True
+    started.stop._handle(signal.SIGTERM, None)
     assert started.wait() is None
     assert "Not all processes have stopped within 1 s" in caplog.text

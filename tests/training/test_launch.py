@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sagemaker_object_detection.platform.errors import ClientError, PlatformError
-from sagemaker_object_detection.platform.supervisor import StopSignal
+from sagemaker_object_detection.platform.stop_request import StopRequest
 from sagemaker_object_detection.platform.world import World
 from sagemaker_object_detection.training import launch
 from tests.training.jobs import make_job
@@ -21,7 +21,7 @@ def test_horovod_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     job = replace(make_job(tmp_path), hosts=TWO.hosts)
     with pytest.raises(ClientError, match="Horovod is not installed here"):
-        launch.launch(job, TWO, {}, StopSignal())
+        launch.launch(job, TWO, {}, StopRequest())
 
 
 def test_gpus_are_counted_by_mxnet() -> None:

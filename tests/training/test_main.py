@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection.platform.stop_request import StopRequest
 from sagemaker_object_detection.training import main
-from sagemaker_object_detection.training.main import StopRequest
 
 
 @pytest.fixture(autouse=True)

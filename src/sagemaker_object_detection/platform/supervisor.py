@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import queue
 import signal
 import socket
 import subprocess
@@ -28,6 +27,7 @@ from sagemaker_object_detection.platform.process_group import (
     pack,
     unpack,
 )
+from sagemaker_object_detection.platform.stop_request import StopRequest
 from sagemaker_object_detection.platform.world import World
 
 log = logging.getLogger(__name__)
@@ -70,25 +70,6 @@ class Child:
         return f"{self.name} was ended by signal {-code} ({name}).{hint}"
 
 
-class StopSignal:
-    """SIGTERM while the supervisor runs; until then it ends the process."""
-
-    def __init__(self) -> None:
-        self.watching = False
-        self.came = False
-
-    def install(self) -> None:
-        """Take the signal over; only the main thread may."""
-        signal.signal(signal.SIGTERM, self._handle)
-
-    def _handle(self, number: int, frame: object) -> None:
-        self.came = True
-        if not self.watching:
-            log.warning("Stopped by SIGTERM before training began; there is no model.")
-            raise SystemExit(0)
-        log.warning("SIGTERM: all hosts end training at the next batch.")
-
-
 class Supervisor:
     """Starts the workers of this host and its helpers, and watches them.
 
@@ -97,10 +78,11 @@ class Supervisor:
         stop: asked all the time.
     """
 
-    def __init__(self, world: World, stop: StopSignal) -> None:
+    def __init__(self, world: World, stop: StopRequest) -> None:
         self._world = world
         self._stop = stop
-        self._failures: queue.SimpleQueue[JobError] = queue.SimpleQueue()
+        self._failure: JobError | None = None
+        self._failed = threading.Event()
         self._hosts: ProcessGroup | None = None
         self._helpers: list[Child] = []
         self._workers: list[Child] = []
@@ -108,13 +90,13 @@ class Supervisor:
 
     def on_failure(self, error: JobError) -> None:
         """What the group of the hosts is to call when it fails."""
-        self._failures.put(error)
+        self._failure = error
+        self._failed.set()
 
     def told(self) -> JobError | None:
-        """What on_failure was called with and run has not raised."""
-        with suppress(queue.Empty):
-            return self._failures.get(timeout=_EXIT_SECONDS)
-        return None
+        """What on_failure was called with; None where it is not within a moment."""
+        self._failed.wait(_EXIT_SECONDS)
+        return self._failure
 
     def on_stop(self) -> None:
         """What the group of the hosts is to call when another host is asked to stop."""
@@ -122,9 +104,13 @@ class Supervisor:
         self._stop_told.set()
 
     def add_helper(self, name: str, command: Sequence[str], environ: Mapping[str, str]) -> None:
-        """Start a process that has to be there as long as the workers are."""
+        """Start a process that has to be there as long as the workers are.
+
+        Args:
+            command: behind it comes this process's number.
+        """
         name = f"{name} on {self._world.hosts[self._world.host_rank]}"
-        self._helpers.append(Child(name, _start(command, environ)))
+        self._helpers.append(Child(name, _start([*command, str(os.getpid())], environ)))
 
     def run(
         self, hosts: ProcessGroup, command: Sequence[str], environs: Sequence[Mapping[str, str]]
@@ -141,7 +127,7 @@ class Supervisor:
             JobError: what failed first, on whichever host.
         """
         self._hosts = hosts
-        self._stop.watching = True
+        self._stop.training = True
         local = self._start_workers(command, environs)
         threading.Thread(target=self._relay, args=(local,), daemon=True).start()
         self._watch(hosts)
@@ -206,11 +192,11 @@ class Supervisor:
     def _watch(self, hosts: ProcessGroup) -> None:
         stopping: float | None = None
         while not self._all_done():
-            with suppress(queue.Empty):
-                raise self._failures.get(timeout=_POLL_SECONDS)
-            if stopping is None and (self._stop.came or self._stop_told.is_set()):
+            if self._failed.wait(_POLL_SECONDS) and self._failure is not None:
+                raise self._failure
+            if stopping is None and (self._stop.requested() or self._stop_told.is_set()):
                 stopping = time.monotonic()
-                if self._stop.came:
+                if self._stop.requested():
                     hosts.stop()
                 for worker in self._workers:
                     worker.process.terminate()

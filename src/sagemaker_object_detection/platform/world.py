@@ -108,11 +108,7 @@ def make_world(job: Job, devices: int) -> World:
     _check(given)
     horovod = given.distribution == HOROVOD and (len(job.hosts) > 1 or devices > 1)
     local_size = devices if horovod else 1
-    if given.mini_batch_size < devices:
-        raise ClientError(
-            f"Hyperparameter mini_batch_size is {given.mini_batch_size} and this machine has "
-            f"{devices} GPUs, which share a batch. Set it to {devices} or more."
-        )
+    require_an_image_each(given.mini_batch_size, devices, "GPUs")
     rank = job.hosts.index(job.current_host) * local_size
     if horovod:
         return World(HOROVOD, DIST_SYNC, job.hosts, local_size, rank)
@@ -120,6 +116,19 @@ def make_world(job: Job, devices: int) -> World:
         return World(hosts=job.hosts)
     kv_store = DIST_ASYNC if given.kv_store == DIST_ASYNC else DIST_SYNC
     return World(KVSTORE, kv_store, job.hosts, 1, rank)
+
+
+def require_an_image_each(mini_batch_size: int, devices: int, what: str = "devices") -> None:
+    """Refuse a batch that is too small for the devices of a machine, which share it.
+
+    Raises:
+        ClientError: it has fewer images than there are devices, called `what`.
+    """
+    if mini_batch_size < devices:
+        raise ClientError(
+            f"Hyperparameter mini_batch_size is {mini_batch_size} and this machine has {devices} "
+            f"{what}, which share a batch. Set it to {devices} or more."
+        )
 
 
 def _check(given: Hyperparameters) -> None:

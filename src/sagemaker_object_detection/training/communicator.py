@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import mxnet as mx
@@ -114,14 +114,15 @@ def require_equal(
     digests = gather_values(communicator, ours)
     world = communicator.world
     other = [
-        f"rank {rank} on {world.hosts[rank // world.local_size]}"
+        str(replace(world, rank=rank))
         for rank, values in enumerate(digests)
         if set(values) != {digests[0][0]}
     ]
     if other:
+        first = replace(world, rank=0)
         raise AlgorithmError(
-            f"After {when} the weights of {', '.join(other)} are not those of rank 0 on "
-            f"{world.hosts[0]}: gradients got lost on the way. Start the job again; with "
+            f"After {when} the weights of {', '.join(other)} are not those of "
+            f"{first}: gradients got lost on the way. Start the job again; with "
             "checkpoints it goes on where they were equal."
         )
 

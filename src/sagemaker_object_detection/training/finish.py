@@ -7,12 +7,10 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import mxnet as mx
-from numpy.typing import NDArray
 
-from sagemaker_object_detection.data.loader import Loader
+from sagemaker_object_detection.data.loader import Batch, Loader
 from sagemaker_object_detection.data.report_html import JSON_FILE as DATA_REPORT_FILE
 from sagemaker_object_detection.evaluation.average_precision import score
 from sagemaker_object_detection.evaluation.evaluate import evaluate
@@ -87,7 +85,7 @@ class Finish:
             return None
         batch = self.data.scoring_batch("validation")
         engine = MXNetEngine.from_folder(self.job.paths.model_dir, self.ctx, batch_sizes=[batch])
-        return evaluate(engine, loader.evaluation_pass(batch, whole=True))
+        return evaluate(engine, self._whole_pass("validation"))
 
     def _write_results(self, progress: Progress, results: Results, summary: Summary) -> None:
         assert progress.best is not None
@@ -102,6 +100,13 @@ class Finish:
         about |= {"twins": dict(config.twins)} if config.twins else {}
         names = [self._name(int(record)) for record in results.records]
         write_results(self.job.paths.output_data_dir, results, names, summary, about)
+
+    def _whole_pass(self, channel: str) -> Iterator[Batch]:
+        """All that this host has of a channel; of a stream its share."""
+        loader, batch = self.data.loaders[channel], self.data.scoring_batch(channel)
+        if isinstance(loader, Loader):
+            return loader.evaluation_pass(batch, whole=True)
+        return loader.evaluation_pass(batch)
 
     def _name(self, record: int) -> str:
         """What to call a record of the validation channel, whichever host has it."""
@@ -121,7 +126,6 @@ class Finish:
                 "There will be no INT8 twin: it is calibrated and scored on the validation "
                 "channel, which is a stream here. Give that channel in File mode."
             )
-        batch = self.data.scoring_batch("validation")
         hyperparameters = self.job.hyperparameters
 
         def mean(results: Results | None) -> float:
@@ -130,8 +134,7 @@ class Finish:
             return score(results, classes, threshold).mean
 
         def score_engine(engine: Engine) -> float:
-            assert isinstance(loader, Loader)
-            return mean(evaluate(engine, loader.evaluation_pass(batch, whole=True)))
+            return mean(evaluate(engine, self._whole_pass("validation")))
 
         reference = progress.best.score.mean
         if self._shards.several and results is not None:
@@ -139,17 +142,12 @@ class Finish:
 
         add_twins(
             self.job.paths.model_dir,
-            self._pictures(loader, batch) if int8 and isinstance(loader, Loader) else (),
+            (b.images[b.records >= 0] for b in self._whole_pass("validation")) if int8 else (),
             self.threads,
             int8,
             reference,
             score_engine,
         )
-
-    @staticmethod
-    def _pictures(loader: Loader, batch: int) -> Iterator[NDArray[Any]]:
-        for found in loader.evaluation_pass(batch, whole=True):
-            yield found.images[found.records >= 0]
 
     def _score_test(self) -> None:
         """Score the artefact, as it was written, on the test channel.
@@ -158,18 +156,13 @@ class Finish:
         """
         job, batch = self.job, self.data.scoring_batch("test")
         engine = MXNetEngine.from_folder(job.paths.model_dir, self.ctx, batch_sizes=[batch])
-        loader = self.data.loaders["test"]
-        whole = isinstance(loader, Loader)
-        if self.data.shards["test"].several or (not whole and job.hosts[1:]):
+        streamed = "test" in self.data.streams
+        if self.data.shards["test"].several or (streamed and job.hosts[1:]):
             log.warning(
                 "Only the %s images of channel 'test' that this host reads are scored.",
-                self.data.tallies["test"].images if whole else "streamed",
+                "streamed" if streamed else self.data.tallies["test"].images,
             )
-        batches = guarded(
-            loader.evaluation_pass(batch, whole=True)
-            if isinstance(loader, Loader)
-            else loader.evaluation_pass(batch)
-        )
+        batches = guarded(self._whole_pass("test"))
         try:
             results = evaluate(engine, batches)
         except BrokenData as broken:

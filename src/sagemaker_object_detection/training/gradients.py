@@ -98,17 +98,17 @@ def _horovod(
     compression: str,
 ) -> GradientTrainer:
     if not _on_gpu(parameters):
-        # Its thread looks for gradients every millisecond, which costs a core's fifth where the
+        # Its thread looks for gradients every millisecond, which costs a core's sixth where the
         # processor also trains (docs/decisions.md).
         os.environ.setdefault("HOROVOD_CYCLE_TIME", _CPU_CYCLE_MILLISECONDS)
     import horovod.mxnet as hvd
 
     hvd.init()
-    chosen = hvd.Compression.fp16 if compression == "float16" else hvd.Compression.none
+    name, chosen = "float32", hvd.Compression.none
+    if compression != "none":
+        name, chosen = compression, hvd.Compression.fp16
     trainer = hvd.DistributedTrainer(dict(parameters), optimizer, dict(options), compression=chosen)
-    log.info(
-        "Horovod: gradients travel in %s.", "float16" if compression == "float16" else "float32"
-    )
+    log.info("Horovod: gradients travel in %s.", name)
     return GradientTrainer(trainer, scale=1 / hvd.size(), horovod=hvd)
 
 

@@ -29,7 +29,8 @@ from sagemaker_object_detection.platform.network import HUB_PORT, free_ports, in
 from sagemaker_object_detection.platform.peer import Member
 from sagemaker_object_detection.platform.process_group import ProcessGroup
 from sagemaker_object_detection.platform.rendezvous import join
-from sagemaker_object_detection.platform.supervisor import StopSignal, Supervisor
+from sagemaker_object_detection.platform.stop_request import StopRequest
+from sagemaker_object_detection.platform.supervisor import Supervisor
 from sagemaker_object_detection.platform.world import HOROVOD, KVSTORE, World
 from sagemaker_object_detection.training.forms import (
     horovod_environment,
@@ -64,7 +65,7 @@ def count_gpus(environ: Mapping[str, str]) -> int:
     return int(words[-1])
 
 
-def launch(job: Job, world: World, environ: Mapping[str, str], stop: StopSignal) -> None:
+def launch(job: Job, world: World, environ: Mapping[str, str], stop: StopRequest) -> None:
     """Run this host's part of a job of several processes to its end.
 
     Raises:
@@ -111,7 +112,10 @@ def launch(job: Job, world: World, environ: Mapping[str, str], stop: StopSignal)
         raise
     except Exception as error:
         hosts.fail(by(members[world.host_rank], as_job_error(error)))
-        raise supervisor.told() or error from error
+        failure = supervisor.told()
+        if failure is None or failure is error:
+            raise
+        raise failure from error
     finally:
         supervisor.end_children()
 

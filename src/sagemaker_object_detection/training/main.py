@@ -2,54 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import signal
 from collections.abc import Mapping, MutableMapping
-from types import FrameType
 
 from sagemaker_object_detection.platform import logs
 from sagemaker_object_detection.platform.errors import JobError, as_job_error, run_guarded
 from sagemaker_object_detection.platform.job import Job, find_hosts, load_job
 from sagemaker_object_detection.platform.paths import Paths, ensure_writable
-from sagemaker_object_detection.platform.supervisor import StopSignal
+from sagemaker_object_detection.platform.stop_request import StopRequest
 from sagemaker_object_detection.platform.threads import set_threads
 from sagemaker_object_detection.platform.world import HOROVOD, World, cpu_devices, make_world
 from sagemaker_object_detection.training.launch import count_gpus, launch, tell_hosts
-
-log = logging.getLogger(__name__)
-
-
-class StopRequest:
-    """SIGTERM: before and after training it ends the process, the loop it asks to end.
-
-    Attributes:
-        training: whether the loop runs, which looks at `requested`.
-        finishing: whether training is over and its model is in place.
-    """
-
-    def __init__(self) -> None:
-        self.training = False
-        self.finishing = False
-        self._requested = False
-
-    def install(self) -> None:
-        """Take the signal over; only the main thread may."""
-        signal.signal(signal.SIGTERM, self._handle)
-
-    def requested(self) -> bool:
-        """Whether the signal has come."""
-        return self._requested
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        self._requested = True
-        if self.finishing:
-            log.warning("Stopped: what was to follow the training is left undone.")
-            raise SystemExit(0)
-        if not self.training:
-            log.warning("Stopped by SIGTERM before training began; there is no model.")
-            raise SystemExit(0)
-        log.warning("SIGTERM: training ends at the next batch.")
 
 
 def main() -> int:
@@ -73,9 +36,7 @@ def train(environ: MutableMapping[str, str]) -> None:
             tell_hosts(hosts, as_job_error(error), environ)
         raise
     if world.size > 1:
-        signals = StopSignal()
-        signals.install()
-        launch(job, world, environ, signals)
+        launch(job, world, environ, stop)
         return
     threads = set_threads(environ)
     # Only now: OMP_NUM_THREADS counts when MXNet is imported, and a faulty job need not wait.

@@ -62,11 +62,6 @@ def servers_rate(job: Job, data: Data) -> LearningRate:
 
 def log_batch(mini_batch_size: int, world: World, devices: int) -> None:
     """How large the batch of an update is, and who shares it."""
-    if mini_batch_size < devices:
-        raise ClientError(
-            f"Hyperparameter mini_batch_size is {mini_batch_size} and this machine has {devices} "
-            f"devices, which share a batch. Set it to {devices} or more."
-        )
     if world.size * devices == 1:
         return
     machines = "1 machine" if world.machines == 1 else f"{world.machines} machines"

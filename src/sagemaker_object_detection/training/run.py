@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 import mxnet as mx
 
@@ -16,8 +15,11 @@ from sagemaker_object_detection.model.network import Network
 from sagemaker_object_detection.platform import logs
 from sagemaker_object_detection.platform.job import Job
 from sagemaker_object_detection.platform.processor import cpu_flags
+from sagemaker_object_detection.platform.stop_request import StopRequest
+from sagemaker_object_detection.platform.world import require_an_image_each
+from sagemaker_object_detection.training.channels import read_channels
 from sagemaker_object_detection.training.communicator import Communicator
-from sagemaker_object_detection.training.data import Data, read_channels
+from sagemaker_object_detection.training.data import Data
 from sagemaker_object_detection.training.devices import find_devices
 from sagemaker_object_detection.training.early_stopping import EarlyStopping
 from sagemaker_object_detection.training.finish import Finish
@@ -44,19 +46,12 @@ from sagemaker_object_detection.training.validation import Validation
 log = logging.getLogger(__name__)
 
 
-class Stop(Protocol):
-    """What `training.main.StopRequest` offers."""
-
-    training: bool
-    finishing: bool
-
-    def requested(self) -> bool:
-        """Whether the process was asked to end."""
-        ...
-
-
 def run_job(
-    job: Job, stop: Stop, threads: int, environ: Mapping[str, str], communicator: Communicator
+    job: Job,
+    stop: StopRequest,
+    threads: int,
+    environ: Mapping[str, str],
+    communicator: Communicator,
 ) -> None:
     """Train a detector as the job asks; the main process leaves the best model in its folder.
 
@@ -79,6 +74,7 @@ def run_job(
         threads,
         precision,
     )
+    require_an_image_each(hyperparameters.mini_batch_size, len(devices))
     log_batch(hyperparameters.mini_batch_size, world, len(devices))
     start = make_start(job, precision, devices, environ)
     job = start.job
@@ -115,7 +111,7 @@ def _train(
     network: Network,
     checkpoints: Checkpoints,
     devices: Sequence[mx.Context],
-    stop: Stop,
+    stop: StopRequest,
 ) -> tuple[Progress, Results | None]:
     """Train; what the epochs came to, and what the kept model found on the validation channel."""
     hyperparameters = job.hyperparameters
@@ -159,7 +155,8 @@ def _train(
         )
     )
     loop.position = checkpoints.restore(trained, progress, data.train_images)
-    replicas.begin()
+    if not loop.position.updates:  # a checkpoint has given all the same already
+        replicas.begin()
 
     live = NoView()
     if world.is_main:

@@ -14,6 +14,7 @@ from sagemaker_object_detection.platform.job import load_job
 from sagemaker_object_detection.platform.orphans import end_with_parent
 from sagemaker_object_detection.platform.peer import Member, Peer
 from sagemaker_object_detection.platform.process_group import ProcessGroup
+from sagemaker_object_detection.platform.stop_request import StopRequest
 from sagemaker_object_detection.platform.supervisor import FOLLOWED
 from sagemaker_object_detection.platform.world import World
 
@@ -43,8 +44,6 @@ def main(world: World, descriptor: int) -> int:
 
 
 def _train(world: World, group: ProcessGroup) -> None:
-    from sagemaker_object_detection.training.main import StopRequest
-
     stop = StopRequest()
     stop.install()
     logging.disable(logging.INFO)  # the supervisor has told what the job is

@@ -11,7 +11,7 @@ import pytest
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.forms import with_forms
 from sagemaker_object_detection.platform.world import World
-from sagemaker_object_detection.training import data
+from sagemaker_object_detection.training import channels
 from sagemaker_object_detection.training.communicator import Alone
 from tests.training.jobs import make_job
 
@@ -30,6 +30,6 @@ def test_categories_are_compared_before_the_pictures_are_looked_at(
         }
         (job.channels[f"{name}_annotation"].path / "coco.json").write_text(json.dumps(coco))
     job = replace(job, channels=with_forms(job.channels))
-    monkeypatch.setattr(data, "survey", lambda *_: pytest.fail("the gate was begun"))
+    monkeypatch.setattr(channels, "survey", lambda *_: pytest.fail("the gate was begun"))
     with pytest.raises(ClientError, match=r"different categories .train: cat, dog; validation"):
-        data.read_channels(job, Alone(World()), 1, lambda: False)
+        channels.read_channels(job, Alone(World()), 1, lambda: False)
