@@ -114,6 +114,11 @@ class Host:
         assert len(victims) == 1, self.processes()
         os.kill(victims[0], number)
 
+    def terminate(self) -> None:
+        """Send SIGTERM to its ./train, as the platform does."""
+        assert self.process is not None
+        self.process.terminate()
+
     def wait(self, seconds: float) -> int:
         """The exit code of ./train, which has so long to end."""
         assert self.process is not None

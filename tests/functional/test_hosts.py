@@ -176,6 +176,23 @@ def test_each_in_its_own_time(two: Network) -> None:
     assert "kvstore dist_async" in two[0].job.log
 
 
+@pytest.mark.parametrize("moment", ["Weights are averaged", "#throughput_metric: host="])
+def test_each_in_its_own_time_stopped_and_started_again(moment: str, two: Network) -> None:
+    """The servers are given the checkpoint's weights, also where no batch follows."""
+
+    def make(job: TrainingJob) -> None:
+        _job(mini_batch_size=2, epochs=3, kv_store="dist_async", optimizer="sgd")(job)
+        job.paths.checkpoint_config_file.write_text('{"LocalPath": "/opt/ml/checkpoints"}')
+
+    two.configure(make)
+    two.start()
+    two.wait_for(moment)
+    two[1].terminate()
+    assert two.wait(60) == [0, 0], two[0].job.log[-2000:]
+    assert two.run() == [0, 0], [host.job.log[-2000:] for host in two.hosts]
+    assert "epoch=2, validation mAP" in two[0].job.log
+
+
 def test_three_hosts_with_parts_of_their_own(tmp_path: Path) -> None:
     """ShardedByS3Key, of different sizes, with fewer records than others have batches."""
     with network(tmp_path, 3) as hosts:
@@ -265,14 +282,59 @@ def test_a_killed_process_ends_all(
     assert two.left_over() == []
 
 
-def test_a_process_that_hangs_ends_all(two: Network) -> None:
-    two.configure(_job(**LONG))
+@pytest.mark.parametrize("form", FORMS)
+def test_a_process_that_hangs_ends_all(form: Mapping[str, object], two: Network) -> None:
+    two.configure(_job(**LONG, **form))
     two.start()
     two.wait_for("epoch=0, validation mAP")
-    two[1].kill(WORKER, "worker", signal.SIGSTOP)
+    two[1].kill(WORKER, "" if form else "worker", signal.SIGSTOP)
     assert two.wait(60) == [3, 3]
     for failure in _failures(two):
         assert "rank 1 on algo-2 has given no sign of life" in failure
+    assert two.left_over() == []
+
+
+@pytest.mark.parametrize(
+    ("form", "host", "moment"),
+    [
+        pytest.param(KVSTORE, 0, "train together", id="met"),
+        pytest.param(KVSTORE, 1, "Channel 'validation' checked", id="checked"),
+        pytest.param(KVSTORE, 0, "Weights are averaged", id="kvstore connects"),
+        pytest.param(HOROVOD, 1, "Weights are averaged", id="Horovod", marks=needs_horovod),
+    ],
+)
+def test_stopped_while_it_starts(
+    form: Mapping[str, object], host: int, moment: str, two: Network
+) -> None:
+    """SIGTERM on one host before the first batch: all leave, none has failed."""
+    two.configure(_job(**LONG, **form))
+    two.start()
+    two.wait_for(moment)
+    two[host].terminate()
+    assert two.wait(60) == [0, 0], [host.job.log[-2000:] for host in two.hosts]
+    assert _failures(two) == ["", ""]
+    assert two.left_over() == []
+
+
+def test_stopped_while_it_waits_for_others(two: Network) -> None:
+    """They do not begin either when they come."""
+    two.configure(_job(**LONG))
+    two[0].start()
+    time.sleep(3)
+    two[0].terminate()
+    two[1].start()
+    assert two.wait(30) == [0, 0], [host.job.log[-2000:] for host in two.hosts]
+    assert _failures(two) == ["", ""]
+
+
+def test_a_server_that_is_stopped_ends_all(two: Network) -> None:
+    two.configure(_job(**LONG))
+    two.start()
+    two.wait_for("epoch=0, validation mAP")
+    two[1].kill(NODE, "server", signal.SIGSTOP)
+    assert two.wait(60) == [3, 3]
+    for failure in _failures(two):
+        assert "the kvstore's server on algo-2 has been stopped" in failure
     assert two.left_over() == []
 
 
@@ -306,8 +368,7 @@ def test_networks_that_falter_and_jobs_that_go_on(form: Mapping[str, object], tw
     time.sleep(5)
     two[1].link("up")
     two.wait_for(f"epoch={len(_scores(two[0].job)) + 1}, validation mAP")
-    assert two[1].process is not None
-    two[1].process.terminate()
+    two[1].terminate()
     assert two.wait(30) == [0, 0], two[0].job.log[-2000:]
     assert two.left_over() == []
     assert "Another host was asked to stop" in two[0].job.log

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from sagemaker_object_detection.platform import peer as peer_module
 from sagemaker_object_detection.platform.errors import ClientError, JobError, PlatformError
 from sagemaker_object_detection.platform.peer import Member
-from sagemaker_object_detection.platform.process_group import ProcessGroup
+from sagemaker_object_detection.platform.process_group import Left, ProcessGroup
 from sagemaker_object_detection.platform.rendezvous import join
 
 LOCAL = "127.0.0.1"
@@ -160,6 +161,31 @@ def test_leaving_in_peace_is_no_failure(started: Callable[..., Job]) -> None:
     assert not any(job.failures.values())
 
 
+@pytest.mark.parametrize("waiting", [0, 1])
+def test_one_that_has_left_is_not_waited_for(waiting: int, started: Callable[..., Job]) -> None:
+    job = started(2)
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(job.groups[waiting].barrier)
+        job.groups[1 - waiting].close()
+        with pytest.raises(Left, match=f"rank {1 - waiting} on {LOCAL} has ended"):
+            future.result(30)
+    assert not any(job.failures.values())
+
+
+def test_one_that_takes_nothing_holds_up_no_sign_of_life(
+    started: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub hangs in a message to the first; the second hears from it all the same."""
+    job = started(3, silence=3.0)
+    peer = job.groups[0]._peers[1]
+    monkeypatch.setattr(peer, "beat", lambda: time.sleep(60))
+    heard = job.groups[2]._peers[0]
+    time.sleep(5)
+    assert time.monotonic() - heard.heard < 3
+    job.wait_for_failures(3)
+    assert "no sign of life" in str(job.failures[1][0])
+
+
 CHILD = """
 import sys, time
 from sagemaker_object_detection.platform.peer import Member
@@ -246,6 +272,41 @@ def test_strangers_are_turned_away(caplog: pytest.LogCaptureFixture) -> None:
 def test_nobody_comes(rank: int, told: str) -> None:
     with pytest.raises(PlatformError, match=told):
         join(_members(3), rank, LOCAL, _free_port(), KEY, print, 1)
+
+
+def test_a_port_that_is_taken() -> None:
+    with socket.create_server((LOCAL, 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(PlatformError, match=f"cannot meet at port {port} of {LOCAL}: Address"):
+            join(_members(2), 0, LOCAL, port, KEY, print, 1)
+
+
+def test_a_port_where_nobody_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peer_module, "ANSWER_SECONDS", 0.5)
+    with socket.create_server((LOCAL, 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(PlatformError, match=r"Waited \d s for rank 0 .*\(it is silent\)"):
+            join(_members(2), 1, LOCAL, port, KEY, print, 2)
+
+
+def test_one_that_goes_while_others_are_waited_for() -> None:
+    """All the others hear who it was."""
+    port = _free_port()
+    told: list[JobError] = []
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(join, _members(3), 0, LOCAL, port, KEY, told.append, 20)
+        command = [sys.executable, "-c", CHILD, "1", "3", str(port)]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as second:
+            time.sleep(2)
+            second.kill()
+        third = pool.submit(join, _members(3), 2, LOCAL, port, KEY, told.append, 20)
+        for future in (first, third):
+            with pytest.raises(PlatformError):
+                future.result(40)
+    assert [str(error) for error in told] == [
+        f"rank 1 on {LOCAL} is gone: its process has ended or its connection is broken. Look into "
+        "its log."
+    ] * 2
 
 
 def test_one_that_comes_late(caplog: pytest.LogCaptureFixture) -> None:

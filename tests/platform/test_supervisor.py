@@ -173,6 +173,39 @@ def test_a_helper_ends(run: Callable[..., Run]) -> None:
     assert "the helper on algo-1 was ended by signal 15 (SIGTERM)" in str(started.wait())
 
 
+def test_a_helper_is_stopped(run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HELPER_SILENCE_SECONDS", 1.0)
+    started = run(WAITS, HELPER)
+    started.until_there()
+    started.supervisor._helpers[0].process.send_signal(signal.SIGSTOP)
+    assert "the helper on algo-1 has been stopped" in str(started.wait())
+
+
+def test_a_worker_that_is_stopped_before_it_can_hear(run: Callable[..., Run]) -> None:
+    """The signal ends one; the other, which waits for it, is let go: nothing has failed."""
+    started = run("if world.rank == 1:\n    signal.signal(signal.SIGTERM, lambda *_: None)" + WAITS)
+    started.until_there()
+    started.stop._handle(signal.SIGTERM, None)
+    begun = time.monotonic()
+    assert started.wait() is None
+    assert time.monotonic() - begun < 10
+
+
+def test_what_a_worker_has_started_ends_with_it(run: Callable[..., Run], tmp_path: Path) -> None:
+    child = "import subprocess\nchild = subprocess.Popen(['sleep', '61.5'])\n"
+    started = run(child + "(here / f'child-{world.rank}').write_text(str(child.pid))" + WAITS)
+    started.until_there()
+    children = [int((tmp_path / f"child-{rank}").read_text()) for rank in range(2)]
+    started.supervisor._workers[0].process.kill()
+    assert started.wait() is not None
+    for number in children:
+        stat = Path(f"/proc/{number}/stat")
+        until = time.monotonic() + 5
+        while stat.exists() and stat.read_text().split()[2] != "Z":
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
+
 def test_a_worker_hangs(run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WORKER_SILENCE_SECONDS", 3.0)
     started = run(WAITS)

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from sagemaker_object_detection.platform.errors import JobError
 from sagemaker_object_detection.platform.world import World
 
 
@@ -25,6 +26,9 @@ class InThreads:
         answer = list(self.messages)
         self.barrier.wait(60)
         return answer
+
+    def fail(self, error: JobError) -> None:
+        self.barrier.abort()
 
 
 def communicators(worlds: Sequence[World]) -> list[InThreads]:

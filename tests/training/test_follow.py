@@ -60,6 +60,9 @@ class Channels:
     def class_names(self) -> tuple[str, ...]:
         return ("red", "blue")
 
+    def exchange_names(self) -> None:
+        """Nobody is there to exchange them with."""
+
     def report(self, refused: Sequence[str] = ()) -> None:
         self.reports.append(tuple(refused))
 

@@ -16,6 +16,7 @@ from sagemaker_object_detection.training.live import LIVE_FILE, LiveView
 from sagemaker_object_detection.training.position import Position
 
 NAN = float("nan")
+LOSSES = {"cross_entropy": 3.0, "smooth_l1": 1.5}
 
 
 def _position(epoch: int, batches: int) -> Position:
@@ -47,7 +48,7 @@ def _events(folder: Path) -> list[tuple[str, int, float]]:
 
 def test_inside_an_epoch(tmp_path: Path) -> None:
     live = LiveView(tmp_path / "output", 30, tensorboard=False)
-    live.batches(_position(2, 50), 0.005)
+    live.batches(_position(2, 50), LOSSES, 0.005)
     found = _read(tmp_path / "output")
     assert found.pop("time") > 0
     assert found == {
@@ -69,7 +70,7 @@ def test_inside_an_epoch(tmp_path: Path) -> None:
 def test_after_epochs(tmp_path: Path) -> None:
     live = LiveView(tmp_path, 30, tensorboard=False)
     live.epoch(Position(2, 200), _result(1, 0.25), _result(0, 0.5))
-    live.batches(_position(2, 10), 0.005)
+    live.batches(_position(2, 10), LOSSES, 0.005)
     found = _read(tmp_path)
     assert found["validation"] == {"epoch": 1, "mAP": 0.25}
     assert found["best"] == {"epoch": 0, "mAP": 0.5}
@@ -88,7 +89,7 @@ def test_the_end(epochs: int, tmp_path: Path) -> None:
 
 def test_events(tmp_path: Path) -> None:
     live = LiveView(tmp_path, 30, tensorboard=True)
-    live.batches(_position(0, 100), 0.005)
+    live.batches(_position(0, 100), LOSSES, 0.005)
     live.epoch(Position(1, 100), _result(0, 0.5), _result(0, 0.5))
     live.end(Position(1, 100), "finished")
     events = _events(tmp_path)

@@ -19,6 +19,7 @@ BEAT, PART, ALL, FAIL, STOP, BYE = b"B", b"P", b"A", b"F", b"S", b"E"
 _FRAME_BYTES = 2**20
 _MORE, _LAST = b"+", b"."
 _LONGEST_HELLO = 1024
+ANSWER_SECONDS = 5.0
 _WELCOME = b"welcome"
 
 
@@ -88,6 +89,10 @@ class Peer:
             if frame[1:2] != _MORE:
                 return frame[:1], b"".join(pieces)
 
+    def has_come(self, seconds: float) -> bool:
+        """Whether a message begins to come within so long. Raises OSError."""
+        return self._connection.poll(seconds)
+
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
@@ -117,9 +122,11 @@ def accept(connected: socket.socket, key: bytes, members: Sequence[Member]) -> P
 
 
 def connect(connected: socket.socket, key: bytes, me: Member, hub: Member) -> Peer:
-    """The other ranks' side. Raises as accept."""
+    """The other ranks' side. Raises as accept, and TimeoutError: nothing was said in time."""
     connection = Connection(connected.detach())
     try:
+        if not connection.poll(ANSWER_SECONDS):
+            raise TimeoutError("it is silent")
         answer_challenge(connection, key)
         deliver_challenge(connection, key)
         connection.send_bytes(f"{me.rank} {me.host}".encode())

@@ -31,6 +31,10 @@ class Gone(PlatformError):
     """A process of the group that is silent or cannot be reached."""
 
 
+class Left(PlatformError):
+    """A process that has left in peace is waited for."""
+
+
 class ProcessGroup:
     """This process among those of a group.
 
@@ -42,6 +46,7 @@ class ProcessGroup:
         on_failure: called once, in a thread of the group's, when any process fails, goes, or is
             silent for `silence` seconds. It is to end this process.
         on_stop: called, in a thread of the group's, when another asks all to stop.
+        tells: whether the hub says in the log for whom it waits long.
     """
 
     def __init__(
@@ -51,24 +56,29 @@ class ProcessGroup:
         on_failure: Callable[[JobError], None],
         on_stop: Callable[[], None] = lambda: None,
         silence: float = SILENCE_SECONDS,
+        tells: bool = False,
     ) -> None:
         self.me = me
         self._peers = peers
         self._on_failure = on_failure
         self._on_stop = on_stop
         self._silence = silence
+        self._tells = tells
         self._failed = threading.Lock()
         self._told = threading.Event()
         self._closing = threading.Event()
         for peer in peers.values():
-            threading.Thread(target=self._listen, args=(peer,), daemon=True).start()
-        threading.Thread(target=self._beat, daemon=True).start()
+            for target in (self._listen, self._beat, self._watch):
+                threading.Thread(target=target, args=(peer,), daemon=True).start()
 
     def gather(self, content: bytes) -> list[bytes]:
         """Every process's content, by rank, in every process; all have to call it as often.
 
-        Waits for the slowest. Raises PlatformError when the group fails meanwhile, unless
-        on_failure has ended the process before.
+        Waits for the slowest.
+
+        Raises:
+            Left: one of them, or for the others the hub, has left in peace and will not come.
+            PlatformError: the group has failed meanwhile, and on_failure did not end the process.
         """
         if self.me.rank:
             self._tell(self._peers[0], PART, content)
@@ -113,7 +123,7 @@ class ProcessGroup:
             raise gone from error
 
     def _next(self, peer: Peer) -> bytes:
-        """The peer's next message for gather; says so in the log when it is long in coming."""
+        """The peer's next message for gather."""
         asked = told = time.monotonic()
         while True:
             try:
@@ -122,8 +132,10 @@ class ProcessGroup:
                 if self._failed.locked():
                     self._told.wait(2 * TELL_SECONDS)
                     raise PlatformError("The group of processes has failed.") from None
+                if peer.left and peer.messages.empty():
+                    raise Left(f"{peer.member} has ended, and was to go on.") from None
             now = time.monotonic()
-            if now - told > SLOW_SECONDS:
+            if self._tells and self.me.rank == 0 and now - told > SLOW_SECONDS:
                 told = now
                 log.info("Waiting for %s, %.0f s so far.", peer.member, now - asked)
 
@@ -150,27 +162,28 @@ class ProcessGroup:
             elif kind != BEAT:
                 peer.messages.put(content)
 
-    def _beat(self) -> None:
+    def _beat(self, peer: Peer) -> None:
+        """A thread for each peer: one that takes nothing holds up only its own."""
+        while not self._closing.wait(BEAT_SECONDS) and not peer.left:
+            with suppress(OSError):  # its listener tells
+                peer.beat()
+
+    def _watch(self, peer: Peer) -> None:
         before = time.monotonic()
-        while not self._closing.wait(BEAT_SECONDS):
+        while not self._closing.wait(BEAT_SECONDS) and not peer.left:
             now = time.monotonic()
             stood_still, before = now - before - BEAT_SECONDS, now
-            for peer in self._peers.values():
-                if peer.left:
-                    continue
-                # What this process slept through itself is nobody's silence.
-                peer.heard += max(0.0, stood_still - BEAT_SECONDS)
-                silent = now - peer.heard
-                if silent > self._silence:
-                    self._fail(
-                        Gone(
-                            f"{peer.member} has given no sign of life for {silent:.0f} s: it hangs "
-                            "or its network is down. Look into its log."
-                        )
+            # What this process slept through itself is nobody's silence.
+            peer.heard += max(0.0, stood_still - BEAT_SECONDS)
+            silent = now - peer.heard
+            if silent > self._silence:
+                self._fail(
+                    Gone(
+                        f"{peer.member} has given no sign of life for {silent:.0f} s: it hangs "
+                        "or its network is down. Look into its log."
                     )
-                    return
-                with suppress(OSError):  # its own thread tells
-                    peer.beat()
+                )
+                return
 
     def _fail(self, error: JobError) -> None:
         if not self._failed.acquire(blocking=False):

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from sagemaker_object_detection.platform.errors import JobError, PlatformError
 from sagemaker_object_detection.platform.peer import BEAT, Member, Peer, accept, connect
@@ -48,7 +49,7 @@ def join(
         peers = _listen(members, bind, port, key, patience)
     else:
         peers = {0: _connect(members, rank, bind, port, key, patience)}
-    group = ProcessGroup(members[rank], peers, on_failure, on_stop, silence)
+    group = ProcessGroup(members[rank], peers, on_failure, on_stop, silence, tells=True)
     group.barrier()
     return group
 
@@ -69,7 +70,7 @@ def _listen(
             came[peer.member.rank] = peer
 
     waiting = _Patience(patience)
-    with socket.create_server((bind, port), backlog=len(members)) as server:
+    with _serve(bind, port, len(members)) as server:
         server.settimeout(_RETRY_SECONDS)
         while len(came) < len(members) - 1:
             missing = [str(member) for member in members[1:] if member.rank not in came]
@@ -81,8 +82,19 @@ def _listen(
             _keep_alive(connected)
             threading.Thread(target=greet, args=(connected, address), daemon=True).start()
     for peer in came.values():
-        peer.send(BEAT)
+        with suppress(OSError):  # it has ended meanwhile, and the group will tell so
+            peer.send(BEAT)
     return came
+
+
+def _serve(bind: str, port: int, backlog: int) -> socket.socket:
+    try:
+        return socket.create_server((bind, port), backlog=backlog)
+    except OSError as error:
+        raise PlatformError(
+            f"The hosts of the job cannot meet at port {port} of {bind}: {error.strerror}. Another "
+            "job on this machine holds it; wait for its end, or stop it."
+        ) from error
 
 
 def _keep_alive(connected: socket.socket) -> None:
@@ -107,6 +119,8 @@ def _connect(
             _keep_alive(connected)
             peer = connect(connected, key, members[rank], members[0])
             log.info("Connected to %s; waiting until all %d are there.", members[0], len(members))
+            while not peer.has_come(_RETRY_SECONDS):
+                waiting.tell("the others to connect to it too")
             peer.receive()
             return peer
         except (OSError, EOFError) as error:

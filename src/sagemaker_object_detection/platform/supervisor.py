@@ -18,11 +18,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 from sagemaker_object_detection.platform.errors import JobError, PlatformError
 from sagemaker_object_detection.platform.peer import Member, Peer
 from sagemaker_object_detection.platform.process_group import (
     Gone,
+    Left,
     ProcessGroup,
     pack,
     unpack,
@@ -36,6 +38,7 @@ FOLLOWED = 75
 """Exit code of a worker that ended because another process had failed."""
 
 WORKER_SILENCE_SECONDS = 40.0
+HELPER_SILENCE_SECONDS = 20.0
 STOP_SECONDS = 100.0
 _POLL_SECONDS = 0.1
 _EXIT_SECONDS = 2.0
@@ -69,6 +72,18 @@ class Child:
         )
         return f"{self.name} was ended by signal {-code} ({name}).{hint}"
 
+    def stands_still(self) -> bool:
+        """Whether somebody has stopped it (SIGSTOP, a debugger)."""
+        with suppress(OSError):
+            stat = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8")
+            return stat.rpartition(")")[2].split()[0] in ("T", "t")
+        return False
+
+    def kill(self) -> None:
+        """With all that it has started."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
 
 class Supervisor:
     """Starts the workers of this host and its helpers, and watches them.
@@ -87,11 +102,16 @@ class Supervisor:
         self._helpers: list[Child] = []
         self._workers: list[Child] = []
         self._stop_told = threading.Event()
+        self._stood_still: dict[Child, float] = {}
 
     def on_failure(self, error: JobError) -> None:
         """What the group of the hosts is to call when it fails."""
         self._failure = error
         self._failed.set()
+
+    def stopping(self) -> bool:
+        """Whether this host or another was asked to stop."""
+        return self._stop.requested() or self._stop_told.is_set()
 
     def told(self) -> JobError | None:
         """What on_failure was called with; None where it is not within a moment."""
@@ -136,7 +156,7 @@ class Supervisor:
     def end_children(self) -> None:
         """Kill whatever still runs; nothing is left when it returns."""
         for child in (*self._workers, *self._helpers):
-            child.process.kill()
+            child.kill()
         for child in (*self._workers, *self._helpers):
             child.process.wait()
 
@@ -161,40 +181,68 @@ class Supervisor:
         assert self._hosts is not None
         with suppress(PlatformError):  # one of the groups has failed, and says so itself
             while True:
-                packed = self._hosts.gather(pack(local.collect()))
+                ours = pack(local.collect())
+                try:
+                    packed = self._hosts.gather(ours)
+                except Left as left:  # all workers here wait for what will not come
+                    local.fail(left)
+                    return
                 local.answer([part for parts in packed for part in unpack(parts)])
 
     def _local_failure(self, error: JobError) -> None:
-        """A worker has failed or is gone: of the latter its end tells more."""
+        """A worker has failed or is gone: of the latter its end tells more.
+
+        Who was asked to stop may leave, and the others need not tell that they miss it.
+        """
         assert self._hosts is not None
         if isinstance(error, Gone):
             error = self._ended(_EXIT_SECONDS) or error
-        self._hosts.fail(error)
+        if not (self.stopping() and isinstance(error, Gone | Left)):
+            self._hosts.fail(error)
 
     def _ended(self, patience: float = 0.0) -> PlatformError | None:
         """Of a child that has ended and should not have."""
         until = time.monotonic() + patience
         while True:
             for child in self._workers:
-                if child.process.poll() not in (None, 0, FOLLOWED):
+                code = child.process.poll()
+                if code not in (None, FOLLOWED) and not self._in_peace(code):
                     return PlatformError(str(child.end))
             if not self._all_done():
                 for child in self._helpers:
                     if child.end:
                         return PlatformError(child.end)
+                    if self._hangs(child):
+                        return PlatformError(f"{child.name} has been stopped, and was not let go.")
             if time.monotonic() >= until:
                 return None
             time.sleep(_POLL_SECONDS)
 
+    def _hangs(self, helper: Child) -> bool:
+        """Whether a helper has stood still for too long; workers give signs of life themselves."""
+        now = time.monotonic()
+        if not helper.stands_still():
+            self._stood_still.pop(helper, None)
+            return False
+        return now - self._stood_still.setdefault(helper, now) > HELPER_SILENCE_SECONDS
+
     def _all_done(self) -> bool:
-        return all(worker.process.poll() == 0 for worker in self._workers)
+        return all(self._in_peace(worker.process.poll()) for worker in self._workers)
+
+    def _in_peace(self, code: int | None) -> bool:
+        """Whether a worker's exit code is a good end.
+
+        Who is asked to stop before it trains is ended by the signal, and leaves others that are
+        of no use alone.
+        """
+        return code == 0 or (self.stopping() and code in (-signal.SIGTERM, FOLLOWED))
 
     def _watch(self, hosts: ProcessGroup) -> None:
         stopping: float | None = None
         while not self._all_done():
             if self._failed.wait(_POLL_SECONDS) and self._failure is not None:
                 raise self._failure
-            if stopping is None and (self._stop.requested() or self._stop_told.is_set()):
+            if stopping is None and self.stopping():
                 stopping = time.monotonic()
                 if self._stop.requested():
                     hosts.stop()

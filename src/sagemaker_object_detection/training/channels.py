@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from sagemaker_object_detection.data.dataset import Source
 from sagemaker_object_detection.data.gate import passed, survey
 from sagemaker_object_detection.data.loader import Loader
-from sagemaker_object_detection.data.sharding import is_sharded, share
+from sagemaker_object_detection.data.sharding import WHOLE, is_sharded, share
 from sagemaker_object_detection.data.sources import open_sources
 from sagemaker_object_detection.data.stream_loader import StreamLoader
 from sagemaker_object_detection.data.tally import Limits, Tally, refusals
@@ -58,6 +58,7 @@ def read_channels(
     loaders: dict[str, Loader | StreamLoader] = {}
     data = Data(job, earlier_names, sources, tallies, streams, loaders, communicator)
     refused = refusals(tallies.values())
+    data.exchange_names()
     if sources:
         try:
             data.report(refused)
@@ -74,6 +75,8 @@ def read_channels(
             images = tallies[name].images
             named = images if name == "validation" else 0
             by_process = gather_values(communicator, images)
+            if not sharded:
+                _require_equal(name, by_process, world)
             counts = by_process[:: world.local_size if sharded else world.size]
             data._counts[name] = counts
             loaders[name] = Loader(
@@ -118,7 +121,8 @@ def _stream(
             f"but distribution=horovod has {world.local_size} on this machine, one for each GPU. "
             "Leave distribution out (kvstore has one), or give the channel in File mode."
         )
-    passes = 1 if name == "test" else max(1, hyperparameters.epochs - first_epoch)
+    test = name == "test"  # read once, by the main process alone
+    passes = 1 if test else max(1, hyperparameters.epochs - first_epoch)
     return StreamLoader(
         job.channels[name].path,
         name,
@@ -130,9 +134,19 @@ def _stream(
         declared_boxes=(hyperparameters.label_width - 2) // 5,
         limits=_limits(job),
         buffer_bytes=hyperparameters.shuffle_buffer_mib * MIB,
-        share=share(job.channels[name], world),
+        share=WHOLE if test else share(job.channels[name], world),
         stop=should_stop,
     )
+
+
+def _require_equal(name: str, images: list[int], world: World) -> None:
+    for rank, count in enumerate(images):
+        if count != images[0]:
+            raise ClientError(
+                f"Channel '{name}' has {images[0]} usable images on {world.hosts[0]} and "
+                f"{count} on {world.hosts[rank // world.local_size]}, and is FullyReplicated. Give "
+                "all hosts the same data, or set its S3DistributionType to ShardedByS3Key."
+            )
 
 
 def _warn(label_width: int, tallies: Mapping[str, Tally]) -> None:

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 KEPT = 2
 FORMAT = 1
+_IMPLIED = {"processes": 1, "hosts": 1}
+"""Of checkpoints that were written before these were."""
 _STATE = "state.json"
 _FILE = re.compile(r"checkpoint-(\d{8,})\.npz")
 _BEST = "best-"
@@ -125,6 +127,7 @@ class CheckpointFolder:
         theirs = checkpoint.state.get("identity")
         if not isinstance(theirs, dict):
             raise UnusableCheckpoint("it does not say of what training it is.")
+        theirs = _IMPLIED | theirs
         other = [name for name, ours in self._identity.items() if theirs.get(name) != ours]
         if other:
             name = other[0]

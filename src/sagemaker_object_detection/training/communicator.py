@@ -17,7 +17,8 @@ import mxnet as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from sagemaker_object_detection.platform.errors import AlgorithmError
+from sagemaker_object_detection.platform.errors import AlgorithmError, JobError
+from sagemaker_object_detection.platform.failure_message import by
 from sagemaker_object_detection.platform.process_group import ProcessGroup
 from sagemaker_object_detection.platform.world import World
 
@@ -36,6 +37,10 @@ class Communicator(Protocol):
         """Every process's content, by rank, in every process; waits for the slowest."""
         ...
 
+    def fail(self, error: JobError) -> None:
+        """End all processes, from any thread; one alone has nobody to tell."""
+        ...
+
 
 @dataclass(frozen=True)
 class Alone:
@@ -46,6 +51,9 @@ class Alone:
     def gather(self, content: bytes) -> list[bytes]:
         """The content itself."""
         return [content]
+
+    def fail(self, error: JobError) -> None:
+        """As Communicator."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,10 @@ class Together:
     def gather(self, content: bytes) -> list[bytes]:
         """As Communicator."""
         return self.group.gather(content)
+
+    def fail(self, error: JobError) -> None:
+        """As Communicator."""
+        self.group.fail(by(self.world, error))
 
 
 def gather_values(communicator: Communicator, value: Any) -> list[Any]:

@@ -18,7 +18,7 @@ from sagemaker_object_detection.evaluation.evaluate import SCORING_BATCH
 from sagemaker_object_detection.model.specs import get_spec
 from sagemaker_object_detection.platform.channels import DATA_CHANNELS
 from sagemaker_object_detection.platform.job import Job
-from sagemaker_object_detection.training.communicator import Communicator
+from sagemaker_object_detection.training.communicator import Communicator, gather_values
 from sagemaker_object_detection.training.shards import Shards
 
 log = logging.getLogger(__name__)
@@ -51,6 +51,7 @@ class Data:
     _counts: dict[str, list[int]] = field(default_factory=dict)
     _names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     _told: set[str] = field(default_factory=set)
+    _elsewhere: dict[int, set[str]] = field(default_factory=dict)
 
     @property
     def train_images(self) -> int:
@@ -74,11 +75,26 @@ class Data:
 
         Raises ClientError as data.class_names does.
         """
-        found = found_names([*self.sources.values(), *self.streams.values()])
+        found = self._found_names()
         told = repr(sorted((class_id, sorted(names)) for class_id, names in found.items()))
         if told not in self._names:  # decided, and said in the log, once
             self._names[told] = self._decide_names(found)
         return self._names[told]
+
+    def exchange_names(self) -> None:
+        """Learn what annotations call the classes on other hosts; in all processes at a time."""
+        ours = [[class_id, sorted(names)] for class_id, names in self._found_names().items()]
+        for theirs in gather_values(self.communicator, ours):
+            for class_id, names in theirs:
+                self._elsewhere.setdefault(class_id, set()).update(names)
+
+    def _found_names(self) -> dict[int, set[str]]:
+        """Class id -> names in annotations, here and, as far as they are known, elsewhere."""
+        found = {class_id: set(names) for class_id, names in self._elsewhere.items()}
+        here = found_names([*self.sources.values(), *self.streams.values()])
+        for class_id, names in here.items():
+            found.setdefault(class_id, set()).update(names)
+        return found
 
     def _decide_names(self, found: Mapping[int, set[str]]) -> tuple[str, ...]:
         channels = self.job.channels
@@ -96,7 +112,8 @@ class Data:
     def report(self, refused: Sequence[str] = ()) -> None:
         """Write the data report: the channels of File mode, and the first pass of each stream.
 
-        The log tells of every channel once.
+        The log tells of every channel once. Where hosts have records of their own, each host's log
+        tells of these, and the written report of the first host's.
 
         Args:
             refused: why the data cannot be trained on.

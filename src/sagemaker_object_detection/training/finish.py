@@ -58,11 +58,12 @@ class Finish:
         """
         if progress.best is None:
             return
+        if results is None:
+            with _harmless("The validation channel could not be scored again"):
+                results = self._validate_again()
         self._add_twins(progress, results)
         if "test" in self.data.loaders:
             self._score_test()
-        if results is None:
-            results = self._validate_again()
         if results is not None:
             self._describe(progress, results)
 
@@ -85,6 +86,11 @@ class Finish:
             return None
         batch = self.data.scoring_batch("validation")
         engine = MXNetEngine.from_folder(self.job.paths.model_dir, self.ctx, batch_sizes=[batch])
+        if self._shards.several:
+            log.warning(
+                "The kept model is of an epoch before the checkpoint: detections and report are of "
+                "the validation images that this host reads."
+            )
         return evaluate(engine, self._whole_pass("validation"))
 
     def _write_results(self, progress: Progress, results: Results, summary: Summary) -> None:
@@ -137,7 +143,7 @@ class Finish:
             return mean(evaluate(engine, self._whole_pass("validation")))
 
         reference = progress.best.score.mean
-        if self._shards.several and results is not None:
+        if self._shards.several and results is not None:  # INT8 is scored on this host's images
             reference = mean(results.only(results.records < HOST_RECORDS))
 
         add_twins(
@@ -156,12 +162,8 @@ class Finish:
         """
         job, batch = self.job, self.data.scoring_batch("test")
         engine = MXNetEngine.from_folder(job.paths.model_dir, self.ctx, batch_sizes=[batch])
-        streamed = "test" in self.data.streams
-        if self.data.shards["test"].several or (streamed and job.hosts[1:]):
-            log.warning(
-                "Only the %s images of channel 'test' that this host reads are scored.",
-                "streamed" if streamed else self.data.tallies["test"].images,
-            )
+        if self.data.shards["test"].several:
+            log.warning("Only the images of channel 'test' that this host reads are scored.")
         batches = guarded(self._whole_pass("test"))
         try:
             results = evaluate(engine, batches)

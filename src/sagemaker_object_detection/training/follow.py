@@ -43,8 +43,11 @@ def follow(
     data: Data,
     progress: Progress,
     hooks: Hooks,
-) -> None:
+) -> bool:
     """Run the epochs that are left. The main process writes, the others follow it.
+
+    Returns:
+        whether it was interrupted before the last of them.
 
     Raises:
         JobError: the data was refused, or could not be read; what was trained is saved.
@@ -52,14 +55,15 @@ def follow(
     hyperparameters = job.hyperparameters
     machines = len(data.communicator.world.hosts)
     is_main = data.communicator.world.is_main
-    done = len(progress.history)
+    done, interrupted = len(progress.history), False
     if hyperparameters.early_stopping and progress.stopping.is_due(done):
         _log_early_stop(progress, done - 1)
-        return
+        return False
     try:
         for result in loop.epochs():
             is_best = progress.add(result)
             if result.epoch == 0 and data.streams:
+                data.exchange_names()
                 data.report()
             if result.epoch == 0 and "train" in data.streams:  # only now its number is known
                 warn_of_batch_count(hyperparameters, result.records, machines)
@@ -91,14 +95,16 @@ def follow(
         data.report(broken.error.faults)
         raise broken.error from broken
     except Interrupted:
+        interrupted = True
         hooks.moment()
         if progress.best is None:
             log.warning("Stopped before the first epoch was validated: there is no model yet.")
-            return
-        log.warning("Stopped; the best model so far stays in %s.", job.paths.model_dir)
+        else:
+            log.warning("Stopped; the best model so far stays in %s.", job.paths.model_dir)
     best = progress.best
     if best is not None:
         log.info("The best model is of epoch %d, validation mAP %.4f.", best.epoch, best.score.mean)
+    return interrupted
 
 
 def warn_of_batch_count(hyperparameters: Hyperparameters, images: int, machines: int = 1) -> None:

@@ -16,6 +16,8 @@ from sagemaker_object_detection.platform.world import World
 log = logging.getLogger(__name__)
 
 _NODE = "sagemaker_object_detection.training.kvstore_node"
+_GLOO_SECONDS = "120"
+"""Longer than a process may be silent, so that it is told who hangs, not who missed him."""
 
 
 def shared_environment(environ: Mapping[str, str], world: World, interface: str) -> dict[str, str]:
@@ -80,6 +82,7 @@ def horovod_environment(
 ) -> dict[str, str]:
     """What Horovod reads in one process."""
     return shared | {
+        "HOROVOD_GLOO_TIMEOUT_SECONDS": _GLOO_SECONDS,
         "HOROVOD_HOSTNAME": world.hosts[world.host_rank],
         "HOROVOD_RANK": str(world.rank + local_rank),
         "HOROVOD_SIZE": str(world.size),

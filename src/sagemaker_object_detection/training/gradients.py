@@ -33,12 +33,29 @@ class GradientTrainer:
         on_servers: whether the kvstore's servers make the updates (dist_async). Their learning
             rate is a function that they were given, and their state stays there.
         horovod: the module, where it is the form.
+        schedule: that the servers have.
     """
 
     trainer: gluon.Trainer
     scale: float = 1.0
     on_servers: bool = False
     horovod: Any = None
+    schedule: ServersRate | None = None
+
+    def begin(self, updates: int) -> None:
+        """Connect to the others, in all processes at a time, once weights are where they begin.
+
+        Without it the trainer would do so in its first step, which a process that is stopped
+        before never makes.
+
+        Args:
+            updates: that the servers have made before, in an earlier run.
+        """
+        if self.schedule is not None:
+            self.schedule.begin_at(updates)
+        if self.horovod is None:
+            self.trainer._init_kvstore()
+            self.trainer._init_params()
 
     def step(self) -> None:
         """Sum the gradients that backward has left, and update."""
@@ -77,7 +94,7 @@ def make_gradient_trainer(
     if world.form == KVSTORE and not world.in_step:
         scheduled = {**options, "lr_scheduler": schedule}
         trainer = gluon.Trainer(dict(parameters), optimizer, scheduled, mx.kv.create("dist_async"))
-        return GradientTrainer(trainer, on_servers=True)
+        return GradientTrainer(trainer, on_servers=True, schedule=schedule)
     kvstore: Any = "device"  # of one device: none
     if world.form == KVSTORE:
         kvstore = mx.kv.create("dist_sync_device" if _on_gpu(parameters) else "dist_sync")

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sagemaker_object_detection import __version__
+from sagemaker_object_detection.platform.channels import Channel
 from sagemaker_object_detection.platform.errors import (
     ClientError,
     JobError,
@@ -27,7 +28,7 @@ from sagemaker_object_detection.platform.failure_message import by
 from sagemaker_object_detection.platform.job import Job, JobHosts
 from sagemaker_object_detection.platform.network import HUB_PORT, free_ports, interface_address
 from sagemaker_object_detection.platform.peer import Member
-from sagemaker_object_detection.platform.process_group import ProcessGroup
+from sagemaker_object_detection.platform.process_group import Left, ProcessGroup
 from sagemaker_object_detection.platform.rendezvous import join
 from sagemaker_object_detection.platform.stop_request import StopRequest
 from sagemaker_object_detection.platform.supervisor import Supervisor
@@ -80,7 +81,11 @@ def launch(job: Job, world: World, environ: Mapping[str, str], stop: StopRequest
     members = [Member(i, host, world.name_of_host(i)) for i, host in enumerate(world.hosts)]
     if several:
         key = _key(environ, world.hosts)
-        hosts = _join(supervisor, members, world.host_rank, address, key)
+        try:
+            hosts = _join(supervisor, members, world.host_rank, address, key)
+        except SystemExit:
+            tell_hosts((job.hosts, job.current_host, interface), None, environ)
+            raise
     else:
         hosts = ProcessGroup(members[0], {}, supervisor.on_failure)
     log.info(
@@ -106,6 +111,12 @@ def launch(job: Job, world: World, environ: Mapping[str, str], stop: StopRequest
     except SystemExit:  # SIGTERM before training
         hosts.stop()
         hosts.close()
+        raise
+    except Left as left:
+        if supervisor.stopping():
+            hosts.close()
+            raise SystemExit(0) from left
+        hosts.fail(left)
         raise
     except KeyboardInterrupt:
         hosts.fail(by(members[world.host_rank], PlatformError("it was interrupted by Ctrl-C.")))
@@ -138,8 +149,12 @@ def _join(
         raise supervisor.told() or error from error
 
 
-def tell_hosts(job: JobHosts, error: JobError, environ: Mapping[str, str]) -> None:
-    """Let the other hosts of a job that cannot begin know why, so that they do not wait for it."""
+def tell_hosts(job: JobHosts, error: JobError | None, environ: Mapping[str, str]) -> None:
+    """Let the other hosts know that this one will not begin, so that they do not wait for it.
+
+    Args:
+        error: why; None when it was asked to stop.
+    """
     hosts, current, interface = job
     if len(hosts) == 1:
         return
@@ -159,6 +174,10 @@ def tell_hosts(job: JobHosts, error: JobError, environ: Mapping[str, str]) -> No
         )
     except (JobError, OSError) as unreachable:
         log.warning("The other hosts could not be told: %s", unreachable)
+        return
+    if error is None:
+        group.stop()
+        group.close()
         return
     group.fail(by(members[rank], error))
     ended.wait(_TELL_PATIENCE)
@@ -190,10 +209,11 @@ def _exchange(hosts: ProcessGroup, job: Job, world: World, address: str) -> list
         "version": __version__,
         "processes": world.local_size,
         "hyperparameters": job.hyperparameters.as_strings(),
+        "channels": {name: _terms(channel) for name, channel in job.channels.items()},
     }
     facts = [json.loads(part) for part in hosts.gather(json.dumps(ours).encode())]
     for other, host in zip(facts, world.hosts, strict=True):
-        for name in ("version", "processes", "hyperparameters"):
+        for name in ("version", "processes", "hyperparameters", "channels"):
             if other[name] != facts[0][name]:
                 raise ClientError(
                     f"{host} and {world.hosts[0]} do not have the same job: {name} differ "
@@ -201,6 +221,11 @@ def _exchange(hosts: ProcessGroup, job: Job, world: World, address: str) -> list
                     "and configuration, and instances of one kind."
                 )
     return facts
+
+
+def _terms(channel: Channel) -> str:
+    """What all hosts have to be told alike of a channel."""
+    return f"{channel.form} {channel.distribution}"
 
 
 def _difference(one: object, other: object) -> str:

@@ -20,8 +20,10 @@ TENSORBOARD_DIR = "tensorboard"
 class NoView:
     """Of a process that is not the main one: nothing is written."""
 
-    def batches(self, position: Position, learning_rate: float) -> None:
-        """Inside an epoch."""
+    def batches(
+        self, position: Position, losses: Mapping[str, float], learning_rate: float
+    ) -> None:
+        """Inside an epoch, of which `losses` are the means so far."""
 
     def epoch(self, position: Position, result: EpochResult, best: EpochResult | None) -> None:
         """After an epoch and its validation; `position` is where training goes on."""
@@ -51,9 +53,10 @@ class LiveView(NoView):
 
             self._events = SummaryWriter(str(folder / TENSORBOARD_DIR))
 
-    def batches(self, position: Position, learning_rate: float) -> None:
-        """Inside an epoch."""
-        losses = {part: total / position.batches for part, total in position.losses.items()}
+    def batches(
+        self, position: Position, losses: Mapping[str, float], learning_rate: float
+    ) -> None:
+        """Inside an epoch, of which `losses` are the means so far."""
         self._write(position, "training", losses, learning_rate)
         self._scalars("batches", {**losses, "learning_rate": learning_rate}, position.updates)
 

@@ -58,8 +58,8 @@ class TrainingLoop:
 
     Attributes:
         position: where it is; to be set before `epochs` where training goes on.
-        on_batches: called with the position and the learning rate when a line inside an epoch is
-            logged.
+        on_batches: called with the position, the mean losses of the epoch so far and the learning
+            rate when a line inside an epoch is logged.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class TrainingLoop:
         self._after_update = after_update
         self._settle = settle
         self.position = Position()
-        self.on_batches: Callable[[Position, float], None] = lambda position, rate: None
+        self.on_batches: Callable[[Position, dict[str, float], float], None] = lambda *told: None
         self._rate = math.nan
         self._counters = logs.IterationCounters()
 
@@ -189,7 +189,15 @@ class TrainingLoop:
                 position.epoch, position.batches, position.records, rate, position.seconds
             )
         )
-        self.on_batches(position, self._rate)
+        self.on_batches(position, self._means_so_far(), self._rate)
+
+    def _means_so_far(self) -> dict[str, float]:
+        """Of all processes that are in step, without the last batch, which is still to come."""
+        losses, count = self.position.losses, max(1, self.position.batches - 1)
+        values = list(losses.values())
+        if self._communicator.world.in_step:
+            values = total(self._communicator, values)
+        return {part: value / count for part, value in zip(losses, values, strict=True)}
 
     def _set_rate(self) -> None:
         position, schedule = self.position, self._recipe.learning_rate
@@ -217,6 +225,9 @@ class TrainingLoop:
             position.losses[part] += value
 
     def _print_metrics(self, started: float, meta: str, epoch: int | None) -> None:
+        """A line for each host."""
+        if self._communicator.world.local_rank:
+            return
         dimensions = logs.dimensions(self._recipe.host, meta, epoch)
         line = logs.metrics_json_line(started, time.time(), dimensions, self._counters.metrics())
         print(line, flush=True)

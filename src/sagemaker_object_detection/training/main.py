@@ -31,9 +31,10 @@ def train(environ: MutableMapping[str, str]) -> None:
     try:
         job, world = _check(environ)
     except (JobError, OSError) as error:
-        hosts = find_hosts(environ)
-        if hosts is not None:
-            tell_hosts(hosts, as_job_error(error), environ)
+        _tell(as_job_error(error), environ)
+        raise
+    except SystemExit:
+        _tell(None, environ)
         raise
     if world.size > 1:
         launch(job, world, environ, stop)
@@ -44,6 +45,12 @@ def train(environ: MutableMapping[str, str]) -> None:
     from sagemaker_object_detection.training.run import run_job
 
     run_job(job, stop, threads, environ, Alone(world))
+
+
+def _tell(error: JobError | None, environ: Mapping[str, str]) -> None:
+    hosts = find_hosts(environ)
+    if hosts is not None:
+        tell_hosts(hosts, error, environ)
 
 
 def _check(environ: Mapping[str, str]) -> tuple[Job, World]:

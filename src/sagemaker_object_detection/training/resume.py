@@ -187,5 +187,6 @@ def _identity(job: Job, network: Network, world: World) -> dict[str, Any]:
         "mini_batch_size": hyperparameters.mini_batch_size,
         "seed": hyperparameters.seed,
         "processes": world.size,
+        "hosts": len(world.hosts),
         "parameters": hashlib.sha256(repr(shapes).encode()).hexdigest()[:16],
     }

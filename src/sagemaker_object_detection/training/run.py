@@ -19,6 +19,7 @@ from sagemaker_object_detection.platform.stop_request import StopRequest
 from sagemaker_object_detection.platform.world import require_an_image_each
 from sagemaker_object_detection.training.channels import read_channels
 from sagemaker_object_detection.training.communicator import Communicator
+from sagemaker_object_detection.training.connecting import connecting
 from sagemaker_object_detection.training.data import Data
 from sagemaker_object_detection.training.devices import find_devices
 from sagemaker_object_detection.training.early_stopping import EarlyStopping
@@ -134,7 +135,8 @@ def _train(
     validation = Validation(job, data, engine, batch, stop.requested, communicator)
     if "train" not in data.streams:
         warn_of_batch_count(hyperparameters, data.train_images, len(world.hosts))
-    trainer = make_trainer(trainable, hyperparameters, world, servers_rate(job, data))
+    with connecting(communicator, stop):
+        trainer = make_trainer(trainable, hyperparameters, world, servers_rate(job, data))
     trained = Trained(network, trainer, average)
     replicas = Replicas(communicator, network, trainer, average)
     loop = TrainingLoop(
@@ -157,6 +159,9 @@ def _train(
     loop.position = checkpoints.restore(trained, progress, data.train_images)
     if not loop.position.updates:  # a checkpoint has given all the same already
         replicas.begin()
+    if world.size > 1:
+        with connecting(communicator, stop):
+            trainer.begin(loop.position.updates * world.size)
 
     live = NoView()
     if world.is_main:
@@ -176,9 +181,9 @@ def _train(
     )
     state = "failed"
     try:
-        follow(job, loop, graph, data, progress, hooks)
+        interrupted = follow(job, loop, graph, data, progress, hooks)
         trainer.close()
-        state = "stopped" if stop.requested() else "finished"
+        state = "stopped" if interrupted else "finished"
     finally:
         live.end(loop.position, state)
     return progress, validation.kept

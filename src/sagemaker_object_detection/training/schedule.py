@@ -62,10 +62,15 @@ class ServersRate:
     def __init__(self, learning_rate: LearningRate) -> None:
         self.base_lr = learning_rate.base
         self._learning_rate = learning_rate
+        self._begun_at = 0
+
+    def begin_at(self, updates: int) -> None:
+        """Go on after so many updates of an earlier run; only before the servers are given it."""
+        self._begun_at = updates
 
     def __call__(self, num_update: int) -> float:
         """The rate of the update that is number `num_update`, from 1, of those of all processes."""
-        return self._learning_rate(max(0, num_update - 1))
+        return self._learning_rate(self._begun_at + max(0, num_update - 1))
 
 
 def step_updates(

@@ -2,12 +2,13 @@
 
 INT8 takes long and much native code, so that it is made in a process of its own: whatever happens
 to it, the model is there and the job goes on.
-`python -m sagemaker_object_detection.training.twins FOLDER IMAGES.npy THREADS`.
+`python -m sagemaker_object_detection.training.twins FOLDER IMAGES.npy THREADS PARENT`.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -26,6 +27,7 @@ from sagemaker_object_detection.inference.twins import (
     judge_int8,
     make_twins,
 )
+from sagemaker_object_detection.platform.orphans import end_with_parent
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +86,8 @@ def _run_process(
     with TemporaryDirectory(prefix="twins-") as scratch:
         file, words = Path(scratch) / "images.npy", Path(scratch) / "words"
         np.save(file, np.concatenate(list(first_images(images, CALIBRATION_IMAGES))))
-        command = [sys.executable, "-m", _MODULE, str(folder), str(file), str(threads)]
+        given = [str(folder), str(file), str(threads), str(os.getpid())]
+        command = [sys.executable, "-m", _MODULE, *given]
         with words.open("wb") as output:
             process = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False)
         if process.returncode:
@@ -98,7 +101,8 @@ def _batches(images: NDArray[Any]) -> Iterator[NDArray[Any]]:
 
 def main() -> None:
     """The process: make the twins of a folder."""
-    folder, file, threads = sys.argv[1:]
+    folder, file, threads, parent = sys.argv[1:]
+    end_with_parent(int(parent))
     make_twins(Path(folder), _batches(np.load(file, allow_pickle=False)), int(threads), int8=True)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from multiprocessing.connection import Connection
 
 from sagemaker_object_detection.platform import logs
@@ -19,6 +20,9 @@ from sagemaker_object_detection.platform.supervisor import FOLLOWED
 from sagemaker_object_detection.platform.world import World
 
 log = logging.getLogger(__name__)
+
+_CAUSE_SECONDS = 3.0
+"""A library's error may only be that another process has gone; so long there is time to hear it."""
 
 
 def main(world: World, descriptor: int) -> int:
@@ -37,6 +41,8 @@ def main(world: World, descriptor: int) -> int:
         failure = as_job_error(error)
         traceback = error if isinstance(failure, AlgorithmError) else None
         log.error("%s: %s", failure.label, failure, exc_info=traceback)
+        if traceback is not None:
+            time.sleep(_CAUSE_SECONDS)
         group.fail(by(world, failure))
         return failure.exit_code
     group.close()
