@@ -21,9 +21,10 @@ def test_all_variables() -> None:
             "SAGEMAKER_MAX_PAYLOAD_IN_MB": "6",
             "OBJECT_DETECTION_RESPONSE": "Builtin",
             "OBJECT_DETECTION_THRESHOLD": "0.5",
+            "OBJECT_DETECTION_PAGE": "0",
         }
     )
-    assert got == Settings(9000, 2, 120, 6, "builtin", 0.5)
+    assert got == Settings(9000, 2, 120, 6, "builtin", 0.5, False)
     assert got.max_body_bytes == 6 * 2**20
 
 

@@ -13,6 +13,7 @@ from sagemaker_object_detection.images import ImageError
 from sagemaker_object_detection.inference.predictor import Predictor
 from sagemaker_object_detection.serving import formats
 from sagemaker_object_detection.serving.batching import Overloaded, TooSlow
+from sagemaker_object_detection.serving.page.view import add_page
 from sagemaker_object_detection.serving.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -96,6 +97,9 @@ def create_app(predictor: Predictor, is_healthy: Callable[[], bool], settings: S
         detections = predictor.predict(_body(settings.max_body_bytes), "the body")
         body = answer.render(detections, predictor.class_names, settings.threshold)
         return Response(body, mimetype=answer.content_type)
+
+    if settings.page:
+        add_page(app, predictor.class_names, formats.least_score("objects", settings.threshold))
 
     for kind in ANSWERS:
         app.register_error_handler(kind, _known)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from sagemaker_object_detection.platform.errors import ClientError
-from sagemaker_object_detection.platform.kinds import Choice, Kind, Real, Whole
+from sagemaker_object_detection.platform.kinds import Choice, Flag, Kind, Real, Whole
 
 _MEGABYTE = 2**20
 
@@ -17,6 +17,7 @@ _VARIABLES: Mapping[str, tuple[str, Kind]] = {
     "max_payload_mb": ("SAGEMAKER_MAX_PAYLOAD_IN_MB", Whole(0, 1024)),
     "response": ("OBJECT_DETECTION_RESPONSE", Choice(("objects", "builtin"))),
     "threshold": ("OBJECT_DETECTION_THRESHOLD", Real(0, 1, True, True)),
+    "page": ("OBJECT_DETECTION_PAGE", Flag("1", "0")),
 }
 
 
@@ -28,6 +29,7 @@ class Settings:
     max_payload_mb: the largest body; SageMaker gives 0 for "no limit" in batch transform.
     response: the form of an answer when the request asks for none, objects or builtin.
     threshold: detections need a score greater than this; None: as the form has it.
+    page: whether GET / serves the page to try the model with; without it, it is 404.
     """
 
     port: int = 8080
@@ -36,6 +38,7 @@ class Settings:
     max_payload_mb: int = 25
     response: str = "objects"
     threshold: float | None = None
+    page: bool = True
 
     @property
     def max_body_bytes(self) -> int | None:
