@@ -1,0 +1,26 @@
+"""An endpoint and a browser, for tests of the page."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.devtools import Browser
+from tests.functional.test_serve import Endpoint, running
+from tests.tiny_model import write
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with Browser(tmp_path_factory.mktemp("browser")) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def page_endpoint(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    """It takes bodies of up to 1 MB."""
+    base: Path = tmp_path_factory.mktemp("ml")
+    write(base / "model")
+    with running(base, SAGEMAKER_MAX_PAYLOAD_IN_MB="1") as endpoint:
+        endpoint.wait_ready()
+        yield endpoint
