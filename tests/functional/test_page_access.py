@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -189,6 +190,37 @@ def test_nothing_is_cut_off(
     page.choose(broken)
     browser.evaluate("document.querySelector('#failure-answer').open = true")
     check()
+
+
+_SEEN_LABELS = """
+[...document.querySelectorAll(".label")]
+  .filter(label => label.checkVisibility({visibilityProperty: true}))
+  .map(label => {
+    const { left, top, right, bottom } = label.getBoundingClientRect();
+    return [left, top, right, bottom];
+  })
+"""
+
+
+def test_labels_do_not_cover_each_other(
+    browser: Browser, crowded: Endpoint, tmp_path: Path
+) -> None:
+    page = ShownPage(browser, crowded, 390)
+    everywhere = {(column, row): "red" for column in range(4) for row in range(4)}
+    file = tmp_path / "everywhere.png"
+    file.write_bytes(tiny_model.encoded(tiny_model.picture(everywhere)))
+    page.choose(file)
+    labels = browser.evaluate(_SEEN_LABELS)
+    assert len(page.boxes) == 16
+    assert 4 <= len(labels) < 16
+    for one, other in itertools.combinations(labels, 2):
+        apart = max(one[0] - other[2], other[0] - one[2], one[1] - other[3], other[1] - one[3])
+        assert apart >= -0.5
+    # Labels lie in the order of the list, turned round.
+    script = "[...document.querySelectorAll('.label')].reverse().map(e => e.matches('.crowded'))"
+    first_hidden = browser.evaluate(script).index(True)
+    browser.point_at(f"#found li:nth-child({first_hidden + 1}) .row")
+    assert len(browser.evaluate(_SEEN_LABELS)) == len(labels) + 1
 
 
 @pytest.mark.parametrize("dark", [False, True])

@@ -2,7 +2,8 @@
 
 /*
  * Boxes with names and scores over the picture. Places of boxes are shares of the picture, so they
- * scale with it; letters keep their size, and labels are put where they are whole.
+ * scale with it; letters keep their size. Labels are put where they are whole and cover none of a
+ * better detection; the label for which there is no such place is seen when its box is picked.
  */
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -46,13 +47,22 @@ class Overlay {
   #placeLabels() {
     const { clientWidth: width, clientHeight: height } = this.svg;
     if (!width || !height) return;
+    const placed = [];
     for (const { frame, label } of this.marks.values()) {
       const [plate, text] = label.children;
       const share = (name) => Number.parseFloat(frame.lastChild.getAttribute(name)) / 100;
       const labelWidth = text.getComputedTextLength() + 2 * LABEL.padding;
       const left = Math.max(0, Math.min(share("x") * width - 1, width - labelWidth));
-      const above = share("y") * height - LABEL.height;
-      const top = Math.min(above >= 0 ? above : Math.max(0, share("y") * height), height - LABEL.height);
+      const right = left + labelWidth;
+      const edge = share("y") * height;
+      const [above, within, below] = [edge - LABEL.height, Math.max(0, edge), edge + share("height") * height];
+      const isFree = (top) =>
+        top >= 0 && top + LABEL.height <= height
+        && !placed.some((one) => left < one.right && one.left < right && Math.abs(top - one.top) < LABEL.height);
+      const free = [above, within, below].find(isFree);
+      label.classList.toggle("crowded", free === undefined);
+      if (free !== undefined) placed.push({ left, right, top: free });
+      const top = free ?? Math.max(0, above);
       setAll(plate, { x: left, y: top, width: labelWidth, height: LABEL.height, rx: 3 });
       setAll(text, { x: left + LABEL.padding, y: top + LABEL.baseline });
     }
