@@ -1,30 +1,16 @@
-"""A headless Chromium that a test drives as a user does: keys, files, windows of any size.
-
-It is spoken to by the DevTools protocol over a pair of pipes, so nothing but the browser is needed.
-"""
+"""A headless Chromium that a test drives as a user does: keys, files, windows of any size."""
 
 from __future__ import annotations
 
 import base64
-import contextlib
-import fcntl
-import itertools
 import json
-import os
-import select
-import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from tests.browser import command
+from tests.devtools_connection import PATIENCE, Connection, Json
 
-Json = dict[str, Any]
-
-_PATIENCE = 60.0
 _KEYS = {
     "Tab": ("Tab", 9, ""),
     "Enter": ("Enter", 13, "\r"),
@@ -36,7 +22,7 @@ _KEYS = {
 }
 
 
-class Browser:
+class Browser(Connection):
     """A Chromium with one page. Skips the test where there is none.
 
     `problems` collects what the page's console warns of: errors, refusals of its policy, uncaught
@@ -47,46 +33,9 @@ class Browser:
         self.problems: list[str] = []
         self.requests: list[str] = []
         self._handlers: dict[str, Callable[[Json], None]] = {}
-        self._events: list[Json] = []
-        self._ids = itertools.count(1)
-        self._pending = b""
-        (their_in, self._out), (self._in, their_out) = os.pipe(), os.pipe()
-        # Chromium reads from 3 and writes to 4; copies far from these are safe to be renamed.
-        theirs = [fcntl.fcntl(end, fcntl.F_DUPFD, 100) for end in (their_in, their_out)]
-        rename = f'exec "$@" 3<&{theirs[0]} 4>&{theirs[1]}'
-        # Its log would fill a pipe that nobody reads.
-        with (folder / "chromium.log").open("wb") as log:
-            self._process = subprocess.Popen(
-                ["bash", "-c", rename, "bash", *command(folder), "--remote-debugging-pipe"],
-                pass_fds=theirs,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, "HOME": str(folder)},
-                start_new_session=True,
-            )
-        for end in (their_in, their_out, *theirs):
-            os.close(end)
-        self._session: str | None = None
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
-        self._session = attached["sessionId"]
+        super().__init__(folder)
         for domain in ("Page", "Runtime", "Log", "Network", "DOM"):
             self.call(f"{domain}.enable")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        os.close(self._in)
-        os.close(self._out)
 
     def open(self, address: str, width: int = 1280, height: int = 900, dark: bool = False) -> None:
         """Load a page in a window of this size; returns when all of it is there."""
@@ -95,7 +44,7 @@ class Browser:
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.problems.clear()
         self.requests.clear()
-        self._events.clear()
+        self.events.clear()
         self.call("Page.navigate", url=address)
         self.wait_event("Page.loadEventFired")
 
@@ -118,10 +67,10 @@ class Browser:
 
     def wait_until(self, script: str) -> None:
         """Wait for an expression to be true."""
-        end = time.monotonic() + _PATIENCE
+        end = time.monotonic() + PATIENCE
         while not self.evaluate(script):
             assert time.monotonic() < end, (script, self.evaluate("document.body.innerText"))
-            self._receive(0.02)
+            self.receive(0.02)
 
     def press(self, key: str, *, shift: bool = False, times: int = 1) -> None:
         """Press and let go a key."""
@@ -171,7 +120,7 @@ class Browser:
             decision = handle(event)
             if decision is not None:
                 method, arguments = decision
-                self._send(f"Fetch.{method}", requestId=event["requestId"], **arguments)
+                self.send(f"Fetch.{method}", requestId=event["requestId"], **arguments)
 
         self._handlers["Fetch.requestPaused"] = on_paused
         pattern = {"urlPattern": f"*{part}*", "requestStage": "Response"}
@@ -188,30 +137,6 @@ class Browser:
         shot = self.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
         path.write_bytes(base64.b64decode(shot["data"]))
 
-    def call(self, method: str, **arguments: Any) -> Json:  # noqa: ANN401
-        """Send one command of the protocol and wait for what it returns."""
-        number = self._send(method, **arguments)
-        end = time.monotonic() + _PATIENCE
-        while time.monotonic() < end:
-            for message in self._receive(1.0):
-                if message.get("id") == number:
-                    assert "error" not in message, (method, message["error"])
-                    result: Json = message["result"]
-                    return result
-        raise TimeoutError(f"{method}: no answer in {_PATIENCE} s")
-
-    def wait_event(self, method: str) -> Json:
-        """The first event of this kind that was not waited for yet."""
-        end = time.monotonic() + _PATIENCE
-        while time.monotonic() < end:
-            for event in self._events:
-                if event["method"] == method:
-                    self._events.remove(event)
-                    parameters: Json = event["params"]
-                    return parameters
-            self._receive(0.1)
-        raise TimeoutError(f"{method}: no such event in {_PATIENCE} s")
-
     def _middle(self, selector: str) -> Sequence[float]:
         script = f"""(element => {{
           element.scrollIntoView({{block: "center"}});
@@ -221,30 +146,7 @@ class Browser:
         middle: Sequence[float] = self.evaluate(script)
         return middle
 
-    def _send(self, method: str, **arguments: Any) -> int:  # noqa: ANN401
-        number = next(self._ids)
-        message: Json = {"id": number, "method": method, "params": arguments}
-        if self._session is not None:
-            message["sessionId"] = self._session
-        data = memoryview(json.dumps(message).encode() + b"\0")
-        while data:
-            data = data[os.write(self._out, data) :]
-        return number
-
-    def _receive(self, patience: float) -> list[Json]:
-        """Answers that came, at least one read of the pipe; events are kept or handled."""
-        if not select.select([self._in], [], [], patience)[0]:
-            return []
-        data = os.read(self._in, 2**20)
-        assert data, "the browser has ended"
-        *whole, self._pending = (self._pending + data).split(b"\0")
-        messages = [json.loads(one) for one in whole]
-        for event in messages:
-            if "method" in event:
-                self._note(event)
-        return [one for one in messages if "id" in one]
-
-    def _note(self, event: Json) -> None:
+    def note(self, event: Json) -> None:
         parameters = event["params"]
         match event["method"]:
             case "Log.entryAdded" if parameters["entry"]["level"] in ("error", "warning"):
@@ -258,6 +160,6 @@ class Browser:
                 if not address.startswith(("data:", "blob:")):
                     self.requests.append(address)
             case "Page.loadEventFired" | "Page.fileChooserOpened":
-                self._events.append(event)
+                self.events.append(event)
             case method if method in self._handlers:
                 self._handlers[method](parameters)

@@ -1,4 +1,4 @@
-"""An endpoint and a browser, for tests of the page."""
+"""A browser, an endpoint and its page in it, for tests of the page."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.devtools import Browser
+from tests.functional.shown_page import ShownPage
 from tests.functional.test_serve import Endpoint, running
 from tests.tiny_model import write
 
@@ -24,3 +25,8 @@ def page_endpoint(browser: Browser, tmp_path_factory: pytest.TempPathFactory) ->
     with running(base, SAGEMAKER_MAX_PAYLOAD_IN_MB="1") as endpoint:
         endpoint.wait_ready()
         yield endpoint
+
+
+@pytest.fixture
+def page(browser: Browser, page_endpoint: Endpoint) -> ShownPage:
+    return ShownPage(browser, page_endpoint)

@@ -12,14 +12,9 @@ import pytest
 from tests import tiny_model
 from tests.devtools import Browser
 from tests.functional.shown_page import ShownPage, write_picture
-from tests.functional.test_serve import PICTURE, Endpoint, running
+from tests.functional.test_serve import PICTURE, running
 
 SVG = b"<svg xmlns='http://www.w3.org/2000/svg'/>"
-
-
-@pytest.fixture
-def page(browser: Browser, page_endpoint: Endpoint) -> ShownPage:
-    return ShownPage(browser, page_endpoint)
 
 
 @pytest.mark.parametrize(
