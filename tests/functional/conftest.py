@@ -19,10 +19,11 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def page_endpoint(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
-    """It takes bodies of up to 1 MB."""
+    """It takes bodies of up to 1 MB, and its scores are the same on any processor."""
     base: Path = tmp_path_factory.mktemp("ml")
     write(base / "model")
-    with running(base, SAGEMAKER_MAX_PAYLOAD_IN_MB="1") as endpoint:
+    environ = {"SAGEMAKER_MAX_PAYLOAD_IN_MB": "1", "OBJECT_DETECTION_PRECISION": "float32"}
+    with running(base, **environ) as endpoint:
         endpoint.wait_ready()
         yield endpoint
 
