@@ -90,10 +90,15 @@ class Answer:
         self, detections: Detections, class_names: Sequence[str], threshold: float | None = None
     ) -> str:
         """The body; `threshold` replaces the form's own."""
-        render, usual = FORMS[self.form]
-        found = detections.above(usual if threshold is None else threshold)
+        render, _ = FORMS[self.form]
+        found = detections.above(least_score(self.form, threshold))
         text = json.dumps(render(found, class_names), allow_nan=False)
         return text + "\n" if self.content_type == JSON_LINES else text
+
+
+def least_score(form: str, threshold: float | None) -> float:
+    """The score that a detection must be above; `threshold` replaces the form's own."""
+    return FORMS[form][1] if threshold is None else threshold
 
 
 class NotAcceptable(ValueError):
