@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.kinds import Choice, Kind, Real, Whole
+from sagemaker_object_detection.platform.logs import LogLevel
 
 _MEGABYTE = 2**20
 
@@ -17,6 +19,7 @@ _VARIABLES: Mapping[str, tuple[str, Kind]] = {
     "max_payload_mb": ("SAGEMAKER_MAX_PAYLOAD_IN_MB", Whole(0, 1024)),
     "response": ("OBJECT_DETECTION_RESPONSE", Choice(("objects", "builtin"))),
     "threshold": ("OBJECT_DETECTION_THRESHOLD", Real(0, 1, True, True)),
+    "log_level": ("SAGEMAKER_CONTAINER_LOG_LEVEL", LogLevel()),
 }
 
 
@@ -28,6 +31,7 @@ class Settings:
     max_payload_mb: the largest body; SageMaker gives 0 for "no limit" in batch transform.
     response: the form of an answer when the request asks for none, objects or builtin.
     threshold: detections need a score greater than this; None: as the form has it.
+    log_level: what is less important than this is not logged, on the scale of Python's logging.
     """
 
     port: int = 8080
@@ -36,6 +40,7 @@ class Settings:
     max_payload_mb: int = 25
     response: str = "objects"
     threshold: float | None = None
+    log_level: int = logging.INFO
 
     @property
     def max_body_bytes(self) -> int | None:
