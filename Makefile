@@ -11,6 +11,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
+# Many tests wait for processes, so that even those that use all cores go well two at a time.
+TEST_PROCESSES ?= 2
+
 # The program that builds and runs images: docker, podman, or any script with `build TAG` and
 # `run [OPTIONS] TAG COMMAND...`; such a script beside the checkout stands in for docker.
 IMAGE_TOOL ?= $(firstword $(wildcard ../shared/tools/image) docker)
@@ -41,7 +44,7 @@ demo: setup ## Make a data set, train, serve, detect on a new picture
 	$(BIN)/object-detection demo
 
 test: setup ## Run the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal
 
 lint: setup ## Check style, formatting and types
 	$(BIN)/ruff check .

@@ -29,17 +29,22 @@ addEventListener("load", () => {
 });
 """
 
+CLIPPED = """
+  page => [...page.querySelectorAll("body *")].filter(element => {
+    const box = element.getBoundingClientRect();
+    const svg = element.localName === "text" && element.ownerSVGElement.getBoundingClientRect();
+    return box.right > page.documentElement.clientWidth + 0.5 || box.left < -0.5
+      || (svg && (box.right > svg.right + 1 || box.left < svg.left - 1))
+      || (element.clientWidth && element.scrollWidth > element.clientWidth + 1);
+  })
+"""
+"""A function of a document: its elements that are cut off or reach beyond the window."""
+
 _LAYOUT = """
   frames.map(frame => {
     const page = frame.contentDocument, root = page.documentElement;
     for (const details of page.querySelectorAll("details")) details.open = true;
-    const clipped = [...page.querySelectorAll("body *")].filter(element => {
-      const box = element.getBoundingClientRect();
-      const svg = element.localName === "text" && element.ownerSVGElement.getBoundingClientRect();
-      return box.right > root.clientWidth + 0.5 || box.left < -0.5
-        || (svg && (box.right > svg.right + 1 || box.left < svg.left - 1))
-        || (element.clientWidth && element.scrollWidth > element.clientWidth + 1);
-    });
+    const clipped = CLIPPED(page);
     return {
       width: root.clientWidth,
       scroll_width: root.scrollWidth,
@@ -75,7 +80,9 @@ def layouts(page: str, widths: Sequence[int], folder: Path) -> list[dict[str, An
         elements that are `clipped` or reach beyond the window, and how many `requests` it made.
     """
     frames = "".join(_frame(page, width, 900) for width in widths)
-    measured: list[dict[str, Any]] = _measure(frames, _LAYOUT, folder)
+    measured: list[dict[str, Any]] = _measure(
+        frames, _LAYOUT.replace("CLIPPED", f"({CLIPPED})"), folder
+    )
     return measured
 
 
@@ -116,11 +123,12 @@ def _measure(frames: str, script: str, folder: Path, *options: str) -> Any:  # n
     return json.loads(html.unescape(found[1]))
 
 
-def _run(arguments: Sequence[str], folder: Path) -> str:
+def command(folder: Path) -> list[str]:
+    """The command line that starts a headless browser. Skips the test when there is no Chromium."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         pytest.skip(f"needs a browser, one of {', '.join(BROWSERS)}")
-    command = [
+    return [
         browser,
         "--headless=new",
         "--no-sandbox",
@@ -128,8 +136,11 @@ def _run(arguments: Sequence[str], folder: Path) -> str:
         "--disable-dev-shm-usage",
         f"--user-data-dir={folder / 'profile'}",
     ]
+
+
+def _run(arguments: Sequence[str], folder: Path) -> str:
     run = subprocess.run(
-        [*command, *arguments],
+        [*command(folder), *arguments],
         capture_output=True,
         text=True,
         timeout=120,

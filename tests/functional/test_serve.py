@@ -246,7 +246,7 @@ def _other_graph(base: Path) -> None:
         pytest.param(_no_params, {}, 2, r"lacks model_algo_1-0000\.params", id="no parameters"),
         pytest.param(_bad_config, {}, 2, r"model\.json is not JSON .* line 1", id="model.json"),
         pytest.param(_cut_params, {}, 2, r"0000\.params is not .* damaged", id="cut parameters"),
-        pytest.param(_other_graph, {}, 2, "no values: enchors", id="graph without its values"),
+        pytest.param(_other_graph, {}, 2, "lacks enchors", id="graph without its values"),
         pytest.param(
             lambda base: None,
             {"SAGEMAKER_MODEL_SERVER_WORKERS": "many", "OBJECT_DETECTION_THRESHOLD": "2"},
@@ -284,3 +284,13 @@ def test_the_port_is_taken(endpoint: Endpoint, tmp_path: Path) -> None:
         assert second.process.wait(60) != 0
         assert "Connection in use" in second.log
     assert endpoint.request("GET", "/ping")[0] == 200
+
+
+def test_a_cpu_endpoint_loads_no_mxnet(endpoint: Endpoint) -> None:
+    """Nor does one whose model was converted when it started."""
+    command = ["ps", "-o", "pid=", "-g", str(os.getpgid(endpoint.process.pid))]
+    numbers = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    mapped = [Path(f"/proc/{number}/maps").read_text() for number in numbers]
+    assert any("openvino" in maps for maps in mapped)
+    assert not any("libmxnet" in maps for maps in mapped)
+    assert "Engine openvino" in endpoint.log

@@ -198,6 +198,16 @@ def test_no_custom_attributes(make: Make) -> None:
     assert ATTRIBUTES not in make().post("/invocations", data=JPEG).headers
 
 
+def test_the_page_can_be_switched_off(make: Make) -> None:
+    assert make().get("/").content_type == "text/html; charset=utf-8"
+    assert make(page=False).get("/").status_code == 404
+
+
+def test_the_page_knows_the_least_score(make: Make) -> None:
+    assert "scores up to 0.2." in make().get("/").text
+    assert "scores up to 0.35." in make(threshold=0.35).get("/").text
+
+
 def test_method_not_allowed_names_the_methods(make: Make) -> None:
     assert "POST" in make().get("/invocations").headers["Allow"]
 

@@ -10,6 +10,7 @@ from gunicorn.errors import HaltServer
 
 from sagemaker_object_detection.model.artifact import ArtifactError, ModelConfig
 from sagemaker_object_detection.serving import main
+from sagemaker_object_detection.serving.engines import Plan
 from sagemaker_object_detection.serving.main import Server, gunicorn_settings
 from sagemaker_object_detection.serving.settings import Settings
 
@@ -19,7 +20,8 @@ STOPPING = SimpleNamespace(LISTENERS=[])
 
 @pytest.fixture
 def server(tmp_path: Path) -> Server:
-    return Server(Settings(), tmp_path, ModelConfig(("cat",), 300, "resnet-50"), tmp_path)
+    plan = Plan(tmp_path, ModelConfig(("cat",), 300, "resnet-50"), "mxnet")
+    return Server(Settings(), plan, 1, tmp_path)
 
 
 class _Worker:

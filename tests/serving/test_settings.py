@@ -23,10 +23,18 @@ def test_all_variables() -> None:
             "SAGEMAKER_MAX_PAYLOAD_IN_MB": "6",
             "OBJECT_DETECTION_RESPONSE": "Builtin",
             "OBJECT_DETECTION_THRESHOLD": "0.5",
+            "OBJECT_DETECTION_ENGINE": "openvino",
+            "OBJECT_DETECTION_PRECISION": "int8",
+            "OBJECT_DETECTION_MEAN": "123, 117,104.5",
+            "OBJECT_DETECTION_MAX_BATCH": "4",
+            "OBJECT_DETECTION_MAX_DELAY_MS": "5",
+            "OBJECT_DETECTION_PAGE": "0",
             "SAGEMAKER_CONTAINER_LOG_LEVEL": "30",
         }
     )
-    assert got == Settings(9000, 2, 120, 6, "builtin", 0.5, log_level=30)
+    mean = (123.0, 117.0, 104.5)
+    engine = ("openvino", "int8", mean, 4, 5)
+    assert got == Settings(9000, 2, 120, 6, "builtin", 0.5, *engine, page=False, log_level=30)
     assert got.max_body_bytes == 6 * 2**20
 
 
@@ -74,3 +82,12 @@ def test_all_faults_together() -> None:
     assert "did you mean 'objects'?" in text
     assert "OBJECT_DETECTION_THRESHOLD is '20 %', which is not a number" in text
     assert "or unset it" in text
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [("1,2", "has 2 parts"), ("1,,3", "is not a number"), ("1,2,256", "is too large")],
+)
+def test_a_colour_that_is_none(given: str, told: str) -> None:
+    with pytest.raises(ClientError, match=f"OBJECT_DETECTION_MEAN is '{given}', which {told}"):
+        Settings.from_environment({"OBJECT_DETECTION_MEAN": given})

@@ -33,7 +33,7 @@ _OUTPUTS = {"scores", "offsets", "anchors"}
 class OpenVINOEngine:
     """Runs the twin of a deploy graph; rows as inference.decode makes them.
 
-    path: an ONNX file, see model.onnx_heads.
+    source: an ONNX file, see model.onnx_heads, or its bytes.
     precision: what is computed in. int8 means that the file is a quantised one, where what is not
         quantised is computed in float32.
     threads: processor cores to use; OpenVINO's choice if None.
@@ -44,13 +44,18 @@ class OpenVINOEngine:
     """
 
     def __init__(
-        self, path: Path, precision: Precision, threads: int | None = None, streams: int = 1
+        self,
+        source: Path | bytes,
+        precision: Precision,
+        threads: int | None = None,
+        streams: int = 1,
     ) -> None:
         self.precision = precision
         core = openvino.Core()
-        model = _read(core, path)
-        self._rule = _rule(model, path)
-        self._anchors = _take_anchors(model, path)
+        name = str(source) if isinstance(source, Path) else "the converted graph"
+        model = _read(core, source, name)
+        self._rule = _rule(model, name)
+        self._anchors = _take_anchors(model, name)
         self.image_shape = int(model.input(0).partial_shape[2].get_length())
         model.reshape([1, 3, self.image_shape, self.image_shape])
         options: dict[str, Any] = {
@@ -67,6 +72,11 @@ class OpenVINOEngine:
         for _ in range(streams):
             self._idle.put(compiled.create_infer_request())
         self._streams = streams
+
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """Up to as many pictures as are computed at the same time."""
+        return (self._streams,)
 
     @classmethod
     def from_folder(
@@ -166,9 +176,9 @@ def choose_precision(asked: str, has_int8: bool, flags: frozenset[str]) -> Preci
     raise ValueError(f"precision must be auto, {', '.join(_ELEMENT_TYPES)}, got {asked!r}")
 
 
-def _read(core: openvino.Core, path: Path) -> openvino.Model:
+def _read(core: openvino.Core, source: Path | bytes, path: str) -> openvino.Model:
     try:
-        model = core.read_model(path)
+        model = core.read_model(source)
         names = {name for output in model.outputs for name in output.get_names()}
     except RuntimeError as error:
         raise ArtifactError(
@@ -181,15 +191,15 @@ def _read(core: openvino.Core, path: Path) -> openvino.Model:
     return model
 
 
-def _rule(model: openvino.Model, path: Path) -> DetectionRule:
+def _rule(model: openvino.Model, path: str) -> DetectionRule:
     """What the file's metadata say, which OpenVINO keeps under `framework`."""
     stored = model.get_rt_info("framework").value if model.has_rt_info("framework") else {}
     if "nms_threshold" not in stored:
         raise ArtifactError(f"{path} does not say how detections are made; {artifact.CURE}")
-    return DetectionRule.from_texts(stored, str(path))
+    return DetectionRule.from_texts(stored, path)
 
 
-def _take_anchors(model: openvino.Model, path: Path) -> npt.NDArray[np.float32]:
+def _take_anchors(model: openvino.Model, path: str) -> npt.NDArray[np.float32]:
     """Anchors (N, 4), a constant of the file, which then is no output any more."""
     output = model.output("anchors")
     constant = output.get_node().input_value(0).get_node()

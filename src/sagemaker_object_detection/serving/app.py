@@ -15,6 +15,7 @@ from sagemaker_object_detection.serving.batching import NotReady, Overloaded, To
 from sagemaker_object_detection.serving.limits import Limits
 from sagemaker_object_detection.serving.metrics import Metrics
 from sagemaker_object_detection.serving.observation import current_trace, observe
+from sagemaker_object_detection.serving.page.view import add_page
 from sagemaker_object_detection.serving.settings import Settings
 from sagemaker_object_detection.serving.traced import TracedPredictor
 
@@ -120,6 +121,9 @@ def create_app(
         if limits.HEADER in request.headers:  # the platform passes on what the container sets
             response.headers[limits.HEADER] = request.headers[limits.HEADER]
         return response
+
+    if settings.page:
+        add_page(app, predictor.class_names, formats.least_score("objects", settings.threshold))
 
     for kind in ANSWERS:
         app.register_error_handler(kind, _known)

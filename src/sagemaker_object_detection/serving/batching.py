@@ -79,6 +79,7 @@ class Batcher:
     load: makes the engine; called in the thread.
     max_waiting: pictures that may wait before Overloaded is raised.
     patience: seconds that a caller waits before TooSlow is raised.
+    delay: seconds that a picture waits for others to make up a batch.
     watcher: is told of the queue's length and of every batch.
     """
 
@@ -87,9 +88,11 @@ class Batcher:
         load: Callable[[], BatchEngine],
         max_waiting: int = 64,
         patience: float = 60.0,
+        delay: float = 0.0,
         watcher: Watcher | None = None,
     ) -> None:
         self._load = load
+        self._delay = delay
         self._patience = patience
         self._watcher = watcher
         self._jobs: queue.Queue[_Job | None] = queue.Queue(max_waiting)
@@ -197,11 +200,13 @@ class Batcher:
             self._run_batch(engine, batch)
 
     def _with_more(self, first: _Job, most: int) -> list[_Job]:
-        """What waits besides, without waiting for more."""
+        """What waits besides, or comes within the delay."""
         batch = [first]
+        until = time.monotonic() + self._delay
         while len(batch) < most:
+            left = until - time.monotonic()
             try:
-                job = self._jobs.get_nowait()
+                job = self._jobs.get(block=left > 0, timeout=max(0.0, left) or None)
             except queue.Empty:
                 break
             if job is None:

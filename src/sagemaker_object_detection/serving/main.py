@@ -30,6 +30,7 @@ from sagemaker_object_detection.platform.threads import set_threads
 from sagemaker_object_detection.serving import request_log
 from sagemaker_object_detection.serving.app import create_app
 from sagemaker_object_detection.serving.batching import BatchEngine, Batcher
+from sagemaker_object_detection.serving.engines import Plan, load_engine, make_plan
 from sagemaker_object_detection.serving.metrics import Metrics
 from sagemaker_object_detection.serving.metrics_folder import forget_worker, shared_folder
 from sagemaker_object_detection.serving.settings import Settings
@@ -65,9 +66,10 @@ def serve(environ: MutableMapping[str, str]) -> int:
     logs.setup(sys.stderr, settings.log_level)
     request_log.setup(sys.stdout, settings.log_level)
     model_dir = Paths.from_environment(environ).model_dir
-    config = _check_artifact(model_dir)
     threads = set_threads(environ, settings.workers)
     environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")
+    plan = make_plan(model_dir, settings, environ)
+    config = plan.config
     log.info(
         "Serving %s (%s, %d px, %d classes) on port %d: %d workers of %d threads.",
         model_dir,
@@ -80,7 +82,7 @@ def serve(environ: MutableMapping[str, str]) -> int:
     )
     parent = Path(_writable(_SHARED_MEMORY) or tempfile.gettempdir())
     with shared_folder(environ, parent) as metrics_folder:
-        return Server(settings, model_dir, config, metrics_folder).run_until_stopped()
+        return Server(settings, plan, threads, metrics_folder).run_until_stopped()
 
 
 class Server(BaseApplication):  # type: ignore[misc]
@@ -89,16 +91,10 @@ class Server(BaseApplication):  # type: ignore[misc]
     A worker that cannot load its model halts the server: it would fail again and again.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        model_dir: Path,
-        config: artifact.ModelConfig,
-        metrics_folder: Path,
-    ) -> None:
+    def __init__(self, settings: Settings, plan: Plan, threads: int, metrics_folder: Path) -> None:
         self.settings = settings
-        self.model_dir = model_dir
-        self.config = config
+        self.plan = plan
+        self.threads = threads
         self.metrics_folder = metrics_folder
         self._start = _Start()
         self._batcher: Batcher | None = None
@@ -113,9 +109,10 @@ class Server(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> Flask:
         """The application; called by gunicorn in each worker."""
+        delay = self.settings.max_delay_ms / 1000
         metrics = Metrics(self.metrics_folder)
-        batcher = Batcher(self._load_engine, MAX_WAITING, self.settings.timeout, metrics)
-        predictor = TracedPredictor(batcher, self.config.class_names)
+        batcher = Batcher(self._load_engine, MAX_WAITING, self.settings.timeout, delay, metrics)
+        predictor = TracedPredictor(batcher, self.plan.config.class_names)
         self._batcher = batcher
         return create_app(predictor, batcher.check_ready, self.settings, metrics)
 
@@ -132,10 +129,8 @@ class Server(BaseApplication):  # type: ignore[misc]
         return 0
 
     def _load_engine(self) -> BatchEngine:
-        # Imports MXNet: only here, in the worker's one thread that may touch it.
-        from sagemaker_object_detection.inference.engine_mxnet import MXNetEngine
-
-        return MXNetEngine.from_folder(self.model_dir)
+        # May import MXNet: only here, in the worker's one thread that may touch it.
+        return load_engine(self.plan, self.settings, self.threads)
 
     def _wait_for_model(self, worker: Any) -> None:  # noqa: ANN401 - gunicorn has no types
         """Keep the worker from accepting connections, and its heartbeat going, until it can."""
@@ -215,14 +210,6 @@ def gunicorn_settings(settings: Settings) -> dict[str, Any]:
 
 def _writable(folder: Path) -> str | None:
     return str(folder) if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK) else None
-
-
-def _check_artifact(model_dir: Path) -> artifact.ModelConfig:
-    try:
-        artifact.require_files(model_dir)
-        return artifact.read_config(model_dir)
-    except artifact.ArtifactError as error:
-        raise ClientError(f"The model cannot be served: {error}.") from error
 
 
 def _with_kind(error: Exception) -> Exception:

@@ -7,10 +7,34 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from sagemaker_object_detection.platform.errors import ClientError
-from sagemaker_object_detection.platform.kinds import Choice, Kind, Real, Whole
+from sagemaker_object_detection.platform.kinds import Choice, Flag, Kind, Real, Whole
 from sagemaker_object_detection.platform.logs import LogLevel
 
+AUTO, OPENVINO, MXNET = "auto", "openvino", "mxnet"
+NO_MEAN = (0.0, 0.0, 0.0)
 _MEGABYTE = 2**20
+
+
+@dataclass(frozen=True)
+class Colour:
+    """Three numbers in 0..255, for red, green and blue."""
+
+    @property
+    def description(self) -> str:
+        return "three numbers in 0..255 for red, green and blue, as 123,117,104"
+
+    def parse(self, text: str) -> tuple[float, ...]:
+        """Raises ValueError."""
+        parts = text.split(",")
+        if len(parts) != 3:
+            raise ValueError(f"has {len(parts)} parts")
+        return tuple(Real(0, 255, True, True).parse(part.strip() or "nothing") for part in parts)
+
+    def write(self, value: object) -> str:
+        """Text that parse reads."""
+        assert isinstance(value, tuple)
+        return ",".join(map(str, value))
+
 
 _VARIABLES: Mapping[str, tuple[str, Kind]] = {
     "port": ("SAGEMAKER_BIND_TO_PORT", Whole(1, 65535)),
@@ -19,6 +43,12 @@ _VARIABLES: Mapping[str, tuple[str, Kind]] = {
     "max_payload_mb": ("SAGEMAKER_MAX_PAYLOAD_IN_MB", Whole(0, 1024)),
     "response": ("OBJECT_DETECTION_RESPONSE", Choice(("objects", "builtin"))),
     "threshold": ("OBJECT_DETECTION_THRESHOLD", Real(0, 1, True, True)),
+    "engine": ("OBJECT_DETECTION_ENGINE", Choice((AUTO, OPENVINO, MXNET))),
+    "precision": ("OBJECT_DETECTION_PRECISION", Choice((AUTO, "int8", "bfloat16", "float32"))),
+    "mean": ("OBJECT_DETECTION_MEAN", Colour()),
+    "max_batch": ("OBJECT_DETECTION_MAX_BATCH", Whole(1, 64)),
+    "max_delay_ms": ("OBJECT_DETECTION_MAX_DELAY_MS", Whole(0, 1000)),
+    "page": ("OBJECT_DETECTION_PAGE", Flag("1", "0")),
     "log_level": ("SAGEMAKER_CONTAINER_LOG_LEVEL", LogLevel()),
 }
 
@@ -31,6 +61,12 @@ class Settings:
     max_payload_mb: the largest body; SageMaker gives 0 for "no limit" in batch transform.
     response: the form of an answer when the request asks for none, objects or builtin.
     threshold: detections need a score greater than this; None: as the form has it.
+    engine: openvino or mxnet, or auto, see serving.engines.
+    precision: what OpenVINO computes in, or auto.
+    mean: RGB that is subtracted from every pixel before the network sees it.
+    max_batch: pictures that are computed at a time; None: as suits the engine.
+    max_delay_ms: how long a picture waits for others to be computed with.
+    page: whether GET / serves the page to try the model with; without it, it is 404.
     log_level: what is less important than this is not logged, on the scale of Python's logging.
     """
 
@@ -40,6 +76,12 @@ class Settings:
     max_payload_mb: int = 25
     response: str = "objects"
     threshold: float | None = None
+    engine: str = AUTO
+    precision: str = AUTO
+    mean: tuple[float, float, float] = NO_MEAN
+    max_batch: int | None = None
+    max_delay_ms: int = 0
+    page: bool = True
     log_level: int = logging.INFO
 
     @property

@@ -1,0 +1,103 @@
+"""An artefact that has no twin for CPUs, read and converted while an endpoint starts.
+
+MXNet is needed for it, once, and would stay in memory: it is loaded in a process of its own,
+`python -m sagemaker_object_detection.inference.conversion FOLDER`, which writes a line of JSON and
+then the ONNX file to its standard output.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from sagemaker_object_detection.model import artifact
+from sagemaker_object_detection.model.artifact import ArtifactError, ModelConfig
+from sagemaker_object_detection.platform.errors import JobError, first_line
+
+_MODULE = "sagemaker_object_detection.inference.conversion"
+
+
+@dataclass(frozen=True)
+class Converted:
+    """An artefact as an endpoint needs it.
+
+    Attributes:
+        config: its model.json; of the service's artefacts, which have none, what their graph says.
+        onnx: the twin; empty where the graph cannot be converted.
+        reason: why it cannot be.
+    """
+
+    config: ModelConfig
+    onnx: bytes
+    reason: str = ""
+
+
+def convert(folder: Path, environ: Mapping[str, str]) -> Converted:
+    """Read the artefact in `folder`, ours or the service's own, and make its twin in memory.
+
+    Raises:
+        ArtifactError: it cannot be read, or belongs to no detector.
+    """
+    paths = [str(Path(__file__).parents[2]), environ.get("PYTHONPATH", "")]
+    given = {**environ, "PYTHONPATH": ":".join(filter(None, paths))}
+    command = [sys.executable, "-W", "ignore", "-m", _MODULE, str(folder)]
+    done = subprocess.run(command, env=given, capture_output=True, check=False)
+    head, _, onnx = done.stdout.partition(b"\n")
+    if done.returncode or not head:
+        words = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no word"]
+        raise ArtifactError(
+            f"{folder} cannot be read: the process for it ended with exit code {done.returncode} "
+            f"({words[0]})"
+        )
+    told = json.loads(head)
+    if told["fault"]:
+        raise ArtifactError(told["fault"])
+    config = {**told["config"], "class_names": tuple(told["config"]["class_names"])}
+    return Converted(ModelConfig(**config), onnx, told["reason"])
+
+
+def _describe(folder: Path) -> ModelConfig:
+    if (folder / artifact.MODEL_FILE).is_file():
+        return artifact.read_config(folder)
+    from sagemaker_object_detection.model.earlier import load_earlier
+
+    earlier = load_earlier(folder)
+    if earlier.image_shape is None:
+        raise ArtifactError(
+            f"{folder} does not say for which image_shape it was trained: "
+            f"{artifact.HYPERPARAMETERS_FILE} is missing; {artifact.CURE}, all files of one job"
+        )
+    names = tuple(f"class_{number}" for number in range(earlier.num_classes))
+    return ModelConfig(names, earlier.image_shape, earlier.base_network)
+
+
+def _write(folder: Path, out: BinaryIO) -> None:
+    told: dict[str, object] = {"fault": "", "reason": "", "config": None}
+    onnx = b""
+    try:
+        from sagemaker_object_detection.model.deployed import read_deploy_graph
+
+        graph = read_deploy_graph(folder)
+        told["config"] = asdict(_describe(folder))
+    except (ArtifactError, JobError) as error:
+        told["fault"] = str(error)
+    else:
+        try:
+            from sagemaker_object_detection.model.onnx_heads import convert_heads
+
+            onnx = convert_heads(graph).SerializeToString()
+        except Exception as error:  # noqa: BLE001 - of any kind, from two libraries
+            told["reason"] = f"{type(error).__name__}: {first_line(error)}"
+    out.write(json.dumps(told).encode() + b"\n" + onnx)
+
+
+if __name__ == "__main__":
+    with os.fdopen(os.dup(1), "wb") as output:
+        os.dup2(2, 1)  # what libraries print is no part of the answer
+        _write(Path(sys.argv[1]), output)

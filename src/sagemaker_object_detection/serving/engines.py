@@ -1,0 +1,179 @@
+"""Which engine an endpoint runs its model on, and why."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sagemaker_object_detection.inference.conversion import convert
+from sagemaker_object_detection.inference.predictor import Rows
+from sagemaker_object_detection.model import artifact
+from sagemaker_object_detection.model.artifact import ArtifactError, ModelConfig
+from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection.serving.batching import BatchEngine
+from sagemaker_object_detection.serving.settings import AUTO, MXNET, NO_MEAN, OPENVINO, Settings
+
+log = logging.getLogger(__name__)
+
+GPU_BATCH = 8
+_GPU_DRIVER = Path("/dev/nvidiactl")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is served, and how; made before there are workers, which share it.
+
+    Attributes:
+        folder: of the artefact.
+        config: what it says of itself.
+        engine: openvino or mxnet.
+        onnx: of a twin that is not in the folder, made in memory.
+    """
+
+    folder: Path
+    config: ModelConfig
+    engine: str
+    onnx: bytes = b""
+
+
+def make_plan(folder: Path, settings: Settings, environ: Mapping[str, str]) -> Plan:
+    """Choose the engine, and convert the model for it where it has no twin.
+
+    auto is MXNet on a machine with a GPU, OpenVINO on any other; MXNet also runs what cannot be
+    converted. The log says what was chosen and why.
+
+    Raises:
+        ClientError: the artefact cannot be used, or not as the settings ask.
+    """
+    try:
+        return _plan(folder, settings, environ)
+    except ArtifactError as error:
+        raise ClientError(f"The model cannot be served: {error}.") from error
+
+
+def _plan(folder: Path, settings: Settings, environ: Mapping[str, str]) -> Plan:
+    if not folder.is_dir():
+        artifact.require_files(folder)
+    engine, why = _choose(settings)
+    ours = (folder / artifact.MODEL_FILE).is_file()
+    int8 = (folder / artifact.INT8_FILE).is_file()
+    if settings.precision == "int8" and not int8:
+        raise ClientError(
+            f"OBJECT_DETECTION_PRECISION is int8, and {folder} has no {artifact.INT8_FILE}. Train "
+            "with quantize=1, which tries to make it, or leave the variable out."
+        )
+    if ours and engine == MXNET:
+        artifact.require_files(folder)
+    if ours and (engine == MXNET or (folder / artifact.ONNX_FILE).is_file()):
+        log.info("Engine %s: %s.", engine, why)
+        return Plan(folder, artifact.read_config(folder), engine)
+    if ours:
+        artifact.read_config(folder)  # what is wrong with it is told without MXNet
+        artifact.require_files(folder)
+    converted = convert(folder, environ)
+    if engine == OPENVINO and converted.reason:
+        fault = f"the model cannot be converted to ONNX ({converted.reason})"
+        if settings.engine == OPENVINO:
+            raise ClientError(
+                f"OBJECT_DETECTION_ENGINE is openvino, and {fault}. Leave it out: MXNet runs it."
+            )
+        engine, why = MXNET, fault
+    elif engine == OPENVINO:
+        why += f"; {artifact.ONNX_FILE} is missing, the model was converted in memory"
+    log.info("Engine %s: %s.", engine, why)
+    return Plan(folder, converted.config, engine, converted.onnx if engine == OPENVINO else b"")
+
+
+def _choose(settings: Settings) -> tuple[str, str]:
+    """The engine, and why."""
+    engine, why = settings.engine, "OBJECT_DETECTION_ENGINE asks for it"
+    if engine == AUTO:
+        engine, why = (
+            (MXNET, "this machine has a GPU")
+            if _GPU_DRIVER.exists()
+            else (OPENVINO, "this machine has no GPU")
+        )
+    if engine == OPENVINO and importlib.util.find_spec("openvino") is None:
+        if settings.engine == OPENVINO:
+            raise ClientError(
+                "OBJECT_DETECTION_ENGINE is openvino, which is not installed here. Install it, or "
+                "leave the variable out."
+            )
+        engine, why = MXNET, "OpenVINO is not installed here"
+    if engine == MXNET and settings.precision not in (AUTO, "float32"):
+        raise ClientError(
+            f"OBJECT_DETECTION_PRECISION is {settings.precision}, and the engine MXNet ({why}) "
+            "computes in float32. Set OBJECT_DETECTION_ENGINE=openvino, or leave the precision out."
+        )
+    return engine, why
+
+
+def load_engine(plan: Plan, settings: Settings, threads: int) -> BatchEngine:
+    """The engine of a plan, in the thread that is to use it. Raises ArtifactError."""
+    engine = (
+        _load_openvino(plan, settings, threads)
+        if plan.engine == OPENVINO
+        else _load_mxnet(plan, settings)
+    )
+    if settings.mean == NO_MEAN:
+        return engine
+    log.info("Subtracting %s from red, green and blue.", ", ".join(map(str, settings.mean)))
+    return Shifted(engine, settings.mean)
+
+
+def _load_openvino(plan: Plan, settings: Settings, threads: int) -> BatchEngine:
+    from sagemaker_object_detection.inference.engine_openvino import (
+        OpenVINOEngine,
+        choose_precision,
+    )
+    from sagemaker_object_detection.platform.processor import cpu_flags
+
+    streams = min(settings.max_batch or 1, threads)
+    if not plan.onnx:
+        return OpenVINOEngine.from_folder(plan.folder, settings.precision, threads, streams)
+    precision = choose_precision(settings.precision, False, cpu_flags())
+    log.info("OpenVINO computes in %s with %d threads.", precision, threads)
+    return OpenVINOEngine(plan.onnx, precision, threads, streams)
+
+
+def _load_mxnet(plan: Plan, settings: Settings) -> BatchEngine:
+    from sagemaker_object_detection.inference.engine_mxnet import MXNetEngine, default_context
+    from sagemaker_object_detection.model.deployed import read_deploy_graph
+
+    ctx = default_context()
+    most = settings.max_batch or (GPU_BATCH if ctx.device_type == "gpu" else 1)
+    sizes = {most} | {2**power for power in range(most.bit_length())}
+    graph = read_deploy_graph(plan.folder)
+    log.info("MXNet on %s, batches of %s.", ctx, ", ".join(map(str, sorted(sizes))))
+    return MXNetEngine(graph.symbol, graph.args, graph.auxs, graph.image_shape, ctx, sizes)
+
+
+class Shifted:
+    """An engine whose network expects pixels without their mean.
+
+    Whether the service subtracts one is not known (contract.md A.7).
+
+    Args:
+        mean: of red, green and blue, in 0..255.
+    """
+
+    def __init__(self, engine: BatchEngine, mean: tuple[float, float, float]) -> None:
+        self._engine = engine
+        self._mean = np.array(mean, np.float32).reshape(3, 1, 1)
+        self.image_shape = engine.image_shape
+        self.batch_sizes = engine.batch_sizes
+
+    def detect(self, planes: npt.NDArray[Any]) -> Rows:
+        """As Engine."""
+        return self._engine.detect(planes.astype(np.float32) - self._mean)
+
+    def warm_up(self) -> None:
+        """As BatchEngine."""
+        self._engine.warm_up()
