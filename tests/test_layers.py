@@ -47,6 +47,7 @@ EDGES = [
     pytest.param("gluoncv", ["model.*"], id="gluoncv: builds the network and nothing else"),
     pytest.param("flask", ["serving.*"], id="flask: the endpoint's"),
     pytest.param("gunicorn", ["serving.*"], id="gunicorn: the endpoint's"),
+    pytest.param("prometheus_client", ["serving.metrics*"], id="prometheus_client: /metrics"),
     pytest.param("click", ["tools.*"], id="click: the command line's"),
     pytest.param(
         "numpy",

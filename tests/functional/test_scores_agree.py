@@ -18,12 +18,13 @@ from sagemaker_object_detection.data.dataset import Labels
 from sagemaker_object_detection.evaluation.average_precision import score
 from sagemaker_object_detection.evaluation.results import Results, ResultsBuilder
 from sagemaker_object_detection.inference.engine_mxnet import MXNetEngine
-from sagemaker_object_detection.inference.predictor import Predictor
 from sagemaker_object_detection.model import artifact
 from sagemaker_object_detection.model.deployed import read_deploy_graph
 from sagemaker_object_detection.model.onnx_heads import convert_heads, write_onnx
 from sagemaker_object_detection.serving.app import create_app
+from sagemaker_object_detection.serving.batching import Batcher
 from sagemaker_object_detection.serving.settings import Settings
+from sagemaker_object_detection.serving.traced import TracedPredictor
 from sagemaker_object_detection.tools import cli
 from tests import tiny_model
 from tests.data.samples import write_records
@@ -67,14 +68,17 @@ def test_the_app_answers_with_all_that_is_scored(tmp_path: Path) -> None:
     write_records(tmp_path / "validation" / "a.rec", samples)
     figures = evaluate(model, tmp_path / "validation", tmp_path / "scores.json")
 
-    predictor = Predictor(MXNetEngine.from_folder(model), tiny_model.CLASS_NAMES)
-    client = create_app(predictor, lambda: True, Settings()).test_client()
+    batcher = Batcher(lambda: MXNetEngine.from_folder(model))
+    batcher.start()
+    predictor = TracedPredictor(batcher, tiny_model.CLASS_NAMES)
+    client = create_app(predictor, batcher.check_ready, Settings()).test_client()
 
     def ask(image: bytes) -> Any:  # noqa: ANN401
         return client.post("/invocations", data=image, headers={"Accept": BUILTIN}).json
 
     truth = [labelled(sample.boxes, sample.class_ids) for sample in samples]
     results = answered(ask, [sample.image for sample in samples], truth)
+    batcher.close()
     found = score(results, 2, 0.5)
     assert 0.1 < found.mean < 0.95
     assert found.mean == pytest.approx(figures["mAP"], abs=1e-4)

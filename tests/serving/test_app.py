@@ -8,10 +8,11 @@ import numpy.typing as npt
 import pytest
 from flask.testing import FlaskClient
 
-from sagemaker_object_detection.inference.predictor import Predictor
 from sagemaker_object_detection.serving.app import create_app
-from sagemaker_object_detection.serving.batching import Overloaded, TooSlow
+from sagemaker_object_detection.serving.batching import NotReady, Overloaded, TooSlow
 from sagemaker_object_detection.serving.settings import Settings
+from sagemaker_object_detection.serving.trace import Trace
+from sagemaker_object_detection.serving.traced import TracedPredictor
 from tests.serving.pictures import JPEG, PNG
 
 ROWS = np.array(
@@ -28,6 +29,9 @@ class _Engine:
             raise self.raises
         return ROWS[None]
 
+    def detect_traced(self, planes: npt.NDArray[Any], trace: Trace) -> npt.NDArray[np.float32]:
+        return self.detect(planes[None])[0]
+
 
 @pytest.fixture
 def engine() -> _Engine:
@@ -36,9 +40,13 @@ def engine() -> _Engine:
 
 @pytest.fixture
 def make(engine: _Engine) -> Callable[..., FlaskClient]:
-    def client(healthy: bool = True, **settings: Any) -> FlaskClient:  # noqa: ANN401
-        predictor = Predictor(engine, ["cat", "dog"])
-        return create_app(predictor, lambda: healthy, Settings(**settings)).test_client()
+    def client(fault: str | None = None, **settings: Any) -> FlaskClient:  # noqa: ANN401
+        def check_ready() -> None:
+            if fault is not None:
+                raise NotReady(fault)
+
+        predictor = TracedPredictor(engine, ["cat", "dog"])
+        return create_app(predictor, check_ready, Settings(**settings)).test_client()
 
     return client
 
@@ -51,11 +59,12 @@ def test_ping(make: Make) -> None:
     assert (answer.status_code, answer.data) == (200, b"")
 
 
-def test_ping_before_a_prediction_succeeded(make: Make) -> None:
-    answer = make(healthy=False).get("/ping")
+def test_ping_says_why_not(make: Make) -> None:
+    answer = make(fault="the last run of the model failed").get("/ping")
     assert answer.status_code == 503
     assert answer.json is not None
-    assert "no prediction yet" in answer.json["error"]
+    assert answer.json["error"] == "the last run of the model failed"
+    assert answer.json["hint"]
 
 
 @pytest.mark.parametrize(
@@ -149,6 +158,44 @@ def test_faults_of_a_request(
     assert answer.json is not None
     assert what in answer.json["error"]
     assert hint in answer.json["hint"]
+
+
+ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
+
+
+@pytest.mark.parametrize(
+    ("attributes", "class_ids"),
+    [
+        pytest.param("threshold=0.05", [0, 1], id="below what the form has"),
+        pytest.param("threshold=0.05;top_k=1", [0], id="best first"),
+        pytest.param("threshold=0.05;classes=dog", [1], id="a class"),
+        pytest.param("classes=dog", [], id="the threshold of the form stays"),
+        pytest.param("trace=1-5759e988;tenant", [0], id="not ours"),
+    ],
+)
+@pytest.mark.parametrize("form", ["objects", "annotation"])
+def test_custom_attributes(make: Make, form: str, attributes: str, class_ids: list[int]) -> None:
+    parameter = {"objects": "format=objects", "annotation": "annotation=1"}[form]
+    headers = {ATTRIBUTES: attributes, "Accept": f"application/json; {parameter}"}
+    answer = make(threshold=0.2).post("/invocations", data=JPEG, headers=headers)
+    assert answer.json is not None
+    found = answer.json["predictions" if form == "objects" else "annotations"]
+    assert [one["class_id"] for one in found] == class_ids
+    assert answer.headers[ATTRIBUTES] == attributes
+
+
+def test_bad_custom_attributes(make: Make) -> None:
+    headers = {ATTRIBUTES: "threshold=high"}
+    answer = make().post("/invocations", data=JPEG, headers=headers)
+    assert answer.status_code == 400
+    assert answer.json is not None
+    assert "threshold is 'high', which is not a number; give a number >= 0" in answer.json["error"]
+    assert "classes=car,dog" in answer.json["hint"]
+    assert answer.headers[ATTRIBUTES] == "threshold=high"
+
+
+def test_no_custom_attributes(make: Make) -> None:
+    assert ATTRIBUTES not in make().post("/invocations", data=JPEG).headers
 
 
 def test_the_page_can_be_switched_off(make: Make) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from sagemaker_object_detection.serving.batching import Batcher, Overloaded, TooSlow
+from sagemaker_object_detection.serving.batching import Batcher, NotReady, Overloaded, TooSlow
+from sagemaker_object_detection.serving.trace import Trace
 
 
 class _Engine:
@@ -56,6 +58,14 @@ def _running(engine: _Engine, **options: Any) -> Iterator[Batcher]:  # noqa: ANN
     finally:
         engine.go.set()
         batcher.close()
+
+
+def _is_ready(batcher: Batcher) -> bool:
+    try:
+        batcher.check_ready()
+    except NotReady:
+        return False
+    return True
 
 
 def _until(condition: Callable[[], bool]) -> None:
@@ -124,11 +134,13 @@ def test_given_up_in_the_queue_is_not_run() -> None:
         engine.go.clear()
         with pytest.raises(TooSlow, match=r"no answer within 0\.05 seconds"):
             batcher.detect(_picture(1))
-        assert not batcher.is_healthy  # it hangs inside the engine
+        _until(lambda: not _is_ready(batcher))  # it hangs inside the engine
+        with pytest.raises(NotReady, match=r"takes more than 0\.05 seconds"):
+            batcher.check_ready()
         with pytest.raises(TooSlow):
             batcher.detect(_picture(2))
         engine.go.set()
-        _until(lambda: batcher.is_healthy)
+        _until(lambda: _is_ready(batcher))
         assert batcher.detect(_picture(3))[0, 0, 0] == 3
     assert engine.batches == [1, 1]  # the second picture was never looked at
 
@@ -136,15 +148,103 @@ def test_given_up_in_the_queue_is_not_run() -> None:
 def test_failure_and_recovery() -> None:
     engine = _Engine()
     with _running(engine) as batcher:
-        assert batcher.is_healthy
+        assert _is_ready(batcher)
         engine.fails = True
         with pytest.raises(RuntimeError, match="no more memory"):
             batcher.detect(_picture(1))
-        assert not batcher.is_healthy
+        with pytest.raises(NotReady, match="last run of the model failed"):
+            batcher.check_ready()
         engine.fails = False
         assert batcher.detect(_picture(1))[0, 0, 0] == 1
-        assert batcher.is_healthy
-    assert not batcher.is_healthy  # closed
+        assert _is_ready(batcher)
+    with pytest.raises(NotReady, match="thread that runs the model has ended"):
+        batcher.check_ready()
+
+
+def test_an_engine_is_ready_after_its_warm_up() -> None:
+    warm = threading.Event()
+
+    class Cold(_Engine):
+        def warm_up(self) -> None:
+            assert warm.wait(10)
+
+    batcher = Batcher(Cold)
+    batcher.start()
+    assert not batcher.wait_loaded(0.01)
+    assert not _is_ready(batcher)
+    warm.set()
+    assert batcher.wait_loaded(10)
+    batcher.check_ready()
+    batcher.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_died_is_not_ready() -> None:
+    class Deadly(_Engine):
+        def detect(self, planes: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+            raise SystemExit  # no Exception: nothing in the thread catches it
+
+    batcher = Batcher(Deadly, patience=0.05)
+    batcher.start()
+    assert batcher.wait_loaded(10)
+    batcher.check_ready()
+    with pytest.raises(TooSlow):
+        batcher.detect(_picture(1))
+    batcher._thread.join(10)
+    with pytest.raises(NotReady, match="thread that runs the model has ended"):
+        batcher.check_ready()
+
+
+class _Watcher:
+    def __init__(self) -> None:
+        self.waiting = 0
+        self.most = 0
+        self.batches: list[int] = []
+        self._lock = threading.Lock()
+
+    def queued(self, change: int) -> None:
+        with self._lock:
+            self.waiting += change
+            assert self.waiting >= 0
+            self.most = max(self.most, self.waiting)
+
+    def ran(self, batch: int) -> None:
+        self.batches.append(batch)
+
+
+def test_traces_and_watcher() -> None:
+    engine, watcher = _Engine(batch_sizes=(1, 4)), _Watcher()
+    traces = [Trace() for _ in range(4)]
+    with _running(engine, watcher=watcher, max_waiting=3) as batcher, ThreadPoolExecutor(4) as pool:
+        engine.go.clear()
+        jobs = [pool.submit(batcher.detect_traced, _picture(0)[0], traces[0])]
+        engine.entered.acquire()
+        jobs += [pool.submit(batcher.detect_traced, _picture(n)[0], traces[n]) for n in (1, 2, 3)]
+        _until(lambda: watcher.waiting == 3)
+        with pytest.raises(Overloaded):
+            batcher.detect(_picture(4))
+        held = time.perf_counter()
+        threading.Event().wait(0.03)
+        engine.go.set()
+        rows = [job.result(10) for job in jobs]
+    assert [row[0, 0] for row in rows] == [0, 1, 2, 3]
+    assert watcher.batches == engine.batches == [1, 3]
+    assert watcher.waiting == 0
+    assert watcher.most in (3, 4)  # 4 while the one too many was turned away
+    assert [trace.batch for trace in traces] == [1, 3, 3, 3]
+    whole = time.perf_counter() - held
+    assert traces[0].seconds["queue"] < traces[0].seconds["model"]
+    for trace in traces[1:]:
+        assert trace.seconds["queue"] >= 0.03
+        assert 0 < trace.seconds["model"] < whole
+
+
+def test_a_run_that_fails_is_traced() -> None:
+    engine, trace = _Engine(), Trace()
+    engine.fails = True
+    with _running(engine) as batcher, pytest.raises(RuntimeError):
+        batcher.detect_traced(_picture(1)[0], trace)
+    assert set(trace.seconds) == {"queue", "model"}
 
 
 def test_loading_that_fails() -> None:
@@ -152,11 +252,11 @@ def test_loading_that_fails() -> None:
         raise ValueError("damaged")
 
     batcher = Batcher(load)
-    assert not batcher.is_healthy
     batcher.start()
     with pytest.raises(ValueError, match="damaged"):
         batcher.wait_loaded(10)
-    assert not batcher.is_healthy
+    with pytest.raises(NotReady, match="could not be loaded"):
+        batcher.check_ready()
     batcher.close()
 
 
@@ -170,7 +270,8 @@ def test_loading_that_takes_long() -> None:
     batcher = Batcher(load, patience=0.01)
     batcher.start()
     assert not batcher.wait_loaded(0.01)
-    assert not batcher.is_healthy
+    with pytest.raises(NotReady, match="still being loaded"):
+        batcher.check_ready()
     with pytest.raises(TooSlow, match="still being loaded"):
         _ = batcher.image_shape
     go.set()

@@ -21,11 +21,13 @@ STOPPING = SimpleNamespace(LISTENERS=[])
 @pytest.fixture
 def server(tmp_path: Path) -> Server:
     plan = Plan(tmp_path, ModelConfig(("cat",), 300, "resnet-50"), "mxnet")
-    return Server(Settings(), plan, 1)
+    return Server(Settings(), plan, 1, tmp_path)
 
 
 class _Worker:
-    """What a gunicorn worker is to the server while the model loads."""
+    """What a gunicorn worker is to the server."""
+
+    pid = 4242
 
     def __init__(self) -> None:
         self.alive = True
@@ -55,6 +57,11 @@ def test_gunicorn_accepts_its_settings(server: Server) -> None:
 )
 def test_heartbeat(timeout: int, expected: int) -> None:
     assert gunicorn_settings(Settings(timeout=timeout))["timeout"] == expected
+
+
+@pytest.mark.parametrize(("level", "name"), [(10, "debug"), (30, "warning"), (50, "critical")])
+def test_log_level_of_gunicorn(level: int, name: str) -> None:
+    assert gunicorn_settings(Settings(log_level=level))["loglevel"] == name
 
 
 def test_no_shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,14 +115,14 @@ def test_a_stop_while_the_model_loads(server: Server, monkeypatch: pytest.Monkey
 
 def test_a_worker_that_dies_before_any_has_started(server: Server) -> None:
     with pytest.raises(HaltServer):
-        server._check_worker(RUNNING, None)
+        server._worker_ended(RUNNING, _Worker())
     assert server._start.exit_code == 3
 
 
 def test_a_worker_that_ends_while_the_server_stops(server: Server) -> None:
-    server._check_worker(STOPPING, None)
+    server._worker_ended(STOPPING, _Worker())
 
 
 def test_a_worker_that_dies_later_is_replaced(server: Server) -> None:
     server._start.succeeded = True
-    server._check_worker(RUNNING, None)
+    server._worker_ended(RUNNING, _Worker())

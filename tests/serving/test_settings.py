@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from sagemaker_object_detection.platform.errors import ClientError
-from sagemaker_object_detection.serving.settings import Settings
+from sagemaker_object_detection.serving.settings import _VARIABLES, Settings
 
 
 def test_defaults() -> None:
@@ -27,15 +29,42 @@ def test_all_variables() -> None:
             "OBJECT_DETECTION_MAX_BATCH": "4",
             "OBJECT_DETECTION_MAX_DELAY_MS": "5",
             "OBJECT_DETECTION_PAGE": "0",
+            "SAGEMAKER_CONTAINER_LOG_LEVEL": "30",
         }
     )
     mean = (123.0, 117.0, 104.5)
-    assert got == Settings(9000, 2, 120, 6, "builtin", 0.5, "openvino", "int8", mean, 4, 5, False)
+    engine = ("openvino", "int8", mean, 4, 5)
+    assert got == Settings(9000, 2, 120, 6, "builtin", 0.5, *engine, page=False, log_level=30)
     assert got.max_body_bytes == 6 * 2**20
 
 
 def test_no_limit_of_the_body() -> None:
     assert Settings(max_payload_mb=0).max_body_bytes is None
+
+
+@pytest.mark.parametrize(
+    ("text", "level"),
+    [
+        pytest.param("20", 20, id="what the SDK sends: a number of Python's logging"),
+        pytest.param("50", 50, id="the highest"),
+        pytest.param("Warning", 30, id="a name"),
+    ],
+)
+def test_log_level(text: str, level: int) -> None:
+    environ = {"SAGEMAKER_CONTAINER_LOG_LEVEL": text}
+    assert Settings.from_environment(environ).log_level == level
+
+
+@pytest.mark.parametrize("text", ["15", "loud", "-10", "²"])
+def test_no_log_level(text: str) -> None:
+    with pytest.raises(ClientError, match=r"is no level of the log\. Give one of 10 \(debug\), 20"):
+        Settings.from_environment({"SAGEMAKER_CONTAINER_LOG_LEVEL": text})
+
+
+def test_the_page_about_the_endpoint_has_every_variable() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "endpoint.md").read_text(encoding="utf-8")
+    for variable, _ in _VARIABLES.values():
+        assert f"| `{variable}` |" in page
 
 
 def test_all_faults_together() -> None:

@@ -19,6 +19,7 @@ ALGORITHM = "AWS/Object Detection"
 _FORMAT = "[%(asctime)s %(levelname)s %(thread)d] %(message)s"
 _DATE = "%m/%d/%Y %H:%M:%S"
 _HANDLER = "sagemaker_object_detection"
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 
 def setup(stream: TextIO | None = None, level: int = logging.INFO) -> None:
@@ -39,6 +40,25 @@ def setup(stream: TextIO | None = None, level: int = logging.INFO) -> None:
     root.addHandler(handler)
     root.setLevel(level)
     logging.captureWarnings(True)
+
+
+@dataclass(frozen=True)
+class LogLevel:
+    """A level of Python's logging, by its number or its name; a kind of value, see kinds."""
+
+    @property
+    def description(self) -> str:
+        return "one of " + ", ".join(f"{number} ({name})" for name, number in _LEVELS.items())
+
+    def parse(self, text: str) -> int:
+        if text.lower() in _LEVELS:
+            return _LEVELS[text.lower()]
+        if not text.isdecimal() or int(text) not in _LEVELS.values():
+            raise ValueError("is no level of the log")
+        return int(text)
+
+    def write(self, value: object) -> str:
+        return str(value)
 
 
 @dataclass(frozen=True)

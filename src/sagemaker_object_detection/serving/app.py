@@ -10,11 +10,14 @@ from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from sagemaker_object_detection.images import ImageError
-from sagemaker_object_detection.inference.predictor import Predictor
-from sagemaker_object_detection.serving import formats
-from sagemaker_object_detection.serving.batching import Overloaded, TooSlow
+from sagemaker_object_detection.serving import formats, limits
+from sagemaker_object_detection.serving.batching import NotReady, Overloaded, TooSlow
+from sagemaker_object_detection.serving.limits import Limits
+from sagemaker_object_detection.serving.metrics import Metrics
+from sagemaker_object_detection.serving.observation import current_trace, observe
 from sagemaker_object_detection.serving.page.view import add_page
 from sagemaker_object_detection.serving.settings import Settings
+from sagemaker_object_detection.serving.traced import TracedPredictor
 
 log = logging.getLogger(__name__)
 
@@ -45,10 +48,6 @@ class BodyTooLarge(ValueError):
     """A body of more bytes than the settings allow."""
 
 
-class NotReady(RuntimeError):
-    """No prediction has succeeded, or the last one failed."""
-
-
 _SEND_IMAGE = "Send the bytes of one JPEG or PNG image as the body."
 _TRY_AGAIN = "Try again later, send fewer requests at a time, or use more or larger instances."
 
@@ -56,6 +55,10 @@ ANSWERS: dict[type[Exception], tuple[int, str]] = {
     ImageError: (400, _SEND_IMAGE),
     EmptyBody: (400, _SEND_IMAGE),
     formats.NotAcceptable: (406, f"Leave Accept out, or use one of: {formats.offered()}."),
+    limits.BadAttribute: (
+        400,
+        f"Send {limits.HEADER} like 'threshold=0.4;top_k=20;classes=car,dog', or leave it out.",
+    ),
     BodyTooLarge: (
         413,
         "Send a smaller image, or set SAGEMAKER_MAX_PAYLOAD_IN_MB on the endpoint (default 25).",
@@ -71,32 +74,53 @@ ANSWERS: dict[type[Exception], tuple[int, str]] = {
 }
 """Exception -> status and the way to mend it; what went wrong is the exception's own text."""
 
-_ROUTES = "The endpoint has GET /ping and POST /invocations."
+_ROUTES = "The endpoint has GET /ping, GET /metrics and POST /invocations."
 _HTTP_ANSWERS: dict[int, tuple[str, str]] = {
     404: ("there is nothing at this path", _ROUTES),
     405: ("the path is there, but not for this method", _ROUTES),
 }
 
 
-def create_app(predictor: Predictor, is_healthy: Callable[[], bool], settings: Settings) -> Flask:
+def create_app(
+    predictor: TracedPredictor,
+    check_ready: Callable[[], object],
+    settings: Settings,
+    metrics: Metrics | None = None,
+) -> Flask:
     """The WSGI application.
 
-    is_healthy: whether predictions succeed; /ping says so.
+    check_ready: raises NotReady, with the reason, when /ping is to answer 503.
+    metrics: what /metrics shows; those of the batcher under the predictor belong to the same.
     """
     app = Flask(__name__, static_folder=None)
+    observe(app, metrics or Metrics())
 
     @app.get("/ping")
     def ping() -> Response:
-        if not is_healthy():
-            raise NotReady("the model has made no prediction yet, or its last one failed")
+        check_ready()
         return Response(status=200, mimetype=formats.JSON)
 
     @app.post("/invocations")
     def invocations() -> Response:
+        trace = current_trace()
         answer = formats.choose(request.headers.get("Accept"), settings.response)
-        detections = predictor.predict(_body(settings.max_body_bytes), "the body")
-        body = answer.render(detections, predictor.class_names, settings.threshold)
+        wanted = Limits.parse(request.headers.get(limits.HEADER, ""), predictor.class_names)
+        with trace.stage("receive"):
+            data = _body(settings.max_body_bytes)
+        trace.body_bytes = len(data)
+        detections = predictor.predict_traced(data, "the body", trace)
+        threshold = settings.threshold if wanted.threshold is None else wanted.threshold
+        with trace.stage("encode"):
+            found = wanted.apply(detections).above(formats.least_score(answer.form, threshold))
+            body = answer.render(found, predictor.class_names, threshold)
+        trace.detections = len(found)
         return Response(body, mimetype=answer.content_type)
+
+    @app.after_request
+    def echo_attributes(response: Response) -> Response:
+        if limits.HEADER in request.headers:  # the platform passes on what the container sets
+            response.headers[limits.HEADER] = request.headers[limits.HEADER]
+        return response
 
     if settings.page:
         add_page(app, predictor.class_names, formats.least_score("objects", settings.threshold))
@@ -160,17 +184,18 @@ def _http(error: HTTPException) -> Response:
 
 def _unknown(error: Exception) -> Response:
     log.error("A request failed.", exc_info=error)
-    return _error(
+    response = _error(
         500,
         f"{type(error).__name__} while the request was handled",
         "This is a fault of the program; the log of the endpoint has the traceback. Please "
         "report it.",
     )
+    current_trace().error = f"{type(error).__name__}: {error}"
+    return response
 
 
 def _error(status: int, what: str, hint: str) -> Response:
-    if status != 503 or request.path != "/ping":
-        log.warning("%s %s: %d, %s", request.method, request.path, status, what)
+    current_trace().error = what
     response = jsonify({"error": what, "hint": hint})
     response.status_code = status
     return response

@@ -13,17 +13,18 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from sagemaker_object_detection.inference.predictor import Engine, Rows
+from sagemaker_object_detection.serving.trace import Trace
 
 log = logging.getLogger(__name__)
 
 Picture = npt.NDArray[Any]
-_Job = tuple[Picture, "Future[Rows]"]
 
 
 class BatchEngine(Engine, Protocol):
@@ -37,12 +38,36 @@ class BatchEngine(Engine, Protocol):
         """Run every batch size once."""
 
 
+class Watcher(Protocol):
+    """Who is told of the queue; called from any thread."""
+
+    def queued(self, change: int) -> None:
+        """So many more pictures (fewer if negative) wait."""
+
+    def ran(self, batch: int) -> None:
+        """The engine ran on so many pictures at once."""
+
+
+class NotReady(RuntimeError):
+    """Predictions cannot be expected to succeed; the message says why."""
+
+
 class Overloaded(RuntimeError):
     """More pictures wait than are taken on."""
 
 
 class TooSlow(RuntimeError):
     """The engine did not answer in time."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A picture (3, S, S) that waits for its rows, and the trace of the request it came with."""
+
+    picture: Picture
+    trace: Trace
+    answer: Future[Rows] = field(default_factory=Future)
+    since: float = field(default_factory=time.perf_counter)
 
 
 class Batcher:
@@ -55,6 +80,7 @@ class Batcher:
     max_waiting: pictures that may wait before Overloaded is raised.
     patience: seconds that a caller waits before TooSlow is raised.
     delay: seconds that a picture waits for others to make up a batch.
+    watcher: is told of the queue's length and of every batch.
     """
 
     def __init__(
@@ -63,13 +89,16 @@ class Batcher:
         max_waiting: int = 64,
         patience: float = 60.0,
         delay: float = 0.0,
+        watcher: Watcher | None = None,
     ) -> None:
         self._load = load
         self._delay = delay
         self._patience = patience
+        self._watcher = watcher
         self._jobs: queue.Queue[_Job | None] = queue.Queue(max_waiting)
         self._loaded: Future[BatchEngine] = Future()
-        self._healthy = False
+        self._failed = False
+        self._running_since: float | None = None
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
 
     def start(self) -> None:
@@ -89,10 +118,23 @@ class Batcher:
             raise
         return True
 
-    @property
-    def is_healthy(self) -> bool:
-        """Whether the engine's last run succeeded and its thread is there for another."""
-        return self._healthy and self._thread.is_alive()
+    def check_ready(self) -> None:
+        """Return if the engine is loaded and warmed up, its last run succeeded, and its thread is
+        there for another; what GET /ping asks (contract D.6).
+
+        Raises NotReady with the reason.
+        """
+        if not self._loaded.done():
+            raise NotReady("the model is still being loaded")
+        if self._loaded.exception() is not None:
+            raise NotReady("the model could not be loaded")
+        if not self._thread.is_alive():
+            raise NotReady("the thread that runs the model has ended")
+        since = self._running_since
+        if since is not None and time.perf_counter() - since > self._patience:
+            raise NotReady(f"a run of the model takes more than {self._patience:g} seconds")
+        if self._failed:
+            raise NotReady("the last run of the model failed")
 
     @property
     def image_shape(self) -> int:
@@ -107,8 +149,16 @@ class Batcher:
 
         Raises Overloaded, TooSlow, or what the engine raised.
         """
-        answers = [self._submit(picture) for picture in planes]
-        return np.stack([self._wait(answer) for answer in answers])
+        jobs = [self._submit(picture, Trace()) for picture in planes]
+        return np.stack([self._wait(job.answer) for job in jobs])
+
+    def detect_traced(self, planes: Picture, trace: Trace) -> Rows:
+        """Rows (N, 6) of one picture (3, S, S); tells its trace how long it waited and ran, and
+        in how large a batch. From any thread.
+
+        Raises Overloaded, TooSlow, or what the engine raised.
+        """
+        return self._wait(self._submit(planes, trace).answer)
 
     def close(self, timeout: float = 5.0) -> None:
         """Let what waits finish and end the thread; idempotent."""
@@ -118,13 +168,15 @@ class Batcher:
             self._jobs.put(None, timeout=timeout)
         self._thread.join(timeout)
 
-    def _submit(self, picture: Picture) -> Future[Rows]:
-        answer: Future[Rows] = Future()
+    def _submit(self, picture: Picture, trace: Trace) -> _Job:
+        job = _Job(picture, trace)
+        self._tell_queued(+1)  # before it can be taken out, or the length would be -1
         try:
-            self._jobs.put_nowait((picture, answer))
+            self._jobs.put_nowait(job)
         except queue.Full:
+            self._tell_queued(-1)
             raise Overloaded(f"{self._jobs.maxsize} images are waiting already") from None
-        return answer
+        return job
 
     def _wait(self, answer: Future[Rows]) -> Rows:
         try:
@@ -132,8 +184,7 @@ class Batcher:
         except TimeoutError:
             if answer.done():
                 return answer.result()
-            if not answer.cancel():
-                self._healthy = False  # it hangs in the engine, not in the queue
+            answer.cancel()  # if it still is in the queue, it need not be run
             raise TooSlow(f"no answer within {self._patience:g} seconds") from None
 
     def _run(self) -> None:
@@ -143,7 +194,6 @@ class Batcher:
         except BaseException as error:  # noqa: BLE001 - raised again by wait_loaded
             self._loaded.set_exception(error)
             return
-        self._healthy = True
         self._loaded.set_result(engine)
         while (first := self._jobs.get()) is not None:
             batch = self._with_more(first, engine.batch_sizes[-1])
@@ -166,17 +216,34 @@ class Batcher:
         return batch
 
     def _run_batch(self, engine: BatchEngine, batch: list[_Job]) -> None:
-        wanted = [job for job in batch if job[1].set_running_or_notify_cancel()]
+        self._tell_queued(-len(batch))
+        wanted = [job for job in batch if job.answer.set_running_or_notify_cancel()]
         if not wanted:
             return
+        start = self._running_since = time.perf_counter()
         try:
-            rows = engine.detect(np.stack([picture for picture, _ in wanted]))
+            rows = engine.detect(np.stack([job.picture for job in wanted]))
         except Exception as error:
             log.exception("The model failed on a batch of %d.", len(wanted))
-            self._healthy = False
-            for _, answer in wanted:
-                answer.set_exception(error)
+            self._ran(wanted, start, failed=True)
+            for job in wanted:
+                job.answer.set_exception(error)
             return
-        self._healthy = True
-        for (_, answer), picture_rows in zip(wanted, rows, strict=True):
-            answer.set_result(picture_rows)
+        self._ran(wanted, start, failed=False)
+        for job, picture_rows in zip(wanted, rows, strict=True):
+            job.answer.set_result(picture_rows)
+
+    def _ran(self, jobs: list[_Job], start: float, failed: bool) -> None:
+        """Note how a run went, before anyone has its result."""
+        end = time.perf_counter()
+        for job in jobs:
+            job.trace.seconds["queue"] = start - job.since
+            job.trace.seconds["model"] = end - start
+            job.trace.batch = len(jobs)
+        if self._watcher is not None:
+            self._watcher.ran(len(jobs))
+        self._failed, self._running_since = failed, None
+
+    def _tell_queued(self, change: int) -> None:
+        if self._watcher is not None:
+            self._watcher.queued(change)

@@ -6,6 +6,7 @@ import logging
 import mmap
 import os
 import sys
+import tempfile
 from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 
-from sagemaker_object_detection.inference.predictor import Predictor
 from sagemaker_object_detection.model import artifact
 from sagemaker_object_detection.platform import logs
 from sagemaker_object_detection.platform.errors import (
@@ -27,10 +27,14 @@ from sagemaker_object_detection.platform.errors import (
 )
 from sagemaker_object_detection.platform.paths import Paths
 from sagemaker_object_detection.platform.threads import set_threads
+from sagemaker_object_detection.serving import request_log
 from sagemaker_object_detection.serving.app import create_app
 from sagemaker_object_detection.serving.batching import BatchEngine, Batcher
 from sagemaker_object_detection.serving.engines import Plan, load_engine, make_plan
+from sagemaker_object_detection.serving.metrics import Metrics
+from sagemaker_object_detection.serving.metrics_folder import forget_worker, shared_folder
 from sagemaker_object_detection.serving.settings import Settings
+from sagemaker_object_detection.serving.traced import TracedPredictor
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +63,8 @@ def serve(environ: MutableMapping[str, str]) -> int:
     Raises ClientError before anything listens when they cannot work.
     """
     settings = Settings.from_environment(environ)
+    logs.setup(sys.stderr, settings.log_level)
+    request_log.setup(sys.stdout, settings.log_level)
     model_dir = Paths.from_environment(environ).model_dir
     threads = set_threads(environ, settings.workers)
     environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")
@@ -74,7 +80,9 @@ def serve(environ: MutableMapping[str, str]) -> int:
         settings.workers,
         threads,
     )
-    return Server(settings, plan, threads).run_until_stopped()
+    parent = Path(_writable(_SHARED_MEMORY) or tempfile.gettempdir())
+    with shared_folder(environ, parent) as metrics_folder:
+        return Server(settings, plan, threads, metrics_folder).run_until_stopped()
 
 
 class Server(BaseApplication):  # type: ignore[misc]
@@ -83,10 +91,11 @@ class Server(BaseApplication):  # type: ignore[misc]
     A worker that cannot load its model halts the server: it would fail again and again.
     """
 
-    def __init__(self, settings: Settings, plan: Plan, threads: int) -> None:
+    def __init__(self, settings: Settings, plan: Plan, threads: int, metrics_folder: Path) -> None:
         self.settings = settings
         self.plan = plan
         self.threads = threads
+        self.metrics_folder = metrics_folder
         self._start = _Start()
         self._batcher: Batcher | None = None
         super().__init__()
@@ -96,15 +105,16 @@ class Server(BaseApplication):  # type: ignore[misc]
         for name, value in gunicorn_settings(self.settings).items():
             self.cfg.set(name, value)
         self.cfg.set("post_worker_init", self._wait_for_model)
-        self.cfg.set("child_exit", self._check_worker)
+        self.cfg.set("child_exit", self._worker_ended)
 
     def load(self) -> Flask:
         """The application; called by gunicorn in each worker."""
         delay = self.settings.max_delay_ms / 1000
-        batcher = Batcher(self._load_engine, MAX_WAITING, self.settings.timeout, delay)
-        predictor = Predictor(batcher, self.plan.config.class_names)
+        metrics = Metrics(self.metrics_folder)
+        batcher = Batcher(self._load_engine, MAX_WAITING, self.settings.timeout, delay, metrics)
+        predictor = TracedPredictor(batcher, self.plan.config.class_names)
         self._batcher = batcher
-        return create_app(predictor, lambda: batcher.is_healthy, self.settings)
+        return create_app(predictor, batcher.check_ready, self.settings, metrics)
 
     def run_until_stopped(self) -> int:
         """Run until a signal or a failure stops it; return the exit code."""
@@ -137,8 +147,9 @@ class Server(BaseApplication):  # type: ignore[misc]
         self._start.succeeded = True
         log.info("The model is loaded.")
 
-    def _check_worker(self, arbiter: Any, worker: Any) -> None:  # noqa: ANN401
+    def _worker_ended(self, arbiter: Any, worker: Any) -> None:  # noqa: ANN401
         """Halt when a worker died while it loaded the first model, unless we are stopping."""
+        forget_worker(self.metrics_folder, worker.pid)
         if self._start.succeeded or not arbiter.LISTENERS:
             return
         self._start.exit_code = _report(
@@ -192,6 +203,7 @@ def gunicorn_settings(settings: Settings) -> dict[str, Any]:
         # The heartbeat is a file; on a slow disk it would stall the worker.
         "worker_tmp_dir": _writable(_SHARED_MEMORY),
         "control_socket_disable": True,
+        "loglevel": logging.getLevelName(settings.log_level).lower(),
         "proc_name": "serve",
     }
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.kinds import Choice, Flag, Kind, Real, Whole
+from sagemaker_object_detection.platform.logs import LogLevel
 
 AUTO, OPENVINO, MXNET = "auto", "openvino", "mxnet"
 NO_MEAN = (0.0, 0.0, 0.0)
@@ -47,6 +49,7 @@ _VARIABLES: Mapping[str, tuple[str, Kind]] = {
     "max_batch": ("OBJECT_DETECTION_MAX_BATCH", Whole(1, 64)),
     "max_delay_ms": ("OBJECT_DETECTION_MAX_DELAY_MS", Whole(0, 1000)),
     "page": ("OBJECT_DETECTION_PAGE", Flag("1", "0")),
+    "log_level": ("SAGEMAKER_CONTAINER_LOG_LEVEL", LogLevel()),
 }
 
 
@@ -64,6 +67,7 @@ class Settings:
     max_batch: pictures that are computed at a time; None: as suits the engine.
     max_delay_ms: how long a picture waits for others to be computed with.
     page: whether GET / serves the page to try the model with; without it, it is 404.
+    log_level: what is less important than this is not logged, on the scale of Python's logging.
     """
 
     port: int = 8080
@@ -78,6 +82,7 @@ class Settings:
     max_batch: int | None = None
     max_delay_ms: int = 0
     page: bool = True
+    log_level: int = logging.INFO
 
     @property
     def max_body_bytes(self) -> int | None:

@@ -1,0 +1,80 @@
+"""One line of JSON for each request: what it was, how it was answered, where the time went.
+
+No line holds anything of a picture but its size.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import UTC, datetime
+from typing import TextIO
+
+from werkzeug.datastructures import Headers
+
+from sagemaker_object_detection.serving.trace import Trace
+
+log = logging.getLogger(__name__)
+
+ID_HEADERS = ("X-Amzn-SageMaker-Inference-Id", "X-Amzn-RequestId", "X-Request-Id")
+"""Where a request may carry its id; the first that is there counts (contract D.6)."""
+
+QUIET_PATHS = frozenset({"/ping", "/metrics"})
+"""What is asked for every few seconds: a line at level debug, unless it fails."""
+
+_LONGEST = 1000
+"""Characters of a text: a line stays below the 4096 bytes that a pipe takes in one piece."""
+
+
+def setup(stream: TextIO, level: int) -> None:
+    """Write the lines to `stream` as they are, nothing before or after them.
+
+    level: that of Python's logging. A request that succeeds has INFO, one with a fault of the
+    client's (4xx) WARNING, of the endpoint's (5xx) ERROR. A second call replaces the first.
+    """
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log.handlers = [handler]
+    log.propagate = False
+    log.setLevel(level)
+
+
+def write(trace: Trace, method: str, path: str, headers: Headers, status: int) -> None:
+    """Log a request that was answered with `status`; headers are the request's."""
+    level = level_of(path, status)
+    if log.isEnabledFor(level):
+        log.log(level, "%s", line(trace, method, path, headers, status))
+
+
+def level_of(path: str, status: int) -> int:
+    """The level of a line, see setup."""
+    if status >= 500:
+        return logging.ERROR
+    if status >= 400:
+        return logging.WARNING
+    return logging.DEBUG if path in QUIET_PATHS else logging.INFO
+
+
+def line(trace: Trace, method: str, path: str, headers: Headers, status: int) -> str:
+    """The line, ASCII; what is not known of a request is left out."""
+    size = trace.image_size
+    fields: dict[str, object] = {
+        "time": datetime.fromtimestamp(trace.arrived, UTC).isoformat(timespec="milliseconds"),
+        "id": _cut(next((headers.get(name) for name in ID_HEADERS if headers.get(name)), None)),
+        "method": method,
+        "path": _cut(path),
+        "status": status,
+        "content_type": _cut(headers.get("Content-Type")),
+        "bytes": trace.body_bytes,
+        "image_size": None if size is None else {"width": size[0], "height": size[1]},
+        "detections": trace.detections,
+        "batch": trace.batch,
+        "ms": trace.milliseconds(),
+        "error": _cut(trace.error, _LONGEST),
+    }
+    return json.dumps({name: value for name, value in fields.items() if value is not None})
+
+
+def _cut(text: str | None, longest: int = _LONGEST // 4) -> str | None:
+    """A client's text can be as long as it likes; here it cannot."""
+    return text if text is None or len(text) <= longest else text[:longest] + "..."
