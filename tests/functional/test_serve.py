@@ -294,3 +294,21 @@ def test_a_cpu_endpoint_loads_no_mxnet(endpoint: Endpoint) -> None:
     assert any("openvino" in maps for maps in mapped)
     assert not any("libmxnet" in maps for maps in mapped)
     assert "Engine openvino" in endpoint.log
+
+
+def test_a_batch_transform(tmp_path: Path) -> None:
+    """As the platform runs one: it asks first, then sends several pictures at a time."""
+    tiny_model.write(tmp_path / "model")
+    with running(tmp_path, SAGEMAKER_BATCH="true", SAGEMAKER_MAX_PAYLOAD_IN_MB="6") as endpoint:
+        endpoint.wait_ready()
+        status, kind, body = endpoint.request("GET", "/execution-parameters")
+        assert (status, kind) == (200, "application/json")
+        told = json.loads(body)
+        assert told == {"MaxConcurrentTransforms": 8, "MaxPayloadInMB": 6}
+        with ThreadPoolExecutor(told["MaxConcurrentTransforms"]) as pool:
+            answers = list(pool.map(lambda _: endpoint.post(PICTURE), range(40)))
+        lines = endpoint.request("POST", "/invocations", PICTURE, Accept="application/jsonlines")
+    assert {status for status, _ in answers} == {200}
+    assert all(len(answer["predictions"]) == 2 for _, answer in answers)
+    assert lines[2].endswith(b"}\n")
+    assert lines[2].count(b"\n") == 1

@@ -11,6 +11,7 @@ from werkzeug.exceptions import HTTPException
 
 from sagemaker_object_detection.images import ImageError
 from sagemaker_object_detection.serving import formats, limits
+from sagemaker_object_detection.serving.batch_transform import execution_parameters
 from sagemaker_object_detection.serving.batching import NotReady, Overloaded, TooSlow
 from sagemaker_object_detection.serving.limits import Limits
 from sagemaker_object_detection.serving.metrics import Metrics
@@ -74,7 +75,7 @@ ANSWERS: dict[type[Exception], tuple[int, str]] = {
 }
 """Exception -> status and the way to mend it; what went wrong is the exception's own text."""
 
-_ROUTES = "The endpoint has GET /ping, GET /metrics and POST /invocations."
+_ROUTES = "The endpoint has GET /ping, /metrics, /execution-parameters and POST /invocations."
 _HTTP_ANSWERS: dict[int, tuple[str, str]] = {
     404: ("there is nothing at this path", _ROUTES),
     405: ("the path is there, but not for this method", _ROUTES),
@@ -99,6 +100,10 @@ def create_app(
     def ping() -> Response:
         check_ready()
         return Response(status=200, mimetype=formats.JSON)
+
+    @app.get("/execution-parameters")
+    def parameters() -> Response:
+        return jsonify(execution_parameters(settings))
 
     @app.post("/invocations")
     def invocations() -> Response:

@@ -13,6 +13,8 @@ from sagemaker_object_detection.platform.logs import LogLevel
 AUTO, OPENVINO, MXNET = "auto", "openvino", "mxnet"
 NO_MEAN = (0.0, 0.0, 0.0)
 _MEGABYTE = 2**20
+BATCH_TIMEOUT = 600
+"""Seconds that the platform waits for an answer in a batch transform (contract.md D.6)."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ _VARIABLES: Mapping[str, tuple[str, Kind]] = {
     "max_delay_ms": ("OBJECT_DETECTION_MAX_DELAY_MS", Whole(0, 1000)),
     "page": ("OBJECT_DETECTION_PAGE", Flag("1", "0")),
     "log_level": ("SAGEMAKER_CONTAINER_LOG_LEVEL", LogLevel()),
+    "batch": ("SAGEMAKER_BATCH", Flag("true", "false")),
 }
 
 
@@ -57,7 +60,8 @@ _VARIABLES: Mapping[str, tuple[str, Kind]] = {
 class Settings:
     """Settings of an endpoint.
 
-    timeout: seconds after which a request that has no answer is given up.
+    timeout: seconds after which a request that has no answer is given up; in a batch transform
+        as many as the platform waits for, unless it is given.
     max_payload_mb: the largest body; SageMaker gives 0 for "no limit" in batch transform.
     response: the form of an answer when the request asks for none, objects or builtin.
     threshold: detections need a score greater than this; None: as the form has it.
@@ -68,6 +72,7 @@ class Settings:
     max_delay_ms: how long a picture waits for others to be computed with.
     page: whether GET / serves the page to try the model with; without it, it is 404.
     log_level: what is less important than this is not logged, on the scale of Python's logging.
+    batch: whether this is a batch transform.
     """
 
     port: int = 8080
@@ -83,6 +88,7 @@ class Settings:
     max_delay_ms: int = 0
     page: bool = True
     log_level: int = logging.INFO
+    batch: bool = False
 
     @property
     def max_body_bytes(self) -> int | None:
@@ -111,4 +117,6 @@ class Settings:
                 )
         if faults:
             raise ClientError(*faults)
+        if values.get("batch"):
+            values.setdefault("timeout", BATCH_TIMEOUT)
         return cls(**values)  # type: ignore[arg-type]
