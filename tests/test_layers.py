@@ -23,7 +23,8 @@ MAY_IMPORT = {
     "inference": MODEL,
     "evaluation": MODEL | {"data", "inference"},
     "training": MODEL | {"data", "inference", "evaluation"},
-    "tools": MODEL | {"data", "inference", "evaluation"},
+    # predict answers as an endpoint does, in its form and on the engine that it would choose.
+    "tools": MODEL | {"data", "inference", "evaluation", "serving"},
     # The endpoint answers with a model alone: it knows nothing of data sets or of training.
     "serving": MODEL | {"inference"},
 }

@@ -19,6 +19,7 @@ from sagemaker_object_detection.tools.convert import command as convert_command
 from sagemaker_object_detection.tools.demo import command as demo_command
 from sagemaker_object_detection.tools.evaluate import command as evaluate_command
 from sagemaker_object_detection.tools.export import command as export_command
+from sagemaker_object_detection.tools.predict import command as predict_command
 from sagemaker_object_detection.tools.report_text import printable
 from sagemaker_object_detection.tools.validate import command as validate_command
 
@@ -62,6 +63,7 @@ main.add_command(convert_command)
 main.add_command(demo_command)
 main.add_command(evaluate_command)
 main.add_command(export_command)
+main.add_command(predict_command)
 main.add_command(validate_command)
 
 if __name__ == "__main__":

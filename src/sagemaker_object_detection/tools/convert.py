@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from sagemaker_object_detection.tools.class_list import class_list
 from sagemaker_object_detection.tools.conversion import convert, summary
 from sagemaker_object_detection.tools.formats import READERS, WRITERS
 from sagemaker_object_detection.tools.processes import stop_on_terminate
@@ -22,15 +23,6 @@ def _split_list(
             raise click.BadParameter(f"{value!r} is given twice", ctx, param)
         pairs.append((split, channel or split))
     return tuple(pairs)
-
-
-def _class_list(
-    ctx: click.Context, param: click.Parameter, value: str | None
-) -> tuple[str, ...] | None:
-    names = None if value is None else tuple(name.strip() for name in value.split(","))
-    if names is not None and not all(names):
-        raise click.BadParameter(f"{value!r} has an empty name", ctx, param)
-    return names
 
 
 def _attribute_names(
@@ -75,7 +67,7 @@ def _attribute_names(
 @click.option(
     "--classes",
     "class_names",
-    callback=_class_list,
+    callback=class_list,
     metavar="A,B,C",
     help="Class names, class id 0 first. By default as the data numbers them, or sorted.",
 )

@@ -2,7 +2,7 @@
 
 import colorsys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -28,7 +28,7 @@ def draw_detections(
     boxes_px: npt.ArrayLike,
     class_ids: Sequence[int],
     scores: Sequence[float],
-    class_names: Sequence[str] = (),
+    class_names: Sequence[str] | Mapping[int, str] = (),
 ) -> Image:
     """A copy of an RGB picture (h, w, 3) with boxes (n, 4) xyxy in pixels, names and scores.
 
@@ -56,9 +56,12 @@ def draw_detections(
     return canvas
 
 
-def _printable(class_id: int, class_names: Sequence[str]) -> str:
+def _printable(class_id: int, class_names: Sequence[str] | Mapping[int, str]) -> str:
     """The class name in ASCII, which is all the font has."""
-    name = class_names[class_id] if 0 <= class_id < len(class_names) else ""
+    known = class_id in (
+        class_names if isinstance(class_names, Mapping) else range(len(class_names))
+    )
+    name = class_names[class_id] if known else ""
     ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     return ascii_name.strip() or f"class {class_id}"
 

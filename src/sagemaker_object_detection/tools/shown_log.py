@@ -6,6 +6,9 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TextIO
+
+from tqdm import tqdm
 
 from sagemaker_object_detection.tools.report_text import printable
 
@@ -15,11 +18,18 @@ class _Printable(logging.Formatter):
         return printable(super().format(record))
 
 
+class _BesideBars(logging.StreamHandler[TextIO]):
+    """Lines above a progress bar, which would else run through them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=self.stream)
+
+
 @contextmanager
 def logged() -> Iterator[None]:
     """Show on stderr what is logged: which forms the gate found, and how far the work is."""
     root = logging.getLogger()
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _BesideBars(sys.stderr)
     handler.setFormatter(_Printable())
     level = root.level
     root.addHandler(handler)
