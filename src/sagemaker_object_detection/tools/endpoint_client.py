@@ -23,10 +23,11 @@ from sagemaker_object_detection.tools.predictions import PictureFailed, PictureU
 log = logging.getLogger(__name__)
 
 PATIENCE = 60.0
-"""Seconds for which an endpoint may be busy, or not there."""
+"""Seconds for which an endpoint may be busy or, once it has answered, be gone."""
 
 _CONNECT_SECONDS = 10.0
 _ANSWER_SECONDS = 180.0
+_SHORTEST_PAUSE = 0.1
 _LONGEST_PAUSE = 15.0
 _LONGEST_ANSWER = 2**26
 _SHOWN = 300
@@ -61,12 +62,13 @@ class EndpointClient:
         self._own = threading.local()
         self._connections: list[http.client.HTTPConnection] = []
         self._interrupted = threading.Event()
+        self._reached = False
         self._told = False
 
     def wait_ready(self) -> None:
         """Return when /ping says that the endpoint is healthy, or when there is no /ping.
 
-        Raises PlatformError when that takes more than the patience.
+        Raises PlatformError when nobody is there, or that takes more than the patience.
         """
         self._patiently("GET", "/ping", None, {})
 
@@ -84,9 +86,9 @@ class EndpointClient:
             return reply.body
         answered = f"{self.url} answered {reply.status}: {_words(reply.body)}"
         if reply.status in _OF_THE_PICTURE:
-            raise PictureUnusable(f"{name}: {answered}")
+            raise PictureUnusable(f"{name}: {answered}.")
         if reply.status == 500:
-            raise PictureFailed(f"{name}: {answered}")
+            raise PictureFailed(f"{name}: {answered}.")
         if reply.status in _NOT_OURS or reply.status < 400:
             raise ClientError(
                 f"{answered}. There is no endpoint at this address: give the one below which "
@@ -109,7 +111,7 @@ class EndpointClient:
 
     def _patiently(self, method: str, path: str, data: bytes | None, headers: Headers) -> _Reply:
         """The first reply that is not about waiting."""
-        end = time.monotonic() + self._patience
+        began = time.monotonic()
         pause = 0.0  # a kept connection may have been closed meanwhile: once again at once
         while True:
             try:
@@ -123,7 +125,10 @@ class EndpointClient:
             except (OSError, http.client.HTTPException) as error:
                 what = f"cannot be reached ({_why(error)})"
                 cure = "Start the endpoint there, or correct --url."
+                patience = self._patience if self._reached else 0.0
             else:
+                self._reached = True
+                patience = self._patience
                 if reply.status not in _LATER:
                     return reply
                 what = f"answered {reply.status}: {_words(reply.body)}"
@@ -131,8 +136,9 @@ class EndpointClient:
                 pause = _seconds(reply.retry_after, pause)
             if self._interrupted.is_set():
                 raise PlatformError(f"The request to {self.url} was interrupted. Repeat it.")
-            if time.monotonic() + pause > end:
-                raise PlatformError(f"{self.url} {what}, for {self._patience:.0f} seconds. {cure}")
+            if pause and time.monotonic() + pause > began + patience:
+                since = f"For {patience:.0f} seconds " if patience else ""
+                raise PlatformError(f"{since}{self.url} {what}. {cure}")
             if pause and not self._told:
                 self._told = True
                 log.warning("%s %s. Trying again for %.0f s.", self.url, what, self._patience)
@@ -187,7 +193,7 @@ def _seconds(retry_after: str | None, otherwise: float) -> float:
     """How long to wait by a Retry-After; one that is a date, or none at all, says little."""
     text = (retry_after or "").strip()
     asked = float(text) if text.isdecimal() else max(otherwise, 1.0)
-    return min(asked, _LONGEST_PAUSE)
+    return min(max(asked, _SHORTEST_PAUSE), _LONGEST_PAUSE)
 
 
 def _why(error: OSError | http.client.HTTPException) -> str:
@@ -195,12 +201,12 @@ def _why(error: OSError | http.client.HTTPException) -> str:
 
 
 def _words(body: bytes) -> str:
-    """What an error's body says: our `error` and `hint`, else its first characters."""
+    """What an error's body says, without full stop: our `error` and `hint`, or how it begins."""
     text = body.decode(errors="replace").strip()
     try:
         told = json.loads(text)
     except ValueError:
         told = None
     if isinstance(told, dict) and isinstance(told.get("error"), str):
-        return ". ".join(str(told[key]) for key in ("error", "hint") if told.get(key))
-    return text[:_SHOWN] or "nothing"
+        text = ". ".join(str(told[key]) for key in ("error", "hint") if told.get(key))
+    return text[:_SHOWN].rstrip(".") or "nothing"

@@ -58,7 +58,7 @@ class Pictures:
             names = self._inside(path)
             if names:
                 alone = len(paths) == 1
-                place = Path() if alone else self._claim(path.name or path.resolve().name or "root")
+                place = Path() if alone else self._claim(_folder_name(path))
                 self._groups.append((path, place, names))
             else:
                 faults.append(
@@ -108,6 +108,10 @@ class Pictures:
             path = Path(name).with_stem(f"{Path(name).stem}-{number}")
         self._taken |= {path.name.casefold(), f"{path.name}{JSON_ENDING}".casefold()}
         return path
+
+
+def _folder_name(path: Path) -> str:
+    return path.name if path.name not in ("", "..") else path.resolve().name or "root"
 
 
 def _picture_name(name: str) -> str:
