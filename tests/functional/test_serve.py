@@ -51,6 +51,10 @@ class Endpoint:
             )
 
     @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
     def log(self) -> str:
         return self.log_file.read_text()
 

@@ -86,11 +86,13 @@ NAMES = [
     pytest.param(3, ["cat"], "class 3", id="no name for the class"),
     pytest.param(3, [], "class 3", id="no names"),
     pytest.param(-1, ["cat"], "class -1", id="a negative id is no index"),
+    pytest.param(7, {7: "cat"}, "cat", id="names by id"),
+    pytest.param(6, {7: "cat"}, "class 6", id="no name by that id"),
 ]
 
 
 @pytest.mark.parametrize(("class_id", "names", "shown"), NAMES)
-def test_printable_names(class_id: int, names: list[str], shown: str) -> None:
+def test_printable_names(class_id: int, names: list[str] | dict[int, str], shown: str) -> None:
     assert _printable(class_id, names) == shown
 
 
