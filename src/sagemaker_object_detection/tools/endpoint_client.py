@@ -123,25 +123,29 @@ class EndpointClient:
                     "a firewall stands before it."
                 ) from None
             except (OSError, http.client.HTTPException) as error:
-                what = f"cannot be reached ({_why(error)})"
-                cure = "Start the endpoint there, or correct --url."
+                fault = (
+                    f"{self.url} cannot be reached ({_why(error)}). Start the endpoint there, or "
+                    "correct --url."
+                )
                 patience = self._patience if self._reached else 0.0
             else:
                 self._reached = True
                 patience = self._patience
                 if reply.status not in _LATER:
                     return reply
-                what = f"answered {reply.status}: {_words(reply.body)}"
-                cure = "Try again later, or use more or larger instances."
+                fault = (
+                    f"{self.url} answered {reply.status}: {_words(reply.body)}. Try again later, "
+                    "or use more or larger instances."
+                )
                 pause = _seconds(reply.retry_after, pause)
             if self._interrupted.is_set():
                 raise PlatformError(f"The request to {self.url} was interrupted. Repeat it.")
             if pause and time.monotonic() + pause > began + patience:
                 since = f"For {patience:.0f} seconds " if patience else ""
-                raise PlatformError(f"{since}{self.url} {what}. {cure}")
+                raise PlatformError(f"{since}{fault}")
             if pause and not self._told:
                 self._told = True
-                log.warning("%s %s. Trying again for %.0f s.", self.url, what, self._patience)
+                log.warning("Trying again for %.0f s: %s", self._patience, fault)
             self._interrupted.wait(pause)
             pause = min(max(2 * pause, 0.5), _LONGEST_PAUSE)
 

@@ -48,7 +48,9 @@ class Pictures:
         self._out = out.resolve()
         self._taken: set[str] = set()
         self._groups: list[tuple[Path, Path, Sequence[str]]] = []
-        faults = [fault for path in paths if (fault := self._fault(path))]
+        faults: list[str] = []
+        for path in paths:
+            self._check(path, faults)
         if faults:
             raise ClientError(*faults)
         for path in paths:
@@ -78,17 +80,16 @@ class Pictures:
             for name in names:
                 yield Picture(path / name, place / name)
 
-    def _fault(self, path: Path) -> str | None:
+    def _check(self, path: Path, faults: list[str]) -> None:
         if not path.exists():
-            return f"{path} does not exist. Give a picture, or a folder with pictures."
-        if not (path.is_file() or path.is_dir()):
-            return f"{path} is neither a file nor a folder. Give a picture, or a folder."
-        if path.resolve().is_relative_to(self._out):
-            return (
+            faults.append(f"{path} does not exist. Give a picture, or a folder with pictures.")
+        elif not (path.is_file() or path.is_dir()):
+            faults.append(f"{path} is neither a file nor a folder. Give a picture, or a folder.")
+        elif path.resolve().is_relative_to(self._out):
+            faults.append(
                 f"{path} lies in the output folder, where it might be written over. Give another "
                 "folder as --out."
             )
-        return None
 
     def _inside(self, folder: Path) -> Sequence[str]:
         """Relative names of the pictures in a folder, without those in the output folder."""

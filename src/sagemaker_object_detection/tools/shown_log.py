@@ -23,6 +23,7 @@ class _BesideBars(logging.StreamHandler[TextIO]):
 
     def emit(self, record: logging.LogRecord) -> None:
         tqdm.write(self.format(record), file=self.stream)
+        self.flush()
 
 
 @contextmanager
