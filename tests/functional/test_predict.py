@@ -106,6 +106,21 @@ def test_an_endpoint_and_its_model_in_process_say_the_same(
     ).read_bytes()
 
 
+@pytest.mark.parametrize(("threshold", "count"), [(0.05, 1), (0.2, 0)])
+def test_a_threshold_below_the_endpoints_own(
+    threshold: float, count: int, endpoint: Endpoint, tmp_path: Path
+) -> None:
+    picture = np.zeros((480, 480, 3), np.uint8)
+    picture[:120, :120, 0] = 85  # a red of score 0.15
+    (tmp_path / "a.png").write_bytes(tiny_model.encoded(picture))
+    model = endpoint.log_file.parent / "model"
+    for name, how in (("asked", ("--url", endpoint.url)), ("computed", ("--model", model))):
+        out = tmp_path / name
+        ended = finish(start(tmp_path / "a.png", "--out", out, "--threshold", threshold, *how))
+        assert ended[0] == 0, ended[1]
+        assert len(json.loads((out / "a.png.json").read_text())["predictions"]) == count
+
+
 def test_an_endpoint_that_turns_requests_away(tmp_path: Path) -> None:
     """A small body limit answers 413 to each, and the run says so of each."""
     tiny_model.write(tmp_path / "model")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 
 from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection.serving.limits import HEADER
 from sagemaker_object_detection.tools.endpoint_client import EndpointClient
 from sagemaker_object_detection.tools.predictions import Answer, Prediction
 
@@ -27,8 +28,7 @@ class EndpointDetector:
         self._headers = {
             "Accept": "application/json;format=objects",
             "Content-Type": "application/x-image",
-            # An endpoint that does not know it answers with what is above its own threshold.
-            "X-Amzn-SageMaker-Custom-Attributes": f"threshold={threshold:g}",
+            HEADER: f"threshold={threshold:g}",
         }
 
     def detect(self, data: bytes, name: str) -> Sequence[Prediction]:
