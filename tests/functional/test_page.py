@@ -49,7 +49,8 @@ def test_a_picture(
     assert sorted(one["class_name"] for one in predictions) == ["blue", "red", "red", "red"]
     assert predictions[2]["bbox"] == [160, 360, 320, 480]
     assert page.text("#total").endswith(" ms")
-    assert page.texts("#stages dt") == []
+    stages = ["receive", "decode", "queue", "model", "encode", "total"]
+    assert page.texts("#stages dt") == stages
     assert browser.requests == [page.address, f"{page.address}invocations"]
     assert browser.problems == []
 
