@@ -54,6 +54,16 @@ def _job(**given: object) -> Callable[[TrainingJob], None]:
     return lambda job: job.recordio(pictures(0, 8), pictures(20, 5), **given)
 
 
+def _resumable(**given: object) -> Callable[[TrainingJob], None]:
+    """A job with checkpoints."""
+
+    def make(job: TrainingJob) -> None:
+        _job(**given)(job)
+        job.paths.checkpoint_config_file.write_text('{"LocalPath": "/opt/ml/checkpoints"}')
+
+    return make
+
+
 def _failures(hosts: Network) -> list[str]:
     return [host.job.failure or "" for host in hosts.hosts]
 
@@ -179,12 +189,7 @@ def test_each_in_its_own_time(two: Network) -> None:
 @pytest.mark.parametrize("moment", ["Weights are averaged", "#throughput_metric: host="])
 def test_each_in_its_own_time_stopped_and_started_again(moment: str, two: Network) -> None:
     """The servers are given the checkpoint's weights, also where no batch follows."""
-
-    def make(job: TrainingJob) -> None:
-        _job(mini_batch_size=2, epochs=3, kv_store="dist_async", optimizer="sgd")(job)
-        job.paths.checkpoint_config_file.write_text('{"LocalPath": "/opt/ml/checkpoints"}')
-
-    two.configure(make)
+    two.configure(_resumable(mini_batch_size=2, epochs=3, kv_store="dist_async", optimizer="sgd"))
     two.start()
     two.wait_for(moment)
     two[1].terminate()
@@ -356,12 +361,7 @@ def test_networks_that_falter_and_jobs_that_go_on(form: Mapping[str, object], tw
     again goes on there; a host that is cut off for good ends all.
     """
     checkpoints = two[0].job.paths.base / "checkpoints"
-
-    def make(job: TrainingJob) -> None:
-        _job(**LONG, **form)(job)
-        job.paths.checkpoint_config_file.write_text('{"LocalPath": "/opt/ml/checkpoints"}')
-
-    two.configure(make)
+    two.configure(_resumable(**LONG, **form))
     two.start()
     two.wait_for("epoch=0, validation mAP")
     two[1].link("down")

@@ -1,8 +1,8 @@
 """An artefact that has no twin for CPUs, read and converted while an endpoint starts.
 
 MXNet is needed for it, once, and would stay in memory: it is loaded in a process of its own,
-`python -m sagemaker_object_detection.inference.conversion FOLDER`, which writes a line of JSON and
-then the ONNX file to its standard output.
+`python -m sagemaker_object_detection.inference.conversion FOLDER [twin]`, which writes a line of
+JSON and then the ONNX file to its standard output.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from sagemaker_object_detection.model import artifact
 from sagemaker_object_detection.model.artifact import ArtifactError, ModelConfig
 from sagemaker_object_detection.platform.errors import JobError, first_line
+from sagemaker_object_detection.platform.python_process import last_words, with_package
 
 _MODULE = "sagemaker_object_detection.inference.conversion"
+_TWIN = "twin"
 
 
 @dataclass(frozen=True)
@@ -38,22 +39,31 @@ class Converted:
     reason: str = ""
 
 
-def convert(folder: Path, environ: Mapping[str, str]) -> Converted:
+def convert(folder: Path, environ: Mapping[str, str], twin: bool = True) -> Converted:
     """Read the artefact in `folder`, ours or the service's own, and make its twin in memory.
+
+    Args:
+        twin: whether it is needed; else only what the artefact is.
 
     Raises:
         ArtifactError: it cannot be read, or belongs to no detector.
     """
-    paths = [str(Path(__file__).parents[2]), environ.get("PYTHONPATH", "")]
-    given = {**environ, "PYTHONPATH": ":".join(filter(None, paths))}
-    command = [sys.executable, "-W", "ignore", "-m", _MODULE, str(folder)]
-    done = subprocess.run(command, env=given, capture_output=True, check=False)
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        _MODULE,
+        str(folder),
+        *([_TWIN] if twin else []),
+    ]
+    done = subprocess.run(command, env=with_package(environ), capture_output=True, check=False)
     head, _, onnx = done.stdout.partition(b"\n")
     if done.returncode or not head:
-        words = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no word"]
+        words = last_words(done.stderr.decode(errors="replace"))
         raise ArtifactError(
             f"{folder} cannot be read: the process for it ended with exit code {done.returncode} "
-            f"({words[0]})"
+            f"({words})"
         )
     told = json.loads(head)
     if told["fault"]:
@@ -62,36 +72,21 @@ def convert(folder: Path, environ: Mapping[str, str]) -> Converted:
     return Converted(ModelConfig(**config), onnx, told["reason"])
 
 
-def _describe(folder: Path) -> ModelConfig:
-    if (folder / artifact.MODEL_FILE).is_file():
-        return artifact.read_config(folder)
-    from sagemaker_object_detection.model.earlier import load_earlier
-
-    earlier = load_earlier(folder)
-    if earlier.image_shape is None:
-        raise ArtifactError(
-            f"{folder} does not say for which image_shape it was trained: "
-            f"{artifact.HYPERPARAMETERS_FILE} is missing; {artifact.CURE}, all files of one job"
-        )
-    names = tuple(f"class_{number}" for number in range(earlier.num_classes))
-    return ModelConfig(names, earlier.image_shape, earlier.base_network)
-
-
-def _write(folder: Path, out: BinaryIO) -> None:
+def _write(folder: Path, twin: bool, out: BinaryIO) -> None:
     told: dict[str, object] = {"fault": "", "reason": "", "config": None}
     onnx = b""
     try:
-        from sagemaker_object_detection.model.deployed import read_deploy_graph
+        from sagemaker_object_detection.model.deployed import read_deployed
 
-        graph = read_deploy_graph(folder)
-        told["config"] = asdict(_describe(folder))
+        graph, config = read_deployed(folder)
+        told["config"] = asdict(config)
     except (ArtifactError, JobError) as error:
         told["fault"] = str(error)
     else:
         try:
             from sagemaker_object_detection.model.onnx_heads import convert_heads
 
-            onnx = convert_heads(graph).SerializeToString()
+            onnx = convert_heads(graph).SerializeToString() if twin else b""
         except Exception as error:  # noqa: BLE001 - of any kind, from two libraries
             told["reason"] = f"{type(error).__name__}: {first_line(error)}"
     out.write(json.dumps(told).encode() + b"\n" + onnx)
@@ -100,4 +95,4 @@ def _write(folder: Path, out: BinaryIO) -> None:
 if __name__ == "__main__":
     with os.fdopen(os.dup(1), "wb") as output:
         os.dup2(2, 1)  # what libraries print is no part of the answer
-        _write(Path(sys.argv[1]), output)
+        _write(Path(sys.argv[1]), _TWIN in sys.argv[2:], output)

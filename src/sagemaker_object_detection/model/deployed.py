@@ -8,7 +8,7 @@ from pathlib import Path
 import mxnet as mx
 
 from sagemaker_object_detection.model import artifact
-from sagemaker_object_detection.model.artifact import ArtifactError
+from sagemaker_object_detection.model.artifact import ArtifactError, ModelConfig
 from sagemaker_object_detection.model.continued import service_network
 from sagemaker_object_detection.model.deploy import DeployGraph, deploy_graph
 from sagemaker_object_detection.model.earlier import load_earlier
@@ -18,7 +18,15 @@ _SERVICE_DEFAULTS = {"nms_threshold": 0.45, "nms_topk": 400}
 
 
 def read_deploy_graph(folder: Path) -> DeployGraph:
-    """The graph that makes detections, with its values on the CPU.
+    """The graph of read_deployed. Raises as that."""
+    return read_deployed(folder)[0]
+
+
+def read_deployed(folder: Path) -> tuple[DeployGraph, ModelConfig]:
+    """The graph that makes detections, with its values on the CPU, and what it is.
+
+    What our artefacts say in model.json, the service's network tells itself; its classes are
+    called class_0, class_1 and so on.
 
     Args:
         folder: our artefact, or the extracted files of the service's model.tar.gz.
@@ -38,11 +46,11 @@ def read_deploy_graph(folder: Path) -> DeployGraph:
             raise ArtifactError(
                 f"{folder / artifact.PARAMS_FILE} lacks {', '.join(names[:5])}; {artifact.CURE}"
             )
-        return DeployGraph(symbol, arrays.args, arrays.auxs, config.image_shape)
+        return DeployGraph(symbol, arrays.args, arrays.auxs, config.image_shape), config
     return _of_service(folder)
 
 
-def _of_service(folder: Path) -> DeployGraph:
+def _of_service(folder: Path) -> tuple[DeployGraph, ModelConfig]:
     earlier = load_earlier(folder)
     if earlier.graph is None or earlier.image_shape is None:
         raise ArtifactError(
@@ -58,7 +66,9 @@ def _of_service(folder: Path) -> DeployGraph:
         parameter.initialize(init=mx.init.Zero(), ctx=[mx.cpu()], force_reinit=True)
         parameter.set_data(values[name])
     rule = _suppression(folder)
-    return deploy_graph(network, rule["nms_threshold"], int(rule["nms_topk"]))
+    graph = deploy_graph(network, rule["nms_threshold"], int(rule["nms_topk"]))
+    names = tuple(f"class_{number}" for number in range(earlier.num_classes))
+    return graph, ModelConfig(names, earlier.image_shape, earlier.base_network)
 
 
 def _suppression(folder: Path) -> dict[str, float]:

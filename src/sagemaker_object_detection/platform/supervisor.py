@@ -11,15 +11,14 @@ import logging
 import os
 import signal
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from multiprocessing.connection import Connection
-from pathlib import Path
 
+from sagemaker_object_detection.platform.child import Child
 from sagemaker_object_detection.platform.errors import JobError, PlatformError
 from sagemaker_object_detection.platform.peer import Member, Peer
 from sagemaker_object_detection.platform.process_group import (
@@ -42,47 +41,6 @@ HELPER_SILENCE_SECONDS = 20.0
 STOP_SECONDS = 100.0
 _POLL_SECONDS = 0.1
 _EXIT_SECONDS = 2.0
-
-
-@dataclass(frozen=True)
-class Child:
-    """A process that the supervisor has started.
-
-    Attributes:
-        name: what to call it in messages.
-    """
-
-    name: str
-    process: subprocess.Popen[bytes]
-
-    @property
-    def end(self) -> str | None:
-        """How it ended; None where it still runs."""
-        code = self.process.poll()
-        if code is None:
-            return None
-        if code >= 0:
-            return f"{self.name} ended with exit code {code}. Look into its log."
-        name = signal.Signals(-code).name
-        hint = (
-            " If nobody killed it, the machine ran out of memory: use a smaller mini_batch_size or "
-            "image_shape, or an instance with more memory."
-            if -code == signal.SIGKILL
-            else ""
-        )
-        return f"{self.name} was ended by signal {-code} ({name}).{hint}"
-
-    def stands_still(self) -> bool:
-        """Whether somebody has stopped it (SIGSTOP, a debugger)."""
-        with suppress(OSError):
-            stat = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8")
-            return stat.rpartition(")")[2].split()[0] in ("T", "t")
-        return False
-
-    def kill(self) -> None:
-        """With all that it has started."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
 
 
 class Supervisor:
@@ -130,7 +88,7 @@ class Supervisor:
             command: behind it comes this process's number.
         """
         name = f"{name} on {self._world.hosts[self._world.host_rank]}"
-        self._helpers.append(Child(name, _start([*command, str(os.getpid())], environ)))
+        self._helpers.append(Child.start(name, [*command, str(os.getpid())], environ))
 
     def run(
         self, hosts: ProcessGroup, command: Sequence[str], environs: Sequence[Mapping[str, str]]
@@ -169,8 +127,7 @@ class Supervisor:
             ours, theirs = socket.socketpair()
             with theirs:
                 given = [*command, world.as_json(), str(theirs.fileno()), str(os.getpid())]
-                process = _start(given, environ, theirs.fileno())
-            self._workers.append(Child(str(world), process))
+                self._workers.append(Child.start(str(world), given, environ, theirs.fileno()))
             member = Member(index + 1, world.hosts[world.host_rank], str(world))
             peers[index + 1] = Peer(member, Connection(ours.detach()))
         me = Member(0, self._world.hosts[self._world.host_rank])
@@ -254,13 +211,3 @@ class Supervisor:
             ended = self._ended()
             if ended is not None:
                 self._local_failure(ended)
-
-
-def _start(
-    command: Sequence[str], environ: Mapping[str, str], descriptor: int | None = None
-) -> subprocess.Popen[bytes]:
-    """A process in a session of its own, so that Ctrl-C reaches the supervisor alone."""
-    kept = () if descriptor is None else (descriptor,)
-    return subprocess.Popen(
-        command, env=dict(environ), pass_fds=kept, start_new_session=True, stdin=subprocess.DEVNULL
-    )

@@ -6,7 +6,6 @@ from sagemaker_object_detection.serving.settings import Settings
 
 _MOST_MB_AT_A_TIME = 100
 _MOST_AT_A_TIME = 8
-_LARGEST_MB = 25
 
 
 def execution_parameters(settings: Settings) -> dict[str, int]:
@@ -17,6 +16,6 @@ def execution_parameters(settings: Settings) -> dict[str, int]:
     left out: a picture is a request under every strategy, and the SDK's local mode breaks on the
     documented names.
     """
-    largest = min(settings.max_payload_mb or _LARGEST_MB, _MOST_MB_AT_A_TIME)
+    largest = min(settings.max_payload_mb or Settings.max_payload_mb, _MOST_MB_AT_A_TIME)
     at_a_time = min(_MOST_AT_A_TIME, _MOST_MB_AT_A_TIME // largest)
     return {"MaxConcurrentTransforms": at_a_time, "MaxPayloadInMB": largest}

@@ -69,16 +69,16 @@ def _plan(folder: Path, settings: Settings, environ: Mapping[str, str]) -> Plan:
             f"OBJECT_DETECTION_PRECISION is int8, and {folder} has no {artifact.INT8_FILE}. Train "
             "with quantize=1, which tries to make it, or leave the variable out."
         )
-    if ours and engine == MXNET:
-        artifact.require_files(folder)
-    if ours and (engine == MXNET or (folder / artifact.ONNX_FILE).is_file()):
-        log.info("Engine %s: %s.", engine, why)
-        return Plan(folder, artifact.read_config(folder), engine)
-    if ours:
-        artifact.read_config(folder)  # what is wrong with it is told without MXNet
-        artifact.require_files(folder)
-    converted = convert(folder, environ)
-    if engine == OPENVINO and converted.reason:
+    if ours:  # what is wrong with it is told without MXNet
+        config = artifact.read_config(folder)
+        twin = (folder / artifact.ONNX_FILE).is_file()
+        if engine == MXNET or not twin:
+            artifact.require_files(folder)
+        if engine == MXNET or twin:
+            log.info("Engine %s: %s.", engine, why)
+            return Plan(folder, config, engine)
+    converted = convert(folder, environ, engine == OPENVINO)
+    if converted.reason:
         fault = f"the model cannot be converted to ONNX ({converted.reason})"
         if settings.engine == OPENVINO:
             raise ClientError(
@@ -88,7 +88,7 @@ def _plan(folder: Path, settings: Settings, environ: Mapping[str, str]) -> Plan:
     elif engine == OPENVINO:
         why += f"; {artifact.ONNX_FILE} is missing, the model was converted in memory"
     log.info("Engine %s: %s.", engine, why)
-    return Plan(folder, converted.config, engine, converted.onnx if engine == OPENVINO else b"")
+    return Plan(folder, converted.config, engine, converted.onnx)
 
 
 def _choose(settings: Settings) -> tuple[str, str]:

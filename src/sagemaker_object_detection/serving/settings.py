@@ -30,7 +30,7 @@ class Colour:
         parts = text.split(",")
         if len(parts) != 3:
             raise ValueError(f"has {len(parts)} parts")
-        return tuple(Real(0, 255, True, True).parse(part.strip() or "nothing") for part in parts)
+        return tuple(Real(0, 255, True, True).parse(part.strip()) for part in parts)
 
     def write(self, value: object) -> str:
         """Text that parse reads."""

@@ -104,11 +104,16 @@ class Pictures:
         """The name, or with a number where it or its JSON would meet another, in any case."""
         path = Path(name)
         number = 1
-        while {path.name.casefold(), f"{path.name}{JSON_ENDING}".casefold()} & self._taken:
+        while _folded(path) & self._taken:
             number += 1
             path = Path(name).with_stem(f"{Path(name).stem}-{number}")
-        self._taken |= {path.name.casefold(), f"{path.name}{JSON_ENDING}".casefold()}
+        self._taken |= _folded(path)
         return path
+
+
+def _folded(path: Path) -> set[str]:
+    """The names of a picture's two files, where case does not count."""
+    return {path.name.casefold(), f"{path.name}{JSON_ENDING}".casefold()}
 
 
 def _folder_name(path: Path) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sagemaker_object_detection.platform.errors import PlatformError
+from sagemaker_object_detection.platform.network import PORTS
 from sagemaker_object_detection.platform.stop_request import StopRequest
 from sagemaker_object_detection.platform.world import HOROVOD
 from sagemaker_object_detection.training.communicator import Communicator
@@ -28,9 +29,9 @@ def connecting(
     if world.size == 1:
         yield
         return
-    what, ports = (
-        ("Horovod", "any TCP port") if world.form == HOROVOD else ("kvstore", "29400 to 29499")
-    )
+    what, ports = "kvstore", f"{PORTS[0]} to {PORTS[-1]}"
+    if world.form == HOROVOD:
+        what, ports = "Horovod", "any TCP port"
     error = PlatformError(
         f"{what} has not connected to the other processes within {seconds:.0f} s. Let the hosts of "
         f"the job reach each other at {ports} (security groups, firewalls)."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from sagemaker_object_detection.data.class_names import class_names, found_names
@@ -22,6 +22,13 @@ from sagemaker_object_detection.training.communicator import Communicator, gathe
 from sagemaker_object_detection.training.shards import Shards
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What another process has told of its records' class names."""
+
+    class_names: Mapping[int, Set[str]]
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,7 @@ class Data:
     _counts: dict[str, list[int]] = field(default_factory=dict)
     _names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     _told: set[str] = field(default_factory=set)
-    _elsewhere: dict[int, set[str]] = field(default_factory=dict)
+    _elsewhere: list[_Told] = field(default_factory=list)
 
     @property
     def train_images(self) -> int:
@@ -84,17 +91,12 @@ class Data:
     def exchange_names(self) -> None:
         """Learn what annotations call the classes on other hosts; in all processes at a time."""
         ours = [[class_id, sorted(names)] for class_id, names in self._found_names().items()]
-        for theirs in gather_values(self.communicator, ours):
-            for class_id, names in theirs:
-                self._elsewhere.setdefault(class_id, set()).update(names)
+        told = gather_values(self.communicator, ours)
+        self._elsewhere[:] = [_Told({i: set(names) for i, names in theirs}) for theirs in told]
 
     def _found_names(self) -> dict[int, set[str]]:
         """Class id -> names in annotations, here and, as far as they are known, elsewhere."""
-        found = {class_id: set(names) for class_id, names in self._elsewhere.items()}
-        here = found_names([*self.sources.values(), *self.streams.values()])
-        for class_id, names in here.items():
-            found.setdefault(class_id, set()).update(names)
-        return found
+        return found_names([*self.sources.values(), *self.streams.values(), *self._elsewhere])
 
     def _decide_names(self, found: Mapping[int, set[str]]) -> tuple[str, ...]:
         channels = self.job.channels

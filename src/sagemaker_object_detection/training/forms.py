@@ -6,9 +6,9 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
+from sagemaker_object_detection.platform.python_process import with_package
 from sagemaker_object_detection.platform.supervisor import Supervisor
 from sagemaker_object_detection.platform.threads import set_threads
 from sagemaker_object_detection.platform.world import World
@@ -22,10 +22,8 @@ _GLOO_SECONDS = "120"
 
 def shared_environment(environ: Mapping[str, str], world: World, interface: str) -> dict[str, str]:
     """What all processes of this host have in common."""
-    shared = {**environ, "NCCL_SOCKET_IFNAME": interface, "GLOO_SOCKET_IFNAME": interface}
-    shared["PYTHONPATH"] = ":".join(
-        filter(None, [str(Path(__file__).parents[2]), environ.get("PYTHONPATH")])
-    )
+    named = {"NCCL_SOCKET_IFNAME": interface, "GLOO_SOCKET_IFNAME": interface}
+    shared = with_package(environ) | named
     set_threads(shared, processes=world.local_size)
     return shared | {"HOROVOD_GLOO_IFACE": interface}
 

@@ -28,6 +28,7 @@ from sagemaker_object_detection.inference.twins import (
     make_twins,
 )
 from sagemaker_object_detection.platform.orphans import end_with_parent
+from sagemaker_object_detection.platform.python_process import last_words
 
 log = logging.getLogger(__name__)
 
@@ -91,8 +92,8 @@ def _run_process(
         with words.open("wb") as output:
             process = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False)
         if process.returncode:
-            last = words.read_text(errors="replace").strip().splitlines()[-1:] or ["no word"]
-            raise RuntimeError(f"exit code {process.returncode}, {last[0]}")
+            last = last_words(words.read_text(errors="replace"))
+            raise RuntimeError(f"exit code {process.returncode}, {last}")
 
 
 def _batches(images: NDArray[Any]) -> Iterator[NDArray[Any]]:
