@@ -161,6 +161,27 @@ def test_leaving_in_peace_is_no_failure(started: Callable[..., Job]) -> None:
     assert not any(job.failures.values())
 
 
+def test_who_notices_second_lets_the_first_tell(
+    started: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broken connection is noticed by its listener, and by who sends."""
+
+    def broken(kind: bytes, content: bytes = b"") -> None:
+        raise BrokenPipeError
+
+    job = started(2)
+    group = job.groups[1]
+    monkeypatch.setattr(group._peers[0], "send", broken)
+    assert group._failed.acquire(blocking=False)  # as the listener's thread
+    with ThreadPoolExecutor(1) as pool:
+        sending = pool.submit(group.barrier)
+        time.sleep(0.5)
+        assert not sending.done()
+        group._told.set()
+        with pytest.raises(PlatformError, match="cannot be reached any more"):
+            sending.result(10)
+
+
 @pytest.mark.parametrize("waiting", [0, 1])
 def test_one_that_has_left_is_not_waited_for(waiting: int, started: Callable[..., Job]) -> None:
     job = started(2)

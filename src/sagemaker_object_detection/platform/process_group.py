@@ -120,6 +120,7 @@ class ProcessGroup:
         except OSError as error:
             gone = Gone(f"{peer.member} cannot be reached any more ({error}).")
             self._fail(gone)
+            self._wait_told()
             raise gone from error
 
     def _next(self, peer: Peer) -> bytes:
@@ -130,7 +131,7 @@ class ProcessGroup:
                 return peer.messages.get(timeout=BEAT_SECONDS)
             except queue.Empty:
                 if self._failed.locked():
-                    self._told.wait(2 * TELL_SECONDS)
+                    self._wait_told()
                     raise PlatformError("The group of processes has failed.") from None
                 if peer.left and peer.messages.empty():
                     raise Left(f"{peer.member} has ended, and was to go on.") from None
@@ -191,6 +192,10 @@ class ProcessGroup:
         self._pass_on(FAIL, encode(error), None)
         self._on_failure(error)
         self._told.set()
+
+    def _wait_told(self) -> None:
+        """Let the thread that noticed the failure first tell of it: it may end this process."""
+        self._told.wait(2 * TELL_SECONDS)
 
     def _pass_on(self, kind: bytes, content: bytes, source: Peer | None) -> None:
         """To all but the one it came from; waits TELL_SECONDS at most.
