@@ -44,8 +44,8 @@ def _load_with(server: Server, monkeypatch: pytest.MonkeyPatch, load: Any) -> No
 
 def test_gunicorn_accepts_its_settings(server: Server) -> None:
     assert server.cfg.address == [("0.0.0.0", 8080)]
-    assert server.cfg.worker_class_str == "gthread"
-    assert server.cfg.threads > main.MAX_WAITING
+    assert server.cfg.worker_class_str == "BufferingWorker"
+    assert server.cfg.threads > server.settings.max_waiting
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import IO
 
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
@@ -21,9 +20,6 @@ from sagemaker_object_detection.serving.settings import Settings
 from sagemaker_object_detection.serving.traced import TracedPredictor
 
 log = logging.getLogger(__name__)
-
-_READ_AT_ONCE = 2**18
-_MOST_THROWN_AWAY = 2**28
 
 CONTENT_TYPES = frozenset(
     {
@@ -142,31 +138,12 @@ def _body(most: int | None) -> bytes:
     declared = request.headers.get("Content-Type", "")
     if declared.partition(";")[0].strip().lower() not in CONTENT_TYPES:
         raise UnsupportedContentType(f"the Content-Type {declared!r} is not supported")
-    data = _read(request.stream, most)
+    data = request.stream.read()  # BufferingWorker has read it, and answered what is far too large
+    if most is not None and len(data) > most:
+        raise BodyTooLarge(f"the body is larger than {most / 2**20:g} MB")
     if not data:
         raise EmptyBody("the body of the request is empty")
     return data
-
-
-def _read(stream: IO[bytes], most: int | None) -> bytes:
-    """The whole stream, of known length or chunked.
-
-    Too long a body is read and thrown away first, within reason: a client that is still sending
-    when the connection closes sees a broken pipe and not our answer.
-    Raises BodyTooLarge beyond `most` bytes. (Werkzeug's own limit cuts a chunked body off there
-    and does not tell.)
-    """
-    parts: list[bytes] = []
-    length = 0
-    while part := stream.read(_READ_AT_ONCE):
-        length += len(part)
-        if most is None or length <= most:
-            parts.append(part)
-        elif length > most + _MOST_THROWN_AWAY:
-            break
-    if most is not None and length > most:
-        raise BodyTooLarge(f"the body is larger than {most / 2**20:g} MB")
-    return b"".join(parts)
 
 
 def _known(error: Exception) -> Response:

@@ -237,8 +237,8 @@ class Batcher:
         """Note how a run went, before anyone has its result."""
         end = time.perf_counter()
         for job in jobs:
-            job.trace.seconds["queue"] = start - job.since
-            job.trace.seconds["model"] = end - start
+            job.trace.add("queue", start - job.since)
+            job.trace.add("model", end - start)
             job.trace.batch = len(jobs)
         if self._watcher is not None:
             self._watcher.ran(len(jobs))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import mmap
 import os
+import resource
 import sys
 import tempfile
 from collections.abc import MutableMapping
@@ -27,22 +29,30 @@ from sagemaker_object_detection.platform.errors import (
 )
 from sagemaker_object_detection.platform.paths import Paths
 from sagemaker_object_detection.platform.threads import set_threads
-from sagemaker_object_detection.serving import request_log
+from sagemaker_object_detection.serving import refused, request_log
+from sagemaker_object_detection.serving.admission import Admission
 from sagemaker_object_detection.serving.app import create_app
 from sagemaker_object_detection.serving.batching import BatchEngine, Batcher
 from sagemaker_object_detection.serving.engines import Plan, load_engine, make_plan
+from sagemaker_object_detection.serving.incoming import Incoming, Refusal
 from sagemaker_object_detection.serving.metrics import Metrics
 from sagemaker_object_detection.serving.metrics_folder import forget_worker, shared_folder
 from sagemaker_object_detection.serving.settings import Settings
 from sagemaker_object_detection.serving.traced import TracedPredictor
+from sagemaker_object_detection.serving.worker import BufferingWorker, ReceiveLimits
 
 log = logging.getLogger(__name__)
 
-MAX_WAITING = 64
-"""Pictures that wait in a worker before it answers 503."""
-
 _SPARE_THREADS = 8
-"""Threads besides those whose pictures wait, so that /ping is answered under full load."""
+"""Threads besides those whose pictures wait, so that /ping is answered, and who is too many is
+told so, under full load."""
+
+_CONNECTIONS = 2000
+"""Of a worker; past it the one that was silent longest is closed for a new one."""
+
+_FILES_BESIDES = 200
+_HELD_BODIES = 16
+"""So many bodies of the largest size may be on their way in or at work at a time."""
 
 _SHARED_MEMORY = Path("/dev/shm")
 _HALTED = Arbiter.WORKER_BOOT_ERROR
@@ -65,6 +75,7 @@ def serve(environ: MutableMapping[str, str]) -> int:
     settings = Settings.from_environment(environ)
     logs.setup(sys.stderr, settings.log_level)
     request_log.setup(sys.stdout, settings.log_level)
+    _raise_file_limit()
     model_dir = Paths.from_environment(environ).model_dir
     threads = set_threads(environ, settings.workers)
     environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")
@@ -98,6 +109,8 @@ class Server(BaseApplication):  # type: ignore[misc]
         self.metrics_folder = metrics_folder
         self._start = _Start()
         self._batcher: Batcher | None = None
+        self._metrics: Metrics | None = None
+        self.receive_limits = receive_limits(settings)
         super().__init__()
 
     def load_config(self) -> None:
@@ -111,10 +124,17 @@ class Server(BaseApplication):  # type: ignore[misc]
         """The application; called by gunicorn in each worker."""
         delay = self.settings.max_delay_ms / 1000
         metrics = Metrics(self.metrics_folder)
-        batcher = Batcher(self._load_engine, MAX_WAITING, self.settings.timeout, delay, metrics)
-        predictor = TracedPredictor(batcher, self.plan.config.class_names)
-        self._batcher = batcher
+        waiting, patience = self.settings.max_waiting, self.settings.timeout
+        batcher = Batcher(self._load_engine, waiting, patience, delay, metrics)
+        admission = Admission(waiting, max(2, self.threads), patience)
+        predictor = TracedPredictor(batcher, self.plan.config.class_names, admission)
+        self._batcher, self._metrics = batcher, metrics
         return create_app(predictor, batcher.check_ready, self.settings, metrics)
+
+    def refused(self, request: Incoming, refusal: Refusal) -> bytes:
+        """As Receiving: called by the worker."""
+        assert self._metrics is not None
+        return refused.answer(request, refusal, self._metrics)
 
     def run_until_stopped(self) -> int:
         """Run until a signal or a failure stops it; return the exit code."""
@@ -186,13 +206,23 @@ class _Start:
         self._memory[1] = int(value)
 
 
+def receive_limits(settings: Settings) -> ReceiveLimits:
+    """What a worker takes in."""
+    most = settings.max_body_bytes
+    if most is None:
+        return ReceiveLimits(None, whole_seconds=settings.timeout)
+    return ReceiveLimits(most, max(2**28, _HELD_BODIES * most), whole_seconds=settings.timeout)
+
+
 def gunicorn_settings(settings: Settings) -> dict[str, Any]:
     """gunicorn's own settings."""
+    open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return {
         "bind": f"0.0.0.0:{settings.port}",
         "workers": settings.workers,
-        "worker_class": "gthread",
-        "threads": MAX_WAITING + _SPARE_THREADS,
+        "worker_class": BufferingWorker,
+        "threads": settings.max_waiting + _SPARE_THREADS,
+        "worker_connections": max(100, min(_CONNECTIONS, open_files - _FILES_BESIDES)),
         # For threads this limits the silence of a worker, not a request (Batcher's patience does
         # that); loading a library can keep a worker silent for a while.
         "timeout": max(settings.timeout, 60),
@@ -206,6 +236,13 @@ def gunicorn_settings(settings: Settings) -> dict[str, Any]:
         "loglevel": logging.getLevelName(settings.log_level).lower(),
         "proc_name": "serve",
     }
+
+
+def _raise_file_limit() -> None:
+    """As many open files as the system lets us have: a connection is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _writable(folder: Path) -> str | None:

@@ -6,9 +6,10 @@ from flask import Flask, Response, g, request
 
 from sagemaker_object_detection.serving import request_log
 from sagemaker_object_detection.serving.metrics import Metrics
-from sagemaker_object_detection.serving.trace import Trace
+from sagemaker_object_detection.serving.trace import ARRIVED, Trace
 
-_ELSEWHERE = "other"
+ELSEWHERE = "other"
+"""The path, among the metrics, of what goes to no path of ours."""
 
 
 def observe(app: Flask, metrics: Metrics) -> None:
@@ -20,7 +21,8 @@ def observe(app: Flask, metrics: Metrics) -> None:
 
     @app.before_request
     def begin() -> None:
-        g.trace = Trace(body_bytes=request.content_length)
+        g.trace = Trace.since(ARRIVED.get())
+        g.trace.body_bytes = request.content_length
 
     @app.after_request
     def end(response: Response) -> Response:
@@ -47,4 +49,4 @@ def current_trace() -> Trace:
 
 def _route() -> str:
     """The rule of the path, so that clients cannot make up as many names as they like."""
-    return request.url_rule.rule if request.url_rule is not None else _ELSEWHERE
+    return request.url_rule.rule if request.url_rule is not None else ELSEWHERE

@@ -50,6 +50,7 @@ _VARIABLES: Mapping[str, tuple[str, Kind]] = {
     "mean": ("OBJECT_DETECTION_MEAN", Colour()),
     "max_batch": ("OBJECT_DETECTION_MAX_BATCH", Whole(1, 64)),
     "max_delay_ms": ("OBJECT_DETECTION_MAX_DELAY_MS", Whole(0, 1000)),
+    "max_waiting": ("OBJECT_DETECTION_MAX_WAITING", Whole(1, 1000)),
     "page": ("OBJECT_DETECTION_PAGE", Flag("1", "0")),
     "log_level": ("SAGEMAKER_CONTAINER_LOG_LEVEL", LogLevel()),
     "batch": ("SAGEMAKER_BATCH", Flag("true", "false")),
@@ -70,6 +71,7 @@ class Settings:
     mean: RGB that is subtracted from every pixel before the network sees it.
     max_batch: pictures that are computed at a time; None: as suits the engine.
     max_delay_ms: how long a picture waits for others to be computed with.
+    max_waiting: requests that a worker has at work; one more is answered 503 at once.
     page: whether GET / serves the page to try the model with; without it, it is 404.
     log_level: what is less important than this is not logged, on the scale of Python's logging.
     batch: whether this is a batch transform.
@@ -86,6 +88,7 @@ class Settings:
     mean: tuple[float, float, float] = NO_MEAN
     max_batch: int | None = None
     max_delay_ms: int = 0
+    max_waiting: int = 64
     page: bool = True
     log_level: int = logging.INFO
     batch: bool = False

@@ -5,14 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 Stage = Literal["receive", "decode", "queue", "model", "encode"]
 
+ARRIVED: ContextVar[float | None] = ContextVar("arrived", default=None)
+"""When the first bytes came of the request that this thread answers, by time.perf_counter."""
+
 STAGES: tuple[Stage, ...] = get_args(Stage)
-"""In the order of a request: reading its body, making pixels of it, waiting for the model, the
-model's run (of the whole batch), making the answer."""
+"""In the order of a request: its arrival from the first byte to the last, making pixels of it,
+waiting for a turn at that and for the model, the model's run (of the whole batch), the answer."""
 
 
 @dataclass
@@ -37,6 +41,15 @@ class Trace:
     detections: int | None = None
     error: str | None = None
 
+    @classmethod
+    def since(cls, arrived: float | None) -> Trace:
+        """That of a request whose first bytes came then, by time.perf_counter; None: now."""
+        now = time.perf_counter()
+        started = now if arrived is None else arrived
+        trace = cls(time.time() - (now - started), started)
+        trace.seconds["receive"] = now - started
+        return trace
+
     @contextmanager
     def stage(self, name: Stage) -> Iterator[None]:
         """Count the time of a block, however it ends, as that of a stage; blocks add up."""
@@ -44,7 +57,11 @@ class Trace:
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+            self.add(name, time.perf_counter() - start)
+
+    def add(self, name: Stage, seconds: float) -> None:
+        """Count so many seconds as a stage's."""
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
 
     def finish(self) -> None:
         """Set the total."""
