@@ -76,6 +76,12 @@ def test_a_client_that_waits_is_told_so() -> None:
             "headers",
             id="flood",
         ),
+        pytest.param(
+            b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 2 * MAX_HEAD_BYTES + b"\r\n\r\n",
+            431,
+            "headers",
+            id="all at once",
+        ),
         pytest.param(b"GET /" + b"a" * MAX_HEAD_BYTES, 431, "headers", id="endless line"),
     ],
 )

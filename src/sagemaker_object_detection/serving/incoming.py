@@ -18,6 +18,7 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 """What a client waits for that sends Expect: 100-continue before a large body, as curl does."""
 
 _MOST_THROWN_AWAY = 2**28
+_STEP = 2**13
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,7 @@ class Incoming:
         self.pieces.append(data)
         self.size += len(data)
         try:
-            self._http.receive_data(data)
-            ended = self._read_events()
+            ended = self._read_events(data)
         except h11.RemoteProtocolError as error:
             self.refusal = _broken(error)
             return False
@@ -107,8 +107,17 @@ class Incoming:
             [(name.decode("latin-1"), value.decode("latin-1")) for name, value in fields]
         )
 
-    def _read_events(self) -> bool:
-        """Whether the request has ended."""
+    def _read_events(self, data: bytes) -> bool:
+        """Whether the request has ended. Raises h11.RemoteProtocolError."""
+        ended = False
+        while data:
+            step = _STEP if self._head is None else len(data)  # h11 measures incomplete heads only
+            self._http.receive_data(data[:step])
+            data = data[step:]
+            ended = ended or self._next_events()
+        return ended
+
+    def _next_events(self) -> bool:
         while True:
             event = self._http.next_event()
             if isinstance(event, h11.Request):

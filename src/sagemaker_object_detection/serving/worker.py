@@ -48,7 +48,7 @@ class ReceiveLimits:
     head_seconds: float = 15.0
     pause_seconds: float = 20.0
     whole_seconds: float = 60.0
-    stop_seconds: float = 10.0
+    stop_seconds: float = 5.0
 
 
 class Receiving(Protocol):
@@ -86,10 +86,11 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]
 
     def accept(self, listener: socket.socket) -> None:
         """Called by gunicorn's loop; see ThreadWorker."""
-        try:
-            client, address = listener.accept()
-        except (BlockingIOError, ConnectionAbortedError):
-            return
+        with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
+            self._accept_one(listener)
+
+    def _accept_one(self, listener: socket.socket) -> None:
+        client, address = listener.accept()
         # A client that does not read its answer must not hold a thread for ever either.
         client.setsockopt(
             socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _SEND_SECONDS, 0)
@@ -137,7 +138,13 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]
                 self._closed(client)
 
     def _cap_keepalive(self, deadline: float) -> None:
-        """Called by gunicorn's loop when it is to stop."""
+        """Called by gunicorn's loop when it is to stop: take in who has connected, and let the
+        system refuse who comes later, instead of leaving both without an answer."""
+        for listener in self.sockets:
+            with contextlib.suppress(OSError):
+                while True:
+                    self._accept_one(listener)
+            listener.close()
         now = time.perf_counter()
         self._latest_end = now + self._limits.stop_seconds
         idle = now + deadline - time.monotonic()
