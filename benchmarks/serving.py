@@ -130,13 +130,19 @@ def engine(base: Path, requests: int, precision: str) -> list[float]:
 
 
 @contextmanager
-def serving(base: Path, precision: str) -> Iterator[tuple[subprocess.Popen[bytes], float]]:
-    """A running endpoint, and the seconds until its first /ping that succeeded."""
+def serving(
+    base: Path, precision: str, **more: str
+) -> Iterator[tuple[subprocess.Popen[bytes], float]]:
+    """A running endpoint, and the seconds until its first /ping that succeeded.
+
+    more: environment variables.
+    """
     environ = os.environ | {
         "SAGEMAKER_BASE_DIR": str(base),
         "SAGEMAKER_BIND_TO_PORT": str(PORT),
         "OBJECT_DETECTION_ENGINE": "mxnet" if precision == "mxnet" else "openvino",
         "OBJECT_DETECTION_PRECISION": "auto" if precision == "mxnet" else precision,
+        **more,
     }
     with (base / "serve.log").open("wb") as log:
         started = time.perf_counter()
@@ -164,6 +170,13 @@ def _pings() -> bool:
         connection.close()
 
 
+def stages(base: Path, requests: int) -> dict[str, float]:
+    """Median milliseconds of each stage of the last requests, by the endpoint's log."""
+    lines = (base / "serve.log").read_text(encoding="utf-8").splitlines()
+    told = [json.loads(line)["ms"] for line in lines if line.startswith("{")][-requests:]
+    return {name: statistics.median(one[name] for one in told) for name in told[0]}
+
+
 def hey(base: Path, *options: object) -> list[float]:
     """Seconds of each request; raises SystemExit when one was refused."""
     given = ["-m", "POST", "-T", "image/jpeg", "-D", base / "picture.jpg", "-o", "csv", URL]
@@ -176,12 +189,13 @@ def hey(base: Path, *options: object) -> list[float]:
     return [float(row["response-time"]) for row in rows]
 
 
-def endpoint(base: Path, requests: int, precision: str, seconds: float) -> dict[str, float]:
-    """Latency of one client, throughput of many, latency at a part of that, start and memory."""
+def endpoint(base: Path, requests: int, precision: str, seconds: float) -> dict[str, Any]:
+    """Latency of one client and of its stages, throughput of many, latency at a part of that, start and memory."""
     with serving(base, precision) as (server, start):
         children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
         hey(base, "-n", WARM_UP, "-c", 1)
         alone = hey(base, "-n", requests, "-c", 1)
+        each = stages(base, requests)
         many = hey(base, "-z", f"{seconds}s", "-c", CLIENTS)
         rate = len(many) / seconds
         some = hey(base, "-z", f"{seconds}s", "-c", 4, "-q", LOAD * rate / 4)
@@ -195,6 +209,7 @@ def endpoint(base: Path, requests: int, precision: str, seconds: float) -> dict[
         "start": start,
         "MB": int(rss) / 1024,
         "mxnet": mxnet,
+        "stages": each,
     }
 
 
@@ -247,6 +262,8 @@ def main() -> None:
                 f"{got['start']:.1f} s, {got['MB']:.0f} MB, MXNet loaded: {got['mxnet']}",
                 flush=True,
             )
+            each = ", ".join(f"{name} {ms:.2f}" for name, ms in got["stages"].items())
+            print(f"    ms: {each}", flush=True)
 
 
 if __name__ == "__main__":
