@@ -190,7 +190,7 @@ def hey(base: Path, *options: object) -> list[float]:
 
 
 def endpoint(base: Path, requests: int, precision: str, seconds: float) -> dict[str, Any]:
-    """Latency of one client and of its stages, throughput of many, latency at a part of that, start and memory."""
+    """Latency of one client and its stages, throughput of many, latency at a part of that, etc."""
     with serving(base, precision) as (server, start):
         children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
         hey(base, "-n", WARM_UP, "-c", 1)
