@@ -33,6 +33,8 @@ from sagemaker_object_detection.serving.batching import BatchEngine, Batcher
 from sagemaker_object_detection.serving.engines import Plan, load_engine, make_plan
 from sagemaker_object_detection.serving.metrics import Metrics
 from sagemaker_object_detection.serving.metrics_folder import forget_worker, shared_folder
+from sagemaker_object_detection.serving.models import MAX_CHANGES
+from sagemaker_object_detection.serving.models_routes import create_models_app
 from sagemaker_object_detection.serving.settings import Settings
 from sagemaker_object_detection.serving.traced import TracedPredictor
 
@@ -68,18 +70,20 @@ def serve(environ: MutableMapping[str, str]) -> int:
     model_dir = Paths.from_environment(environ).model_dir
     threads = set_threads(environ, settings.workers)
     environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")
-    plan = make_plan(model_dir, settings, environ)
-    config = plan.config
-    log.info(
-        "Serving %s (%s, %d px, %d classes) on port %d: %d workers of %d threads.",
-        model_dir,
-        config.base_network,
-        config.image_shape,
-        len(config.class_names),
-        settings.port,
-        settings.workers,
-        threads,
-    )
+    plan = None if settings.multi_model else make_plan(model_dir, settings, environ)
+    if plan is None:
+        log.info("Serving many models on port %d, each of %d threads.", settings.port, threads)
+    else:
+        log.info(
+            "Serving %s (%s, %d px, %d classes) on port %d: %d workers of %d threads.",
+            model_dir,
+            plan.config.base_network,
+            plan.config.image_shape,
+            len(plan.config.class_names),
+            settings.port,
+            settings.workers,
+            threads,
+        )
     parent = Path(_writable(_SHARED_MEMORY) or tempfile.gettempdir())
     with shared_folder(environ, parent) as metrics_folder:
         return Server(settings, plan, threads, metrics_folder).run_until_stopped()
@@ -88,10 +92,13 @@ def serve(environ: MutableMapping[str, str]) -> int:
 class Server(BaseApplication):  # type: ignore[misc]
     """gunicorn with one model for each worker, loaded after the fork.
 
-    A worker that cannot load its model halts the server: it would fail again and again.
+    A worker that cannot load its model halts the server: it would fail again and again. Without a
+    plan, models come and go, and the one worker that knows them halts the server when it ends.
     """
 
-    def __init__(self, settings: Settings, plan: Plan, threads: int, metrics_folder: Path) -> None:
+    def __init__(
+        self, settings: Settings, plan: Plan | None, threads: int, metrics_folder: Path
+    ) -> None:
         self.settings = settings
         self.plan = plan
         self.threads = threads
@@ -104,6 +111,8 @@ class Server(BaseApplication):  # type: ignore[misc]
         """Called by gunicorn."""
         for name, value in gunicorn_settings(self.settings).items():
             self.cfg.set(name, value)
+        if self.plan is None:
+            self.cfg.set("threads", self.cfg.threads + MAX_CHANGES)
         self.cfg.set("post_worker_init", self._wait_for_model)
         self.cfg.set("child_exit", self._worker_ended)
 
@@ -111,6 +120,8 @@ class Server(BaseApplication):  # type: ignore[misc]
         """The application; called by gunicorn in each worker."""
         delay = self.settings.max_delay_ms / 1000
         metrics = Metrics(self.metrics_folder)
+        if self.plan is None:
+            return create_models_app(os.environ, self.settings, metrics, MAX_WAITING)
         batcher = Batcher(self._load_engine, MAX_WAITING, self.settings.timeout, delay, metrics)
         predictor = TracedPredictor(batcher, self.plan.config.class_names)
         self._batcher = batcher
@@ -130,11 +141,14 @@ class Server(BaseApplication):  # type: ignore[misc]
 
     def _load_engine(self) -> BatchEngine:
         # May import MXNet: only here, in the worker's one thread that may touch it.
+        assert self.plan is not None
         return load_engine(self.plan, self.settings, self.threads)
 
     def _wait_for_model(self, worker: Any) -> None:  # noqa: ANN401 - gunicorn has no types
         """Keep the worker from accepting connections, and its heartbeat going, until it can."""
-        assert self._batcher is not None
+        if self._batcher is None:
+            self._start.succeeded = True
+            return
         self._batcher.start()
         try:
             while not self._batcher.wait_loaded(timeout=1.0):
@@ -150,7 +164,17 @@ class Server(BaseApplication):  # type: ignore[misc]
     def _worker_ended(self, arbiter: Any, worker: Any) -> None:  # noqa: ANN401
         """Halt when a worker died while it loaded the first model, unless we are stopping."""
         forget_worker(self.metrics_folder, worker.pid)
-        if self._start.succeeded or not arbiter.LISTENERS:
+        if not arbiter.LISTENERS:
+            return
+        if self.plan is None:
+            self._start.exit_code = _report(
+                PlatformError(
+                    "The process that knows which models are loaded has died, most often because "
+                    "memory is short. Start the endpoint again, on an instance with more memory."
+                )
+            )
+            raise HaltServer("The worker of a multi-model endpoint died.", _HALTED)
+        if self._start.succeeded:
             return
         self._start.exit_code = _report(
             PlatformError(
