@@ -12,6 +12,7 @@ from sagemaker_object_detection.model.artifact import ArtifactError, ModelConfig
 from sagemaker_object_detection.serving import main
 from sagemaker_object_detection.serving.engines import Plan
 from sagemaker_object_detection.serving.main import Server, gunicorn_settings
+from sagemaker_object_detection.serving.models import MAX_CHANGES
 from sagemaker_object_detection.serving.settings import Settings
 
 RUNNING = SimpleNamespace(LISTENERS=["a socket"])
@@ -126,3 +127,35 @@ def test_a_worker_that_ends_while_the_server_stops(server: Server) -> None:
 def test_a_worker_that_dies_later_is_replaced(server: Server) -> None:
     server._start.succeeded = True
     server._worker_ended(RUNNING, _Worker())
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Server:
+    """The server of a multi-model endpoint."""
+    return Server(Settings(multi_model=True), None, 1, tmp_path)
+
+
+def test_many_models_start_without_any(many: Server) -> None:
+    client = many.load().test_client()
+    many._wait_for_model(_Worker())
+    assert client.get("/ping").status_code == 200
+    assert client.get("/models").json == {"models": []}
+    assert client.post("/invocations").status_code == 404
+
+
+def test_one_model_has_no_models(server: Server) -> None:
+    client = server.load().test_client()
+    assert client.get("/models").status_code == 404
+    assert client.post("/models", json={}).status_code == 404
+
+
+def test_loads_of_many_models_keep_no_picture_waiting(many: Server, server: Server) -> None:
+    assert many.cfg.threads == server.cfg.threads + MAX_CHANGES
+
+
+def test_the_worker_that_knows_the_models_is_not_replaced(many: Server) -> None:
+    many._start.succeeded = True
+    many._worker_ended(STOPPING, _Worker())
+    with pytest.raises(HaltServer):
+        many._worker_ended(RUNNING, _Worker())
+    assert many._start.exit_code == 3

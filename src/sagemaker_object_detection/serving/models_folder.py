@@ -70,7 +70,7 @@ def memory_need(folder: Path, settings: Settings) -> int:
     twin = max((size for name, size in sizes.items() if name in _TWINS), default=0)
     weights = max((size for name, size in sizes.items() if name.endswith(_WEIGHTS)), default=0)
     if settings.engine == MXNET:
-        return 400 * _MEGABYTE + 4 * weights
+        return 300 * _MEGABYTE + 4 * weights
     if twin:
-        return 100 * _MEGABYTE + 4 * twin
-    return 500 * _MEGABYTE + 8 * weights
+        return 120 * _MEGABYTE + 3 * twin
+    return 350 * _MEGABYTE + 8 * weights
