@@ -144,7 +144,7 @@ def test_weights_in_a_file_beside_the_twin(
     if fits:
         assert make(copy).start().detect(PICTURES).shape[0] == 2
         return
-    with pytest.raises(UnusableModel, match="is not an ONNX model or is damaged"):
+    with pytest.raises(UnusableModel, match="is outside the base directory"):
         make(copy).start()
 
 
@@ -174,6 +174,8 @@ def test_a_process_that_ended_is_started_again(
     with pytest.raises(kind, match=what):
         engine.detect(PICTURES)
     assert _gone(pid)
+    assert engine.image_shape == tiny_model.SIDE  # other threads ask, and start nothing
+    assert engine.pid is None
     assert engine.detect(PICTURES).shape[0] == 2
 
 

@@ -66,11 +66,11 @@ class Connection:
             if until is not None and (seconds := until - time.monotonic()) > 0:
                 self._stream.settimeout(seconds)
             elif until is not None:
-                raise TimeoutError("the time for the message is over")
+                raise TimeoutError
             else:
                 self._stream.settimeout(None)
             got = self._stream.recv_into(left)
             if not got:
-                raise EOFError("the other side has closed the connection")
+                raise EOFError
             left = left[got:]
         return data

@@ -1,7 +1,7 @@
-"""The engine of a model in a process of its own, see model_process.
+"""The engine of a model in a process of its own.
 
-Why a process for each model: ending it gives back all memory, MXNet's included; what a model does
-to it, a crash or a hang, is done to no other.
+model_process is that process. Why one for each model: ending it gives back all memory, MXNet's
+included; what a model does to it, a crash or a hang, is done to no other.
 """
 
 from __future__ import annotations
@@ -51,14 +51,13 @@ class ModelFailed(RuntimeError):
 class _Running:
     child: Child
     connection: Connection
-    told: Head
 
 
 class ModelEngine:
     """Runs pictures in the process of a model; a BatchEngine.
 
     A process that has ended, or was ended because it took too long, is started again for the
-    next picture. All but close is for one thread, which has to live as long as the process.
+    next picture. start and detect are for one thread, which has to live as long as the process.
 
     folder: of the artefact. environ: of the process; its settings are read from it.
     patience: seconds for a run. load_patience: seconds for loading.
@@ -76,6 +75,7 @@ class ModelEngine:
         self._patience = patience
         self._load_patience = load_patience
         self._running: _Running | None = None
+        self._told: Head = {}
         self._closed = False
 
     def start(self) -> ModelEngine:
@@ -94,12 +94,10 @@ class ModelEngine:
             child = Child.start(
                 f"the process of {self._folder}", command, self._environ, theirs.fileno()
             )
-        connection = Connection(ours)
-        self._running = _Running(child, connection, {})
+        self._running = _Running(child, Connection(ours))
         if self._closed:  # meanwhile, when there was nothing to end yet
             self._end()
-        told, _ = self._receive(self._load_patience, loading=True)
-        self._running = _Running(child, connection, told)
+        self._told, _ = self._receive(self._load_patience, loading=True)
         return self
 
     @property
@@ -110,25 +108,25 @@ class ModelEngine:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """In the order of the class_ids."""
-        return tuple(self._loaded().told["class_names"])
+        """In the order of the class_ids; as the two below known once it was started."""
+        return tuple(self._told["class_names"])
 
     @property
     def image_shape(self) -> int:
         """As BatchEngine."""
-        return int(self._loaded().told["image_shape"])
+        return int(self._told["image_shape"])
 
     @property
     def batch_sizes(self) -> tuple[int, ...]:
         """As BatchEngine."""
-        return tuple(self._loaded().told["batch_sizes"])
+        return tuple(self._told["batch_sizes"])
 
     def warm_up(self) -> None:
         """The process has run every batch size before it said that it is ready."""
 
     def detect(self, planes: npt.NDArray[Any]) -> Rows:
         """As BatchEngine. Raises ModelFailed, InsufficientMemory."""
-        connection = self._loaded().connection
+        connection = self._started().connection
         pictures = np.ascontiguousarray(planes)
         head = {"type": pictures.dtype.name, "shape": pictures.shape}
         try:
@@ -144,7 +142,7 @@ class ModelEngine:
         self._closed = True
         self._end()
 
-    def _loaded(self) -> _Running:
+    def _started(self) -> _Running:
         if self._running is None:
             log.warning("Starting the process of %s again.", self._folder)
             self.start()

@@ -213,9 +213,9 @@ class Models:
             return
         left -= sum(model.need for model in self._models.values() if model.predictor is None)
         if need > left:
+            needed, rest = need // _MEGABYTE, max(0, left) // _MEGABYTE
             raise InsufficientMemory(
-                f"the model needs some {need // _MEGABYTE} MB of memory, and "
-                f"{max(0, left) // _MEGABYTE} MB are left"
+                f"the model needs some {needed} MB of memory, and {rest} MB are left"
             )
 
     @contextmanager
