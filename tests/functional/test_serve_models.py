@@ -290,7 +290,22 @@ def test_the_server_ends_with_what_it_knows(tmp_path: Path, base: Path) -> None:
         assert "PlatformError: The process that knows which models are loaded" in endpoint.log
 
 
-def test_several_workers_are_refused(tmp_path: Path) -> None:
-    with running(tmp_path, SAGEMAKER_MODEL_SERVER_WORKERS="2", **MANY) as endpoint:
+@pytest.mark.parametrize(
+    ("variables", "what"),
+    [
+        pytest.param(
+            {"SAGEMAKER_MODEL_SERVER_WORKERS": "2"},
+            "SAGEMAKER_MODEL_SERVER_WORKERS is 2",
+            id="several workers",
+        ),
+        pytest.param(
+            {"OBJECT_DETECTION_ENGINE": "mxnet", "OBJECT_DETECTION_PRECISION": "int8"},
+            "the engine MXNet",
+            id="a precision that no model could have",
+        ),
+    ],
+)
+def test_settings_that_cannot_work(tmp_path: Path, variables: dict[str, str], what: str) -> None:
+    with running(tmp_path, **{**MANY, **variables}) as endpoint:
         assert endpoint.process.wait(30) == 2
-        assert "SAGEMAKER_MODEL_SERVER_WORKERS is 2" in endpoint.log
+        assert what in endpoint.log

@@ -196,25 +196,59 @@ def test_loading_takes_too_long(make: Make) -> None:
     assert engine.pid is None
 
 
-def test_close_ends_a_load(make: Make, tmp_path: Path) -> None:
-    engine = make(tiny_model.write(tmp_path / "slow"))  # it has to be converted
+def _raised_by_start(engine: ModelEngine, meanwhile: Callable[[int], None]) -> list[Exception]:
+    """What start raises when something is done while it waits for the process."""
     raised: list[Exception] = []
 
     def start() -> None:
         try:
             engine.start()
-        except ModelFailed as error:
+        except (ModelFailed, InsufficientMemory, UnusableModel) as error:
             raised.append(error)
 
     loading = threading.Thread(target=start)
     loading.start()
     pause = threading.Event()
-    while engine.pid is None:
+    while (pid := engine.pid) is None:
         pause.wait(0.01)
-    engine.close()
-    loading.join(5)
-    assert [str(error) for error in raised] == ["the model is being unloaded"]
+    meanwhile(pid)
+    loading.join(10)
     assert engine.pid is None
+    return raised
+
+
+def test_close_ends_a_load(make: Make, tmp_path: Path) -> None:
+    engine = make(tiny_model.write(tmp_path / "slow"))  # it has to be converted
+    raised = _raised_by_start(engine, lambda _: engine.close())
+    assert [str(error) for error in raised] == ["the model is being unloaded"]
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        pytest.param(signal.SIGKILL, InsufficientMemory, id="out of memory"),
+        pytest.param(signal.SIGSEGV, UnusableModel, id="a crash: nothing but the artefact is new"),
+    ],
+)
+def test_ended_while_it_loads(
+    make: Make, tmp_path: Path, number: signal.Signals, kind: type[Exception]
+) -> None:
+    engine = make(tiny_model.write(tmp_path / "slow"))
+    raised = _raised_by_start(engine, lambda pid: os.kill(pid, number))
+    assert [type(error) for error in raised] == [kind]
+
+
+def test_killed_while_it_converts(make: Make, tmp_path: Path) -> None:
+    """The process that the process of the model has started for it."""
+
+    def kill(pid: int) -> None:
+        pause = threading.Event()
+        while not (children := Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
+            pause.wait(0.01)
+        os.kill(int(children[0]), signal.SIGKILL)
+
+    raised = _raised_by_start(make(tiny_model.write(tmp_path / "slow")), kill)
+    assert [type(error) for error in raised] == [InsufficientMemory]
 
 
 def test_the_process_ends_with_the_thread_that_started_it(make: Make) -> None:

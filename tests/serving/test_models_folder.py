@@ -9,7 +9,7 @@ import pytest
 from sagemaker_object_detection.platform.paths import Paths
 from sagemaker_object_detection.serving.model_engine import UnusableModel
 from sagemaker_object_detection.serving.models_folder import memory_need, model_folder
-from sagemaker_object_detection.serving.settings import MXNET, Settings
+from sagemaker_object_detection.serving.settings import MXNET, OPENVINO
 
 URL = "/opt/ml/models/a/model"
 
@@ -130,9 +130,9 @@ def test_memory_need_grows_with_the_file_that_is_read(tmp_path: Path) -> None:
     for name in ("model.onnx", "model_algo_1-0000.params"):
         with (tmp_path / name).open("wb") as file:
             file.truncate(size)
-    with_twin = memory_need(tmp_path, Settings())
-    on_mxnet = memory_need(tmp_path, Settings(engine=MXNET))
+    with_twin = memory_need(tmp_path, OPENVINO)
+    on_mxnet = memory_need(tmp_path, MXNET)
     (tmp_path / "model.onnx").unlink()
-    to_convert = memory_need(tmp_path, Settings())
+    to_convert = memory_need(tmp_path, OPENVINO)
     assert size < with_twin < on_mxnet < to_convert
-    assert memory_need(tmp_path / "..", Settings()) > 2**28  # never nothing
+    assert memory_need(tmp_path / "..", OPENVINO) > 2**28  # never nothing

@@ -30,7 +30,7 @@ from sagemaker_object_detection.platform.threads import set_threads
 from sagemaker_object_detection.serving import request_log
 from sagemaker_object_detection.serving.app import create_app
 from sagemaker_object_detection.serving.batching import BatchEngine, Batcher
-from sagemaker_object_detection.serving.engines import Plan, load_engine, make_plan
+from sagemaker_object_detection.serving.engines import Plan, choose, load_engine, make_plan
 from sagemaker_object_detection.serving.metrics import Metrics
 from sagemaker_object_detection.serving.metrics_folder import forget_worker, shared_folder
 from sagemaker_object_detection.serving.models import MAX_CHANGES
@@ -72,7 +72,14 @@ def serve(environ: MutableMapping[str, str]) -> int:
     environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")
     plan = None if settings.multi_model else make_plan(model_dir, settings, environ)
     if plan is None:
-        log.info("Serving many models on port %d, each of %d threads.", settings.port, threads)
+        engine, why = choose(settings)
+        log.info(
+            "Serving many models on port %d, each of %d threads. Engine %s: %s.",
+            settings.port,
+            threads,
+            engine,
+            why,
+        )
     else:
         log.info(
             "Serving %s (%s, %d px, %d classes) on port %d: %d workers of %d threads.",

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,7 @@ class ModelEngine:
         self._running: _Running | None = None
         self._told: Head = {}
         self._closed = False
+        self._ending = threading.Lock()
 
     def start(self) -> ModelEngine:
         """Start the process, wait until the model is loaded and has run once; return self.
@@ -187,7 +189,8 @@ class ModelEngine:
     def _end(self, wait: float = 0.0) -> int:
         """End the process if there is one, waiting so many seconds for it to end by itself;
         return its exit code, 0 without one."""
-        running, self._running = self._running, None
+        with self._ending:
+            running, self._running = self._running, None
         if running is None:
             return 0
         running.connection.shut()

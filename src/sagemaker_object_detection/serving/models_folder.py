@@ -10,7 +10,7 @@ from pathlib import Path
 from sagemaker_object_detection.model import artifact
 from sagemaker_object_detection.platform.paths import DEFAULT_BASE_DIR, Paths
 from sagemaker_object_detection.serving.model_engine import UnusableModel
-from sagemaker_object_detection.serving.settings import MXNET, Settings
+from sagemaker_object_detection.serving.settings import MXNET
 
 _MEGABYTE = 2**20
 _TWINS = frozenset({artifact.ONNX_FILE, artifact.INT8_FILE})
@@ -60,8 +60,10 @@ def _check(path: Path, folder: Path) -> None:
         raise UnusableModel(f"{path} is neither a file nor a folder")
 
 
-def memory_need(folder: Path, settings: Settings) -> int:
+def memory_need(folder: Path, engine: str) -> int:
     """Bytes that loading an artefact may take at its height, from the sizes of its files.
+
+    engine: openvino or mxnet.
 
     docs/decisions.md has the measurements. What MXNet does to make a missing twin takes more than
     the model does afterwards.
@@ -69,7 +71,7 @@ def memory_need(folder: Path, settings: Settings) -> int:
     sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
     twin = max((size for name, size in sizes.items() if name in _TWINS), default=0)
     weights = max((size for name, size in sizes.items() if name.endswith(_WEIGHTS)), default=0)
-    if settings.engine == MXNET:
+    if engine == MXNET:
         return 300 * _MEGABYTE + 4 * weights
     if twin:
         return 120 * _MEGABYTE + 3 * twin

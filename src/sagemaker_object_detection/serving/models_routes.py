@@ -20,6 +20,7 @@ from sagemaker_object_detection.serving.app import (
     invoke,
     read_body,
 )
+from sagemaker_object_detection.serving.engines import choose
 from sagemaker_object_detection.serving.metrics import INVOKE, Metrics
 from sagemaker_object_detection.serving.model_engine import ModelEngine
 from sagemaker_object_detection.serving.models import Model, Models
@@ -59,6 +60,7 @@ def create_models_app(
 
 def app_of(models: Models, paths: Paths, settings: Settings, metrics: Metrics) -> Flask:
     """The WSGI application around a table of models; it is healthy without any."""
+    engine, _ = choose(settings)
     app = bare_app(lambda: None, settings, metrics, _ROUTES)
     app.url_map.converters["model"] = _Name
     app.url_map.merge_slashes = False
@@ -67,7 +69,7 @@ def app_of(models: Models, paths: Paths, settings: Settings, metrics: Metrics) -
     def load() -> Response:
         name, url = _wanted()
         folder = model_folder(url, paths)
-        models.load(name, url, folder, memory_need(folder, settings))
+        models.load(name, url, folder, memory_need(folder, engine))
         return jsonify(_told(name, url))
 
     @app.get("/models")
