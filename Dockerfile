@@ -25,8 +25,10 @@ RUN /opt/pip/bin/pip --python /opt/venv/bin/python install --no-cache-dir --no-d
         --no-build-isolation --no-index .
 
 FROM base
-# SAGEMAKER_BIND_TO_PORT is honoured, so the endpoint can stand in an inference pipeline.
-LABEL com.amazonaws.sagemaker.capabilities.accept-bind-to-port=true
+# SAGEMAKER_BIND_TO_PORT is honoured, so the endpoint can stand in an inference pipeline; so is
+# SAGEMAKER_MULTI_MODEL, so it can serve many models.
+LABEL com.amazonaws.sagemaker.capabilities.accept-bind-to-port=true \
+      com.amazonaws.sagemaker.capabilities.multi-models=true
 ENV PATH=/opt/program:/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1

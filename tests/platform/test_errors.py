@@ -15,6 +15,7 @@ from sagemaker_object_detection.platform.errors import (
     PlatformError,
     as_job_error,
     failure_text,
+    last_line,
     naming,
     run_guarded,
 )
@@ -132,6 +133,19 @@ def test_several_faults_are_numbered_and_the_first_line_is_useful() -> None:
         "ClientError: [1/2] first. cure",
         "[2/2] second. cure",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        pytest.param(
+            "Exception from a.cpp:84:\nCheck failed\nno room\n\n", "no room", id="OpenVINO"
+        ),
+        pytest.param(" \n", "RuntimeError", id="no text"),
+    ],
+)
+def test_last_line(text: str, line: str) -> None:
+    assert last_line(RuntimeError(text)) == line
 
 
 def test_an_error_needs_a_fault() -> None:

@@ -38,6 +38,16 @@ def test_all_variables() -> None:
     assert got.max_body_bytes == 6 * 2**20
 
 
+def test_many_models() -> None:
+    many = {"SAGEMAKER_MULTI_MODEL": "true"}
+    assert Settings.from_environment(many) == Settings(multi_model=True)
+    one = {**many, "SAGEMAKER_MODEL_SERVER_WORKERS": "1"}
+    assert Settings.from_environment(one) == Settings(multi_model=True)
+    two = {**many, "SAGEMAKER_MODEL_SERVER_WORKERS": "2"}
+    with pytest.raises(ClientError, match=r"SAGEMAKER_MODEL_SERVER_WORKERS is 2.* Unset it"):
+        Settings.from_environment(two)
+
+
 def test_no_limit_of_the_body() -> None:
     assert Settings(max_payload_mb=0).max_body_bytes is None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -17,11 +18,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sagemaker_object_detection.model.artifact import ArtifactError, ModelConfig
-from sagemaker_object_detection.platform.errors import JobError, first_line
+from sagemaker_object_detection.platform.errors import JobError, PlatformError, first_line
 from sagemaker_object_detection.platform.python_process import last_words, with_package
 
 _MODULE = "sagemaker_object_detection.inference.conversion"
 _TWIN = "twin"
+
+
+class ConversionKilled(PlatformError):
+    """The process that reads and converts was killed."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ def convert(folder: Path, environ: Mapping[str, str], twin: bool = True) -> Conv
 
     Raises:
         ArtifactError: it cannot be read, or belongs to no detector.
+        ConversionKilled: most often for want of memory.
     """
     command = [
         sys.executable,
@@ -58,6 +64,11 @@ def convert(folder: Path, environ: Mapping[str, str], twin: bool = True) -> Conv
         *([_TWIN] if twin else []),
     ]
     done = subprocess.run(command, env=with_package(environ), capture_output=True, check=False)
+    if done.returncode == -signal.SIGKILL:
+        raise ConversionKilled(
+            f"The process that converts {folder} was killed. Most often memory is short: use an "
+            "instance with more memory, or a model that has its twin for CPUs (model.onnx)."
+        )
     head, _, onnx = done.stdout.partition(b"\n")
     if done.returncode or not head:
         words = last_words(done.stderr.decode(errors="replace"))

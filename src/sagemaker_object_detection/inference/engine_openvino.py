@@ -19,7 +19,7 @@ from sagemaker_object_detection.inference.predictor import Rows
 from sagemaker_object_detection.model import artifact
 from sagemaker_object_detection.model.artifact import ArtifactError
 from sagemaker_object_detection.model.detection import DetectionRule
-from sagemaker_object_detection.platform.errors import first_line
+from sagemaker_object_detection.platform.errors import last_line
 from sagemaker_object_detection.platform.processor import BFLOAT16_FLAGS, INT8_FLAGS, cpu_flags
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,12 @@ class OpenVINOEngine:
         }
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads
-        compiled = core.compile_model(model, "CPU", options)
+        try:
+            compiled = core.compile_model(model, "CPU", options)
+        except RuntimeError as error:
+            raise ArtifactError(
+                f"OpenVINO cannot run {name} ({last_line(error)}); {artifact.CURE}"
+            ) from error
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for _ in range(streams):
             self._idle.put(compiled.create_infer_request())
@@ -182,7 +187,7 @@ def _read(core: openvino.Core, source: Path | bytes, path: str) -> openvino.Mode
         names = {name for output in model.outputs for name in output.get_names()}
     except RuntimeError as error:
         raise ArtifactError(
-            f"{path} is not an ONNX model or is damaged ({first_line(error)}); {artifact.CURE}"
+            f"{path} is not an ONNX model or is damaged ({last_line(error)}); {artifact.CURE}"
         ) from error
     if len(model.inputs) != 1 or not names >= _OUTPUTS:
         raise ArtifactError(

@@ -149,6 +149,12 @@ def first_line(error: Exception) -> str:
     return (told or lines or [type(error).__name__])[0]
 
 
+def last_line(error: Exception) -> str:
+    """What an error of OpenVINO means: its texts begin with the places it passed through."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines or [type(error).__name__])[-1]
+
+
 def failure_text(error: JobError) -> str:
     """The text of the failure file: label, then the faults, cut to what SageMaker shows."""
     text = f"{error.label}: {error}"

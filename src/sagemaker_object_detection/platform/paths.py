@@ -62,6 +62,11 @@ class Paths:
         return self.base / "model"
 
     @property
+    def models_dir(self) -> Path:
+        """Where the platform puts the models of a multi-model endpoint."""
+        return self.base / "models"
+
+    @property
     def output_data_dir(self) -> Path:
         """Becomes output.tar.gz."""
         return self.base / "output" / "data"

@@ -10,9 +10,10 @@ from stalling tiny operations, since threads that wait then sleep and do not spi
 import logging
 import os
 import sys
-from collections.abc import Collection, Iterator, MutableMapping
+from collections.abc import Collection, MutableMapping
 from pathlib import Path
 
+from sagemaker_object_detection.platform.control_groups import folders, text
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.kinds import Whole
 
@@ -76,46 +77,25 @@ def _affinity() -> Collection[int]:
 def _core(cpu: int, root: Path) -> str:
     """What the threads of one core have in common; the processor itself if the system hides it."""
     file = root / "sys" / "devices" / "system" / "cpu" / f"cpu{cpu}" / "topology" / _SIBLINGS
-    return _read(file) or str(cpu)
+    return text(file) or str(cpu)
 
 
 def cpu_quota(root: Path = _ROOT) -> float | None:
     """The processors' worth of time that the control groups grant; None if there is no limit.
 
-    The smallest of the process's own group and the groups around it counts. Inside a container
-    the path of the group may be the host's and lead nowhere: then only the mount's root is read.
+    The smallest of the process's own group and the groups around it counts.
     """
-    quotas = [quota for folder in _groups(root) if (quota := _group_quota(folder)) is not None]
+    quotas = [
+        quota for folder in folders("cpu", root) if (quota := _group_quota(folder)) is not None
+    ]
     return min(quotas, default=None)
 
 
-def _groups(root: Path) -> Iterator[Path]:
-    """Folders that may hold a CPU limit: those of version 2 and of version 1's cpu controller."""
-    mount = root / "sys" / "fs" / "cgroup"
-    for line in _read(root / "proc" / "self" / "cgroup").splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        bases = (mount / controllers, mount / "cpu") if controllers else (mount,)
-        for base in bases:
-            inside = base / path.lstrip("/")
-            yield inside
-            yield from (p for p in inside.parents if p == base or base in p.parents)
-
-
 def _group_quota(folder: Path) -> float | None:
-    quota, _, period = _read(folder / "cpu.max").partition(" ")
+    quota, _, period = text(folder / "cpu.max").partition(" ")
     if not quota:
-        quota = _read(folder / "cpu.cfs_quota_us")
-        period = _read(folder / "cpu.cfs_period_us")
+        quota = text(folder / "cpu.cfs_quota_us")
+        period = text(folder / "cpu.cfs_period_us")
     if not quota.isdigit() or not period.isdigit():
         return None
     return int(quota) / int(period)
-
-
-def _read(file: Path) -> str:
-    """A small file's text, stripped; empty when the system does not have or show it."""
-    try:
-        return file.read_text(encoding="utf-8").strip()
-    except OSError:
-        return ""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
+from typing import IO
 
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
@@ -14,6 +16,12 @@ from sagemaker_object_detection.serving.batch_transform import execution_paramet
 from sagemaker_object_detection.serving.batching import NotReady, Overloaded, TooSlow
 from sagemaker_object_detection.serving.limits import Limits
 from sagemaker_object_detection.serving.metrics import Metrics
+from sagemaker_object_detection.serving.model_engine import (
+    InsufficientMemory,
+    ModelFailed,
+    UnusableModel,
+)
+from sagemaker_object_detection.serving.models import AlreadyLoaded, UnknownModel
 from sagemaker_object_detection.serving.observation import current_trace, observe
 from sagemaker_object_detection.serving.page.view import add_page
 from sagemaker_object_detection.serving.settings import Settings
@@ -45,6 +53,10 @@ class BodyTooLarge(ValueError):
     """A body of more bytes than the settings allow."""
 
 
+class BadModelsRequest(ValueError):
+    """A body or a query that a multi-model endpoint cannot read."""
+
+
 _SEND_IMAGE = "Send the bytes of one JPEG or PNG image as the body."
 _TRY_AGAIN = "Try again later, send fewer requests at a time, or use more or larger instances."
 
@@ -65,6 +77,27 @@ ANSWERS: dict[type[Exception], tuple[int, str]] = {
         "Use one of image/jpeg, image/png, application/x-image, application/octet-stream, or leave "
         "Content-Type out: what the bytes are decides.",
     ),
+    BadModelsRequest: (
+        400,
+        'Send {"model_name": "...", "url": "/opt/ml/models/.../model"} to POST /models, and to '
+        "GET /models the nextPageToken of the page before as next_page_token.",
+    ),
+    UnusableModel: (
+        400,
+        "Give the folder of an unpacked model.tar.gz of a training job with this algorithm, or of "
+        "the service's own; the log of the endpoint may say more.",
+    ),
+    UnknownModel: (404, "GET /models lists what is loaded, POST /models loads."),
+    AlreadyLoaded: (409, "Use it, or DELETE it first."),
+    InsufficientMemory: (
+        507,
+        "Unload other models, or use an instance with more memory.",
+    ),
+    ModelFailed: (
+        500,
+        "The log of the endpoint may say more. A process that ended is started again for the next "
+        "request; if it ends again, unload the model.",
+    ),
     Overloaded: (503, _TRY_AGAIN),
     TooSlow: (503, _TRY_AGAIN + " SAGEMAKER_MODEL_SERVER_TIMEOUT is the limit in seconds."),
     NotReady: (503, "Wait, or see the log of the endpoint."),
@@ -72,9 +105,9 @@ ANSWERS: dict[type[Exception], tuple[int, str]] = {
 """Exception -> status and the way to mend it; what went wrong is the exception's own text."""
 
 _ROUTES = "The endpoint has GET /ping, /metrics, /execution-parameters and POST /invocations."
-_HTTP_ANSWERS: dict[int, tuple[str, str]] = {
-    404: ("there is nothing at this path", _ROUTES),
-    405: ("the path is there, but not for this method", _ROUTES),
+_HTTP_FAULTS = {
+    404: "there is nothing at this path",
+    405: "the path is there, but not for this method",
 }
 
 
@@ -89,8 +122,26 @@ def create_app(
     check_ready: raises NotReady, with the reason, when /ping is to answer 503.
     metrics: what /metrics shows; those of the batcher under the predictor belong to the same.
     """
+    app = bare_app(check_ready, settings, metrics or Metrics())
+
+    @app.post("/invocations")
+    def invocations() -> Response:
+        return invoke(predictor, settings)
+
+    if settings.page:
+        add_page(app, predictor.class_names, formats.least_score("objects", settings.threshold))
+    return app
+
+
+def bare_app(
+    check_ready: Callable[[], object], settings: Settings, metrics: Metrics, routes: str = _ROUTES
+) -> Flask:
+    """The application without a model: the routes around it, and the answers to errors.
+
+    routes: a sentence that says which there are.
+    """
     app = Flask(__name__, static_folder=None)
-    observe(app, metrics or Metrics())
+    observe(app, metrics)
 
     @app.get("/ping")
     def ping() -> Response:
@@ -101,36 +152,34 @@ def create_app(
     def parameters() -> Response:
         return jsonify(execution_parameters(settings))
 
-    @app.post("/invocations")
-    def invocations() -> Response:
-        trace = current_trace()
-        answer = formats.choose(request.headers.get("Accept"), settings.response)
-        wanted = Limits.parse(request.headers.get(limits.HEADER, ""), predictor.class_names)
-        with trace.stage("receive"):
-            data = _body(settings.max_body_bytes)
-        trace.body_bytes = len(data)
-        detections = predictor.predict_traced(data, "the body", trace)
-        threshold = settings.threshold if wanted.threshold is None else wanted.threshold
-        with trace.stage("encode"):
-            found = wanted.apply(detections).above(formats.least_score(answer.form, threshold))
-            body = answer.render(found, predictor.class_names, threshold)
-        trace.detections = len(found)
-        return Response(body, mimetype=answer.content_type)
-
     @app.after_request
     def echo_attributes(response: Response) -> Response:
         if limits.HEADER in request.headers:  # the platform passes on what the container sets
             response.headers[limits.HEADER] = request.headers[limits.HEADER]
         return response
 
-    if settings.page:
-        add_page(app, predictor.class_names, formats.least_score("objects", settings.threshold))
-
     for kind in ANSWERS:
         app.register_error_handler(kind, _known)
-    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(HTTPException, partial(_http, routes=routes))
     app.register_error_handler(Exception, _unknown)
     return app
+
+
+def invoke(predictor: TracedPredictor, settings: Settings) -> Response:
+    """The answer to the current request, whose body is a picture."""
+    trace = current_trace()
+    answer = formats.choose(request.headers.get("Accept"), settings.response)
+    wanted = Limits.parse(request.headers.get(limits.HEADER, ""), predictor.class_names)
+    with trace.stage("receive"):
+        data = _body(settings.max_body_bytes)
+    trace.body_bytes = len(data)
+    detections = predictor.predict_traced(data, "the body", trace)
+    threshold = settings.threshold if wanted.threshold is None else wanted.threshold
+    with trace.stage("encode"):
+        found = wanted.apply(detections).above(formats.least_score(answer.form, threshold))
+        body = answer.render(found, predictor.class_names, threshold)
+    trace.detections = len(found)
+    return Response(body, mimetype=answer.content_type)
 
 
 def _body(most: int | None) -> bytes:
@@ -138,11 +187,21 @@ def _body(most: int | None) -> bytes:
     declared = request.headers.get("Content-Type", "")
     if declared.partition(";")[0].strip().lower() not in CONTENT_TYPES:
         raise UnsupportedContentType(f"the Content-Type {declared!r} is not supported")
-    data = request.stream.read()  # BufferingWorker has read it, and answered what is far too large
-    if most is not None and len(data) > most:
-        raise BodyTooLarge(f"the body is larger than {most / 2**20:g} MB")
+    data = read_body(request.stream, most)
     if not data:
         raise EmptyBody("the body of the request is empty")
+    return data
+
+
+def read_body(stream: IO[bytes], most: int | None) -> bytes:
+    """The whole stream; BufferingWorker has taken it in already, up to what it takes at all.
+
+    Raises BodyTooLarge beyond `most` bytes. (Werkzeug's own limit cuts a chunked body off there
+    and does not tell.)
+    """
+    data = stream.read()
+    if most is not None and len(data) > most:
+        raise BodyTooLarge(f"the body is larger than {most / 2**20:g} MB")
     return data
 
 
@@ -154,10 +213,12 @@ def _known(error: Exception) -> Response:
     return response
 
 
-def _http(error: HTTPException) -> Response:
+def _http(error: HTTPException, routes: str) -> Response:
     status = error.code or 500
-    what, hint = _HTTP_ANSWERS.get(status, (error.description or error.name, ""))
-    response = _error(status, what, hint)
+    known = _HTTP_FAULTS.get(status)
+    response = _error(
+        status, known or error.description or error.name, routes if known is not None else ""
+    )
     for name, value in error.get_headers():
         if name.lower() not in ("content-type", "content-length"):
             response.headers[name] = value  # Allow, above all

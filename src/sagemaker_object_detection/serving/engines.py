@@ -61,7 +61,7 @@ def make_plan(folder: Path, settings: Settings, environ: Mapping[str, str]) -> P
 def _plan(folder: Path, settings: Settings, environ: Mapping[str, str]) -> Plan:
     if not folder.is_dir():
         artifact.require_files(folder)
-    engine, why = _choose(settings)
+    engine, why = choose(settings)
     ours = (folder / artifact.MODEL_FILE).is_file()
     int8 = (folder / artifact.INT8_FILE).is_file()
     if settings.precision == "int8" and not int8:
@@ -91,8 +91,11 @@ def _plan(folder: Path, settings: Settings, environ: Mapping[str, str]) -> Plan:
     return Plan(folder, converted.config, engine, converted.onnx)
 
 
-def _choose(settings: Settings) -> tuple[str, str]:
-    """The engine, and why."""
+def choose(settings: Settings) -> tuple[str, str]:
+    """The engine of models that it can run, and why.
+
+    Raises ClientError when there is none that computes as the settings ask.
+    """
     engine, why = settings.engine, "OBJECT_DETECTION_ENGINE asks for it"
     if engine == AUTO:
         engine, why = (

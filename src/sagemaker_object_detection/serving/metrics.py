@@ -14,6 +14,8 @@ from pathlib import Path
 from sagemaker_object_detection.serving.trace import STAGES, Trace
 
 INVOCATIONS = "/invocations"
+INVOKE = "/models/<model:name>/invoke"
+"""The routes that pictures are sent to; the second in a multi-model endpoint."""
 
 _SECONDS = (
     *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3),
@@ -69,7 +71,7 @@ class Metrics:
     def answered(self, trace: Trace, path: str, status: int) -> None:
         """Count a request; path is a route of ours, not what the client wrote."""
         self._requests.labels(path, str(status)).inc()
-        if path != INVOCATIONS:
+        if path not in (INVOCATIONS, INVOKE):
             return
         if trace.total is not None:
             self._request_seconds.observe(trace.total)

@@ -19,6 +19,9 @@ log = logging.getLogger(__name__)
 ID_HEADERS = ("X-Amzn-SageMaker-Inference-Id", "X-Amzn-RequestId", "X-Request-Id")
 """Where a request may carry its id; the first that is there counts (contract D.6)."""
 
+TARGET_HEADER = "X-Amzn-SageMaker-Target-Model"
+"""What the client of a multi-model endpoint calls the model, which here has another name."""
+
 QUIET_PATHS = frozenset({"/ping", "/metrics"})
 """What is asked for every few seconds: a line at level debug, unless it fails."""
 
@@ -63,6 +66,7 @@ def line(trace: Trace, method: str, path: str, headers: Headers, status: int) ->
         "id": _cut(next((headers.get(name) for name in ID_HEADERS if headers.get(name)), None)),
         "method": method,
         "path": _cut(path),
+        "target_model": _cut(headers.get(TARGET_HEADER)),
         "status": status,
         "content_type": _cut(headers.get("Content-Type")),
         "bytes": trace.body_bytes,

@@ -54,6 +54,7 @@ _VARIABLES: Mapping[str, tuple[str, Kind]] = {
     "page": ("OBJECT_DETECTION_PAGE", Flag("1", "0")),
     "log_level": ("SAGEMAKER_CONTAINER_LOG_LEVEL", LogLevel()),
     "batch": ("SAGEMAKER_BATCH", Flag("true", "false")),
+    "multi_model": ("SAGEMAKER_MULTI_MODEL", Flag("true", "false")),
 }
 
 
@@ -75,6 +76,7 @@ class Settings:
     page: whether GET / serves the page to try the model with; without it, it is 404.
     log_level: what is less important than this is not logged, on the scale of Python's logging.
     batch: whether this is a batch transform.
+    multi_model: whether models are loaded and unloaded while the endpoint runs.
     """
 
     port: int = 8080
@@ -92,6 +94,7 @@ class Settings:
     page: bool = True
     log_level: int = logging.INFO
     batch: bool = False
+    multi_model: bool = False
 
     @property
     def max_body_bytes(self) -> int | None:
@@ -118,6 +121,13 @@ class Settings:
                     f"The environment variable {variable} is {text!r}, which {error}. Give "
                     f"{kind.description}, or unset it."
                 )
+        workers = values.get("workers", cls.workers)
+        if values.get("multi_model") and workers != 1:
+            faults.append(
+                f"The environment variable SAGEMAKER_MODEL_SERVER_WORKERS is {workers}, and a "
+                "multi-model endpoint (SAGEMAKER_MULTI_MODEL) has one worker, which knows all of "
+                "its models. Unset it: each model has a process of its own."
+            )
         if faults:
             raise ClientError(*faults)
         if values.get("batch"):

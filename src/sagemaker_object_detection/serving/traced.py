@@ -35,7 +35,7 @@ class TracedPredictor(Predictor):
     ) -> None:
         super().__init__(engine, class_names)
         self._traced = engine
-        self._admission = admission or Admission()
+        self.admission = admission or Admission()
 
     def predict_traced(self, data: bytes, name: str, trace: Trace) -> Detections:
         """As predict; sets image_size and the stages decode to encode of the trace.
@@ -43,10 +43,10 @@ class TracedPredictor(Predictor):
         Raises images.ImageError when the bytes are no picture, Overloaded when too many requests
         are at work, TooSlow, and what the engine raises.
         """
-        with self._admission.admitted():
+        with self.admission.admitted():
             with ExitStack() as turn:
                 with trace.stage("queue"):
-                    turn.enter_context(self._admission.decoding(data))
+                    turn.enter_context(self.admission.decoding(data))
                 with trace.stage("decode"):
                     planes, size = self.prepare(data, name)
             trace.image_size = size

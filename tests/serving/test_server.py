@@ -9,9 +9,11 @@ import pytest
 from gunicorn.errors import HaltServer
 
 from sagemaker_object_detection.model.artifact import ArtifactError, ModelConfig
-from sagemaker_object_detection.serving import main
+from sagemaker_object_detection.serving import gunicorn_settings as module
 from sagemaker_object_detection.serving.engines import Plan
-from sagemaker_object_detection.serving.main import Server, gunicorn_settings
+from sagemaker_object_detection.serving.gunicorn_settings import gunicorn_settings
+from sagemaker_object_detection.serving.models import MAX_CHANGES
+from sagemaker_object_detection.serving.server import Server
 from sagemaker_object_detection.serving.settings import Settings
 
 RUNNING = SimpleNamespace(LISTENERS=["a socket"])
@@ -65,9 +67,9 @@ def test_log_level_of_gunicorn(level: int, name: str) -> None:
 
 
 def test_no_shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(main, "_SHARED_MEMORY", tmp_path)
+    monkeypatch.setattr(module, "_SHARED_MEMORY", tmp_path)
     assert gunicorn_settings(Settings())["worker_tmp_dir"] == str(tmp_path)
-    monkeypatch.setattr(main, "_SHARED_MEMORY", tmp_path / "nowhere")
+    monkeypatch.setattr(module, "_SHARED_MEMORY", tmp_path / "nowhere")
     assert gunicorn_settings(Settings())["worker_tmp_dir"] is None
 
 
@@ -126,3 +128,35 @@ def test_a_worker_that_ends_while_the_server_stops(server: Server) -> None:
 def test_a_worker_that_dies_later_is_replaced(server: Server) -> None:
     server._start.succeeded = True
     server._worker_ended(RUNNING, _Worker())
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Server:
+    """The server of a multi-model endpoint."""
+    return Server(Settings(multi_model=True), None, 1, tmp_path)
+
+
+def test_many_models_start_without_any(many: Server) -> None:
+    client = many.load().test_client()
+    many._wait_for_model(_Worker())
+    assert client.get("/ping").status_code == 200
+    assert client.get("/models").json == {"models": []}
+    assert client.post("/invocations").status_code == 404
+
+
+def test_one_model_has_no_models(server: Server) -> None:
+    client = server.load().test_client()
+    assert client.get("/models").status_code == 404
+    assert client.post("/models", json={}).status_code == 404
+
+
+def test_loads_of_many_models_keep_no_picture_waiting(many: Server, server: Server) -> None:
+    assert many.cfg.threads == server.cfg.threads + MAX_CHANGES
+
+
+def test_the_worker_that_knows_the_models_is_not_replaced(many: Server) -> None:
+    many._start.succeeded = True
+    many._worker_ended(STOPPING, _Worker())
+    with pytest.raises(HaltServer):
+        many._worker_ended(RUNNING, _Worker())
+    assert many._start.exit_code == 3

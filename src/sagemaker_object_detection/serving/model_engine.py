@@ -1,0 +1,204 @@
+"""The engine of a model in a process of its own.
+
+model_process is that process. Why one for each model: ending it gives back all memory, MXNet's
+included; what a model does to it, a crash or a hang, is done to no other.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sagemaker_object_detection.inference.predictor import Rows
+from sagemaker_object_detection.platform.child import Child
+from sagemaker_object_detection.platform.python_process import with_package
+from sagemaker_object_detection.serving.messages import Connection, Head
+from sagemaker_object_detection.serving.model_process import NO_MEMORY, UNUSABLE
+
+log = logging.getLogger(__name__)
+
+_MODULE = "sagemaker_object_detection.serving.model_process"
+_SECONDS_TO_END = 5.0
+_UNLOADED = "the model is being unloaded"
+LOAD_PATIENCE = 300.0
+"""Seconds for loading a model, conversion included: on two cores a large one takes 20."""
+
+
+class UnusableModel(ValueError):
+    """An artefact that cannot be served."""
+
+
+class InsufficientMemory(RuntimeError):
+    """Memory does not suffice for a model."""
+
+
+class ModelFailed(RuntimeError):
+    """The process of a model failed or ended; the next picture starts it again."""
+
+
+@dataclass(frozen=True)
+class _Running:
+    child: Child
+    connection: Connection
+
+
+class ModelEngine:
+    """Runs pictures in the process of a model; a BatchEngine.
+
+    A process that has ended, or was ended because it took too long, is started again for the
+    next picture. start and detect are for one thread, which has to live as long as the process.
+
+    folder: of the artefact. environ: of the process; its settings are read from it.
+    patience: seconds for a run. load_patience: seconds for loading.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        environ: Mapping[str, str],
+        patience: float,
+        load_patience: float = LOAD_PATIENCE,
+    ) -> None:
+        self._folder = folder
+        self._environ = with_package(environ)
+        self._patience = patience
+        self._load_patience = load_patience
+        self._running: _Running | None = None
+        self._told: Head = {}
+        self._closed = False
+        self._ending = threading.Lock()
+
+    def start(self) -> ModelEngine:
+        """Start the process, wait until the model is loaded and has run once; return self.
+
+        Raises UnusableModel, InsufficientMemory, or ModelFailed when it takes too long.
+        """
+        if self._closed:
+            raise ModelFailed(_UNLOADED)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            command = [
+                *(sys.executable, "-W", "ignore", "-m", _MODULE),
+                *(str(theirs.fileno()), str(os.getpid()), str(self._folder)),
+            ]
+            child = Child.start(
+                f"the process of {self._folder}", command, self._environ, theirs.fileno()
+            )
+        self._running = _Running(child, Connection(ours))
+        if self._closed:  # meanwhile, when there was nothing to end yet
+            self._end()
+        self._told, _ = self._receive(self._load_patience, loading=True)
+        return self
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process, None while there is none."""
+        running = self._running
+        return None if running is None else running.child.process.pid
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """In the order of the class_ids; as the two below known once it was started."""
+        return tuple(self._told["class_names"])
+
+    @property
+    def image_shape(self) -> int:
+        """As BatchEngine."""
+        return int(self._told["image_shape"])
+
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """As BatchEngine."""
+        return tuple(self._told["batch_sizes"])
+
+    def warm_up(self) -> None:
+        """The process has run every batch size before it said that it is ready."""
+
+    def detect(self, planes: npt.NDArray[Any]) -> Rows:
+        """As BatchEngine. Raises ModelFailed, InsufficientMemory."""
+        connection = self._started().connection
+        pictures = np.ascontiguousarray(planes)
+        head = {"type": pictures.dtype.name, "shape": pictures.shape}
+        try:
+            connection.send(head, pictures.data.cast("B"), self._patience)
+        except OSError as error:
+            raise self._ended(error, loading=False) from error
+        told, content = self._receive(self._patience, loading=False)
+        rows: Rows = np.frombuffer(content, np.float32).reshape(told["shape"])
+        return rows
+
+    def close(self) -> None:
+        """End the process and wait until its memory is free; from any thread, idempotent."""
+        self._closed = True
+        self._end()
+
+    def _started(self) -> _Running:
+        if self._running is None:
+            log.warning("Starting the process of %s again.", self._folder)
+            self.start()
+        running = self._running
+        if running is None:
+            raise ModelFailed(_UNLOADED)
+        return running
+
+    def _receive(self, patience: float, loading: bool) -> tuple[Head, bytearray]:
+        running = self._running
+        if running is None:
+            raise ModelFailed(_UNLOADED)
+        try:
+            told, content = running.connection.receive(patience)
+        except (OSError, EOFError) as error:
+            raise self._ended(error, loading) from error
+        if "fault" not in told:
+            return told, content
+        if loading:
+            self._end()
+        if told["fault"] == NO_MEMORY:
+            raise InsufficientMemory(told["text"])
+        if loading or told["fault"] == UNUSABLE:
+            raise UnusableModel(told["text"])
+        raise ModelFailed(told["text"])
+
+    def _ended(self, error: Exception, loading: bool) -> Exception:
+        """What to raise when the process does not answer; it is gone afterwards."""
+        code = self._end(_SECONDS_TO_END if isinstance(error, EOFError) else 0.0)
+        if isinstance(error, TimeoutError):
+            return ModelFailed("the process of the model took too long and was ended")
+        if self._closed:
+            return ModelFailed(_UNLOADED)
+        if code == -signal.SIGKILL:
+            return InsufficientMemory(
+                "the process of the model was killed, most often because memory is short"
+            )
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        text = f"the process of the model ended with {how}"
+        return UnusableModel(text) if loading else ModelFailed(text)
+
+    def _end(self, wait: float = 0.0) -> int:
+        """End the process if there is one, waiting so many seconds for it to end by itself;
+        return its exit code, 0 without one."""
+        with self._ending:
+            running, self._running = self._running, None
+        if running is None:
+            return 0
+        running.connection.shut()
+        process = running.child.process
+        try:
+            code = process.wait(wait)
+        except subprocess.TimeoutExpired:
+            running.child.kill()
+            code = process.wait()
+        running.connection.close()
+        return code

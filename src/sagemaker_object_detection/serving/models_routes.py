@@ -1,0 +1,138 @@
+"""The routes of a multi-model endpoint (contract D.8).
+
+A model's name is whatever the platform makes up: it is a key of a table and nothing else.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+
+from flask import Flask, Response, jsonify, request
+from werkzeug.routing import BaseConverter
+
+from sagemaker_object_detection.platform.paths import Paths
+from sagemaker_object_detection.serving.admission import Admission
+from sagemaker_object_detection.serving.app import (
+    BadModelsRequest,
+    BodyTooLarge,
+    bare_app,
+    invoke,
+    read_body,
+)
+from sagemaker_object_detection.serving.engines import choose
+from sagemaker_object_detection.serving.metrics import INVOKE, Metrics
+from sagemaker_object_detection.serving.model_engine import ModelEngine
+from sagemaker_object_detection.serving.models import Model, Models
+from sagemaker_object_detection.serving.models_folder import memory_need, model_folder
+from sagemaker_object_detection.serving.settings import Settings
+
+_LARGEST_BODY = 2**16
+_LONGEST_NAME = 1024
+_ROUTES = (
+    "A multi-model endpoint has GET /ping, /metrics and /models, POST /models, GET and DELETE "
+    "/models/{name} and POST /models/{name}/invoke."
+)
+
+
+class _Name(BaseConverter):
+    """A model's name in a path: percent-decoded, so with any character, / among them."""
+
+    regex = ".+"
+    part_isolating = False
+
+
+def create_models_app(
+    environ: Mapping[str, str], settings: Settings, metrics: Metrics, admission: Admission
+) -> Flask:
+    """The WSGI application of an endpoint whose models run in processes of their own.
+
+    environ: of the processes. admission: to all models together.
+    """
+    models = Models(
+        lambda folder: ModelEngine(folder, environ, settings.timeout),
+        settings,
+        admission,
+        metrics,
+    )
+    return app_of(models, Paths.from_environment(environ), settings, metrics)
+
+
+def app_of(models: Models, paths: Paths, settings: Settings, metrics: Metrics) -> Flask:
+    """The WSGI application around a table of models; it is healthy without any."""
+    engine, _ = choose(settings)
+    app = bare_app(lambda: None, settings, metrics, _ROUTES)
+    app.url_map.converters["model"] = _Name
+    app.url_map.merge_slashes = False
+
+    @app.post("/models")
+    def load() -> Response:
+        name, url = _wanted()
+        folder = model_folder(url, paths)
+        models.load(name, url, folder, memory_need(folder, engine))
+        return jsonify(_told(name, url))
+
+    @app.get("/models")
+    def page() -> Response:
+        found, more = models.page(_name_before(request.args.get("next_page_token")))
+        answer: dict[str, object] = {"models": [_told(one.name, one.url) for one in found]}
+        if more:
+            answer["nextPageToken"] = _token(found[-1])
+        return jsonify(answer)
+
+    @app.get("/models/<model:name>")
+    def describe(name: str) -> Response:
+        model = models.find(name)
+        return jsonify(_told(model.name, model.url))
+
+    @app.delete("/models/<model:name>")
+    def unload(name: str) -> Response:
+        models.unload(name)
+        return jsonify({})
+
+    @app.post(INVOKE)
+    def invocations(name: str) -> Response:
+        with models.use(name) as predictor:
+            return invoke(predictor, settings)
+
+    return app
+
+
+def _wanted() -> tuple[str, str]:
+    """Name and url of a request to load a model. Raises BadModelsRequest."""
+    try:
+        body = json.loads(read_body(request.stream, _LARGEST_BODY))
+    except BodyTooLarge as error:
+        raise BadModelsRequest(str(error)) from None
+    except (ValueError, RecursionError) as error:
+        raise BadModelsRequest(f"the body is not JSON ({type(error).__name__})") from None
+    if not isinstance(body, dict):
+        raise BadModelsRequest("the body is not an object")
+    for key in ("model_name", "url"):
+        if not isinstance(body.get(key), str) or not body[key]:
+            raise BadModelsRequest(f"{key} is missing, empty or no text")
+    name, url = body["model_name"], body["url"]
+    if not name.isprintable() or len(name) > _LONGEST_NAME:
+        raise BadModelsRequest(
+            f"model_name is longer than {_LONGEST_NAME} characters, or cannot be printed"
+        )
+    return name, url
+
+
+def _told(name: str, url: str) -> dict[str, str]:
+    return {"modelName": name, "modelUrl": url}
+
+
+def _token(last: Model) -> str:
+    """What the client gives back to have the models behind this one."""
+    return base64.urlsafe_b64encode(last.name.encode()).decode()
+
+
+def _name_before(token: str | None) -> str | None:
+    if not token:
+        return None
+    try:
+        return base64.b64decode(token, b"-_", validate=True).decode()
+    except ValueError:
+        raise BadModelsRequest("next_page_token is none that this endpoint has given") from None
