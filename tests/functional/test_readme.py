@@ -26,9 +26,7 @@ def _commands() -> list[str]:
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S)
     lines = [line for block in blocks for line in re.sub(r"\\\n", " ", block).splitlines()]
-    return [
-        re.sub(r"\s+#.*| +", lambda m: " " * (m[0].strip() == ""), one).strip() for one in lines
-    ]
+    return [" ".join(re.sub(r"\s#.*", "", line).split()) for line in lines]
 
 
 COMMANDS = _commands()
