@@ -144,3 +144,15 @@ def test_the_mean_is_subtracted(folder: Path) -> None:
     shifted.warm_up()
     found = shifted.detect(_planes())[0]
     assert set(found[found[:, 1] > 0.5][:, 0]) == {1}  # nothing is red any more
+
+
+def test_nothing_beside_the_folder_is_read(folder: Path, tmp_path: Path) -> None:
+    params = folder / artifact.PARAMS_FILE
+    inside = params.rename(folder / "values")
+    params.symlink_to(inside.name)
+    make_plan(folder, Settings(), {})
+    secret = inside.rename(tmp_path / "values")
+    params.unlink()
+    params.symlink_to(secret)
+    with pytest.raises(ClientError, match=r"0000\.params is a link to outside of"):
+        make_plan(folder, Settings(), {})

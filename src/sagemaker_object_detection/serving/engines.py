@@ -16,6 +16,7 @@ from sagemaker_object_detection.inference.conversion import convert
 from sagemaker_object_detection.inference.predictor import Rows
 from sagemaker_object_detection.model import artifact
 from sagemaker_object_detection.model.artifact import ArtifactError, ModelConfig
+from sagemaker_object_detection.model.inside import require_inside
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.serving.batching import BatchEngine
 from sagemaker_object_detection.serving.settings import AUTO, MXNET, NO_MEAN, OPENVINO, Settings
@@ -61,6 +62,7 @@ def make_plan(folder: Path, settings: Settings, environ: Mapping[str, str]) -> P
 def _plan(folder: Path, settings: Settings, environ: Mapping[str, str]) -> Plan:
     if not folder.is_dir():
         artifact.require_files(folder)
+    require_inside(folder)
     engine, why = choose(settings)
     ours = (folder / artifact.MODEL_FILE).is_file()
     int8 = (folder / artifact.INT8_FILE).is_file()

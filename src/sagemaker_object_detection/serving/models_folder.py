@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 from sagemaker_object_detection.model import artifact
+from sagemaker_object_detection.model.artifact import ArtifactError
+from sagemaker_object_detection.model.inside import require_inside
 from sagemaker_object_detection.platform.paths import DEFAULT_BASE_DIR, Paths
 from sagemaker_object_detection.serving.model_engine import UnusableModel
 from sagemaker_object_detection.serving.settings import MXNET
@@ -32,32 +32,14 @@ def model_folder(url: str, paths: Paths) -> Path:
             raise UnusableModel(f"the url {url!r} is not below {inside}")
         if not folder.is_dir():
             raise UnusableModel(f"the url {url!r} is no folder, or is missing")
-        for path in _entries(folder):
-            _check(path, folder)
+        require_inside(folder)
+    except ArtifactError as error:
+        raise UnusableModel(str(error)) from error
     except (OSError, ValueError) as error:
         if isinstance(error, UnusableModel):
             raise
         raise UnusableModel(f"the url {url!r} cannot be read ({error})") from error
     return folder
-
-
-def _entries(folder: Path) -> Iterator[Path]:
-    """All that lies below a folder; links are not followed. Raises OSError."""
-
-    def fail(error: OSError) -> None:
-        raise error
-
-    for parent, folders, files in os.walk(folder, onerror=fail):
-        yield from (Path(parent, name) for name in (*folders, *files))
-
-
-def _check(path: Path, folder: Path) -> None:
-    target = Path(os.path.realpath(path))
-    if folder not in target.parents:
-        raise UnusableModel(f"{path} is a link to outside of {folder}")
-    mode = target.stat().st_mode
-    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-        raise UnusableModel(f"{path} is neither a file nor a folder")
 
 
 def memory_need(folder: Path, engine: str) -> int:
