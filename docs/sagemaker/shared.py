@@ -44,6 +44,15 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-H", dest="hyperparameters", metavar="NAME=VALUE", type=pair, action="append", default=[]
     )
+    parser.add_argument(
+        "--channel",
+        dest="channels",
+        metavar="NAME=S3_URI",
+        type=pair,
+        action="append",
+        default=[],
+        help="one more, as test=s3://... or pretrained=s3://...",
+    )
     parser.add_argument("--instance-type", default="ml.c5.4xlarge")
     parser.add_argument("--instance-count", type=int, default=1)
     parser.add_argument("--volume-size", type=int, default=50, metavar="GB")
@@ -67,8 +76,8 @@ def folder(options: argparse.Namespace, *parts: str) -> str:
     return "/".join([f"s3://{options.bucket}", options.prefix.strip("/"), *parts])
 
 
-def channel(name: str, uri: str, content_type: str, mode: str = "File") -> Request:
-    """A channel with everything below an S3 prefix."""
+def channel(name: str, uri: str, content_type: str | None = None, mode: str = "File") -> Request:
+    """A channel with everything below an S3 prefix; without a type the files tell what they are."""
     source = {
         "S3DataType": "S3Prefix",
         "S3Uri": uri,
@@ -77,7 +86,7 @@ def channel(name: str, uri: str, content_type: str, mode: str = "File") -> Reque
     return {
         "ChannelName": name,
         "DataSource": {"S3DataSource": source},
-        "ContentType": content_type,
+        **({"ContentType": content_type} if content_type else {}),
         "CompressionType": "None",
         "RecordWrapperType": "None",
         "InputMode": mode,
@@ -94,7 +103,7 @@ def data_channels(options: argparse.Namespace, mode: str = "File") -> list[Reque
 
 
 def training_request(options: argparse.Namespace, channels: list[Request]) -> Request:
-    """CreateTrainingJob for these channels."""
+    """CreateTrainingJob for these channels, and those of --channel."""
     return {
         "TrainingJobName": options.name,
         "RoleArn": options.role,
@@ -109,7 +118,7 @@ def training_request(options: argparse.Namespace, channels: list[Request]) -> Re
             "base_network": "resnet-50",
             **dict(options.hyperparameters),
         },
-        "InputDataConfig": channels,
+        "InputDataConfig": [*channels, *(channel(*named) for named in options.channels)],
         "OutputDataConfig": {"S3OutputPath": folder(options, "output")},
         "ResourceConfig": {
             "InstanceType": options.instance_type,

@@ -10,7 +10,9 @@ With --instance-type local the container runs here, by docker, as the SDK's loca
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import sys
 from typing import Any
 
 import shared
@@ -47,11 +49,12 @@ def make_inputs(options: argparse.Namespace) -> dict[str, Any]:
     """The channels of train.py as the SDK has them, by name."""
     from sagemaker.inputs import TrainingInput
 
+    wanted = shared.training_request(options, shared.data_channels(options))
     return {
-        one["ChannelName"]: TrainingInput(
-            one["DataSource"]["S3DataSource"]["S3Uri"], content_type=one["ContentType"]
+        channel["ChannelName"]: TrainingInput(
+            channel["DataSource"]["S3DataSource"]["S3Uri"], content_type=channel.get("ContentType")
         )
-        for one in shared.data_channels(options)
+        for channel in wanted["InputDataConfig"]
     }
 
 
@@ -87,6 +90,7 @@ def run(options: argparse.Namespace) -> None:
             initial_instance_count=1,
             instance_type=options.deploy,
             endpoint_name=options.name,
+            model_name=options.name,
             serializer=IdentitySerializer(shared.IMAGES),
             deserializer=JSONDeserializer(),
         )
@@ -104,7 +108,9 @@ def make_parser() -> argparse.ArgumentParser:
 def main() -> None:
     options = make_parser().parse_args()
     if options.print:
-        print(json.dumps({"create_training_job": request(options)}, indent=2))
+        with contextlib.redirect_stdout(sys.stderr):  # where the SDK logs
+            wanted = request(options)
+        print(json.dumps({"create_training_job": wanted}, indent=2))
     else:
         run(options)
 

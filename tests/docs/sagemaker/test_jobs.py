@@ -39,7 +39,7 @@ def hand_over(base: Path, request: Mapping[str, Any]) -> Job:
                     "S3DataDistributionType"
                 ],
                 "RecordWrapperType": channel["RecordWrapperType"],
-                "ContentType": channel["ContentType"],
+                **({"ContentType": channel["ContentType"]} if "ContentType" in channel else {}),
             }
             for channel in request["InputDataConfig"]
         },
@@ -92,6 +92,18 @@ def test_images(tmp_path: Path) -> None:
         "train": "image",
         "validation": "image",
     }
+
+
+def test_more_channels(recordio: Path) -> None:
+    folder = Paths(recordio).channel_dir
+    write_recordio(folder("test"), pictures(1, 1))
+    folder("pretrained").mkdir()
+    (folder("pretrained") / "resnet50_v1.params").write_bytes(b"weights")
+    names = ("test", "pretrained")
+    more = [word for name in names for word in ("--channel", f"{name}=s3://pictures/{name}/")]
+    [(_, request)] = shown("train.py", *TRAINS, *more)
+    channels = hand_over(recordio, request).channels
+    assert (channels["test"].form, channels["pretrained"].form) == ("recordio", None)
 
 
 def test_two_machines(recordio: Path) -> None:

@@ -22,7 +22,10 @@ MODEL = ("--model", "s3://pictures/output/model.tar.gz")
 FOLDERS = ("--pictures", "s3://pictures/new/", "--output", "s3://pictures/found/")
 ENDPOINT = ["create_model", "create_endpoint_config", "create_endpoint"]
 DELETED = ["delete_endpoint", "delete_endpoint_config", "delete_model"]
-EVERYTHING = ("--instance-type", "ml.p3.8xlarge", "--instance-count", "2", "-H", "epochs=3")
+EVERYTHING = (
+    *("--instance-type", "ml.p3.8xlarge", "--instance-count", "2", "-H", "epochs=3"),
+    *("--channel", "test=s3://pictures/test/"),
+)
 
 SCRIPTS = [
     pytest.param("train.py", TRAINS, ["create_training_job"], id="train"),
