@@ -10,7 +10,8 @@
 #                        where that is you
 #   DOCKER               default docker; podman knows the same commands
 #
-# SIGTERM and Ctrl-C reach the training, which saves its best model; the exit code is that of `train`.
+# SIGTERM reaches the training, which then saves its best model; Ctrl-C ends it at once. The exit code
+# is that of `train`.
 set -euo pipefail
 
 [ $# -gt 0 ] || { sed -n '2,4s/^# //p' "$0" >&2; exit 2; }

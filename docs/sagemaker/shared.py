@@ -99,6 +99,7 @@ def data_channels(options: argparse.Namespace, mode: str = "File") -> list[Reque
     content_type = RECORDIO
     if options.form == "image":
         names, content_type = IMAGE_CHANNELS, IMAGES
+    # With a slash, since train is also how train_annotation begins.
     return [channel(name, folder(options, name) + "/", content_type, mode) for name in names]
 
 
