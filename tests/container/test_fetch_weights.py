@@ -249,3 +249,9 @@ def test_the_program_on_what_is_there(
     fetch_weights.main()
     assert f"{tmp_path / MEMBER}: SHA-1 {MADE.sha1} as expected" in capsys.readouterr().out
     assert len(server.asked) == 1
+
+
+def test_the_page_has_the_table() -> None:
+    page = (SCRIPT.parents[1] / "docs" / "weights.md").read_text()
+    for base_network, weights in ZOO.items():
+        assert f"| `{base_network}` | `{weights.file}.params` | {weights.sha1} |" in page

@@ -38,7 +38,8 @@ def find_weights(
             found = ", ".join(path.name for path in files) or "none"
             raise ClientError(
                 f"The channel 'pretrained' must hold one .params file for {base_network}, named "
-                f"{stem}.params or {stem}-*.params; found: {found}."
+                f"{stem}.params or {stem}-*.params; found: {found}. For "
+                "resnet-50b `object-detection weights import` makes one of a .safetensors file."
             )
         return named[0]
     folder = weights_folder(environ)
