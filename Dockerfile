@@ -24,6 +24,16 @@ COPY src src
 RUN /opt/pip/bin/pip --python /opt/venv/bin/python install --no-cache-dir --no-deps \
         --no-build-isolation --no-index .
 
+# Weights to start training from, fetched here and never later: none, imagenet, or networks by name.
+FROM base AS weights
+ARG WEIGHTS=none
+ARG WEIGHTS_URL=
+COPY container/fetch_weights.py /build/
+RUN if [ "${WEIGHTS}" != none ]; then \
+        apt-get update && apt-get install -y --no-install-recommends ca-certificates; \
+    fi \
+    && python3.11 /build/fetch_weights.py --url "${WEIGHTS_URL}" "${WEIGHTS}" /opt/object-detection/weights
+
 FROM base
 # SAGEMAKER_BIND_TO_PORT is honoured, so the endpoint can stand in an inference pipeline; so is
 # SAGEMAKER_MULTI_MODEL, so it can serve many models.
@@ -33,6 +43,7 @@ ENV PATH=/opt/program:/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/us
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 COPY --from=builder /opt/venv /opt/venv
+COPY --from=weights /opt/object-detection/weights /opt/object-detection/weights
 COPY train serve /opt/program/
 WORKDIR /opt/program
 EXPOSE 8080

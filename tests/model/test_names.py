@@ -13,6 +13,7 @@ from sagemaker_object_detection.platform.errors import ClientError
 
 VGG = "ssd_vggatrousextractor0_"
 RESNET = "ssd_resnetv10_"
+RESNET_B = "ssd_resnetv1b_"
 
 
 @cache
@@ -56,6 +57,11 @@ def _frozen(pattern: str, base_network: str) -> list[str]:
         (f"{RESNET}stage1_conv3_weight", "resnet-18", "stage1_unit2_conv2_weight"),
         (f"{RESNET}stage2_conv2_weight", "resnet-18", "stage2_unit1_sc_weight"),
         (f"{RESNET}stage2_conv4_weight", "resnet-18", "stage2_unit2_conv2_weight"),
+        (f"{RESNET_B}conv0_weight", "resnet-50b", "conv0_weight"),
+        (f"{RESNET_B}layers1_conv3_weight", "resnet-50b", "stage1_unit2_conv1_weight"),
+        (f"{RESNET_B}layers3_batchnorm17_gamma", "resnet-50b", "stage3_unit6_bn3_gamma"),
+        (f"{RESNET_B}down2_conv0_weight", "resnet-50b", "stage2_unit1_sc_weight"),
+        (f"{RESNET_B}down2_batchnorm0_gamma", "resnet-50b", "stage2_unit1_sc_gamma"),
         ("ssd_expand_trans_conv0_weight", "resnet-50", "multi_feat_2_conv_1x1_conv_weight"),
         ("ssd_expand_conv3_weight", "resnet-50", "multi_feat_5_conv_3x3_conv_weight"),
         ("ssd_expand_bn0_gamma", "resnet-50", None),
@@ -101,10 +107,11 @@ SERVICE_RESNET_50 = {
 }
 
 
-def test_every_convolution_of_the_service_has_a_counterpart() -> None:
+@pytest.mark.parametrize("base_network", ["resnet-50", "resnet-50b"])
+def test_every_convolution_of_the_service_has_a_counterpart(base_network: str) -> None:
     weights = [
         name
-        for name in (service_name(name, "resnet-50") for name in _names("resnet-50"))
+        for name in (service_name(name, base_network) for name in _names(base_network))
         if name and name.endswith("_weight")
     ]
     counts = {start: sum(name.startswith(start) for name in weights) for start in SERVICE_RESNET_50}
@@ -166,6 +173,12 @@ def test_every_convolution_of_the_service_has_a_counterpart() -> None:
 )
 def test_frozen(pattern: str, base_network: str, layers: list[str]) -> None:
     assert _frozen(pattern, base_network) == layers
+
+
+def test_the_first_stage_of_a_resnet_with_its_shortcuts_apart() -> None:
+    frozen = _frozen("^(conv0|bn0|stage1_).*", "resnet-50b")
+    assert {name.split("_")[0] for name in frozen} == {"conv0", "batchnorm0", "layers1", "down1"}
+    assert sum("_conv" in name and "weight" in name for name in frozen) == 10
 
 
 def test_the_first_stage_of_a_resnet() -> None:

@@ -74,7 +74,7 @@ def _gluoncv(spec: Spec) -> Any:
     )
 
 
-@pytest.mark.parametrize("base_network", ["mobilenet1.0", "resnet-18", "vgg-16"])
+@pytest.mark.parametrize("base_network", ["mobilenet1.0", "resnet-18", "resnet-50b", "vgg-16"])
 def test_the_graph_is_gluoncvs_behind_the_normalisation(base_network: str) -> None:
     """Normalised by MXNet's own transform, and with our values, GluonCV's block answers alike."""
     network = _livened(_built(base_network))
@@ -144,12 +144,15 @@ def test_first_values_of_a_convolution(
 
 def test_residual_blocks_begin_as_the_identity() -> None:
     """The last BatchNorm of each branch, and no other, has gamma 0."""
-    for base_network, blocks in (("resnet-18", 8), ("resnet-50", 16)):
+    for base_network, blocks, last in (
+        ("resnet-18", 8, "resnetv10_stage1_batchnorm1"),
+        ("resnet-50", 16, "resnetv10_stage1_batchnorm2"),
+        ("resnet-50b", 16, "resnetv1b_layers1_batchnorm2"),
+    ):
         values = _values(_built(base_network))
         silent = {name for name, value in values.items() if "gamma" in name and not value.any()}
         assert len(silent) == blocks
-        last = {"resnet-18": "stage1_batchnorm1_gamma", "resnet-50": "stage1_batchnorm2_gamma"}
-        assert f"ssd_resnetv10_{last[base_network]}" in silent
+        assert f"ssd_{last}_gamma" in silent
 
 
 def test_vgg_gets_the_pixels_it_was_trained_on() -> None:

@@ -23,6 +23,7 @@ SIDES = (300, 301, 447, 448, 512, 640)
         pytest.param("vgg-16", 512, (64, 32, 16, 8, 4, 2, 1), 24564, id="SSD512"),
         pytest.param("resnet-50", 300, (19, 10, 5, 3, 2, 1), 2268, id="the service's at 300"),
         pytest.param("resnet-50", 512, (32, 16, 8, 4, 2, 1), 6132, id="the service's at 512"),
+        pytest.param("resnet-50b", 512, (32, 16, 8, 4, 2, 1), 6132, id="as resnet-50"),
         pytest.param("vgg-16", 447, (56, 28, 14, 7, 5, 3), 18854, id="six maps below 448"),
         pytest.param("vgg-16", 448, (56, 28, 14, 7, 4, 2, 1), 18834, id="seven maps from 448"),
     ],

@@ -139,7 +139,7 @@ def test_a_file_with_the_ssds_extra_layers_gives_these_too(vgg: tuple[Path, Any]
     assert load_backbone(_network("vgg-16"), vgg[0].with_name("all.params")) == 32 + 4 * 2 * 2
 
 
-@pytest.mark.parametrize("base_network", ["mobilenet1.0", "resnet-50"])
+@pytest.mark.parametrize("base_network", ["mobilenet1.0", "resnet-50", "resnet-50b"])
 def test_other_networks(base_network: str, tmp_path: Path) -> None:
     network = _network(base_network)
     backbone_name = get_spec(base_network, 300).backbone
@@ -148,6 +148,17 @@ def test_other_networks(base_network: str, tmp_path: Path) -> None:
     donor.save_parameters(str(tmp_path / "w.params"))
     backbone = [name for name in network.parameters if name.startswith(("ssd_res", "ssd_mob"))]
     assert load_backbone(network, tmp_path / "w.params") == len(backbone)
+    first = next(p for name, p in donor.collect_params().items() if name.endswith("conv0_weight"))
+    given = next(p for name, p in network.parameters.items() if name.endswith("conv0_weight"))
+    np.testing.assert_array_equal(given.data().asnumpy(), first.data().asnumpy())
+
+
+def test_a_file_without_the_classifier_will_do(resnet: tuple[Path, Any], tmp_path: Path) -> None:
+    arrays = mx.nd.load(str(resnet[0]))
+    trunk = {name: array for name, array in arrays.items() if not name.startswith("output.")}
+    assert len(trunk) == 100 == len(arrays) - 2
+    mx.nd.save(str(tmp_path / "trunk.params"), trunk)
+    assert load_backbone(_network("resnet-18"), tmp_path / "trunk.params") == 100
 
 
 def _cut(path: Path) -> None:
@@ -191,9 +202,9 @@ def _other_names(path: Path) -> None:
         ("resnet-18", _text, "Invalid NDArray file format"),
         ("resnet-18", _empty, "Invalid NDArray file format"),
         ("resnet-18", _nameless, "no named arrays"),
-        ("resnet-18", _one_missing, "is missing in file"),
+        ("resnet-18", _one_missing, "lacks conv0_weight"),
         ("resnet-18", _other_shape, "shape"),
-        ("resnet-18", _other_names, "is missing in file"),
+        ("resnet-18", _other_names, "not present in ParameterDict"),
         ("resnet-18", Path.unlink, "No such file"),
         ("vgg-16", _cut, "Invalid NDArray file format"),
         ("vgg-16", _one_missing, "lacks conv0_weight"),
@@ -219,7 +230,7 @@ def test_damaged(
     assert f"base_network {base_network} needs" in str(caught.value)
 
 
-@pytest.mark.parametrize("base_network", ["vgg-16", "resnet-50", "mobilenet1.0"])
+@pytest.mark.parametrize("base_network", ["vgg-16", "resnet-50", "resnet-50b", "mobilenet1.0"])
 def test_weights_of_another_network(base_network: str, resnet: tuple[Path, Any]) -> None:
     """Above all for VGG-16, where GluonCV's way of loading leaves random values without a word."""
     network = _network(base_network)
@@ -245,6 +256,11 @@ def _touch(folder: Path, *names: str) -> Path:
             ["resnet18_v1-a0666292.params", "vgg16_atrous.params"],
             "resnet18_v1-a0666292.params",
             id="the one of that name",
+        ),
+        pytest.param(
+            ["resnet18_v1b-2d9d980c.params", "resnet18_v1-a0666292.params"],
+            "resnet18_v1-a0666292.params",
+            id="v1b is another network",
         ),
     ],
 )
@@ -281,6 +297,12 @@ def test_a_channel_that_cannot_be_used(files: list[str], told: str, tmp_path: Pa
         ("resnet50_v1", ["resnet50_v1.params"], "resnet50_v1.params"),
         ("resnet50_v1", ["resnet50_v1-117a384e.params"], "resnet50_v1-117a384e.params"),
         pytest.param("resnet50_v1", ["resnet50_v1b.params"], None, id="v1b is another network"),
+        pytest.param(
+            "resnet50_v1b",
+            ["resnet50_v1b-0ecdba34.params", "resnet50_v1b.params"],
+            "resnet50_v1b.params",
+            id="the user's own before the zoo's",
+        ),
         pytest.param("resnet50_v1", ["resnet50_v1.txt"], None, id="not .params"),
         pytest.param("resnet50_v1", [], None, id="nothing there"),
         pytest.param(

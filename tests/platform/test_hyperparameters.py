@@ -193,6 +193,7 @@ def test_a_real_job_of_the_service_is_read_and_written_alike() -> None:
         pytest.param("base_network", "resnet-50", "resnet-50", id="the service's other network"),
         pytest.param("base_network", "resnet-18", "resnet-18", id="ours"),
         pytest.param("base_network", "resnet-101", "resnet-101", id="ours"),
+        pytest.param("base_network", "resnet-50b", "resnet-50b", id="ours"),
         pytest.param("base_network", "mobilenet1.0", "mobilenet1.0", id="ours"),
         pytest.param("use_pretrained_model", "1", True, id="digit"),
         pytest.param("use_pretrained_model", True, True, id="JSON boolean"),

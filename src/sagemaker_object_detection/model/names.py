@@ -14,7 +14,7 @@ from sagemaker_object_detection.platform.errors import ClientError
 PREFIX = "ssd_"
 """What every parameter of GluonCV's networks is called by first, and none of the service's."""
 
-_PREFIX = re.compile(rf"^{PREFIX}(resnetv1\d+|mobilenet\d+|vggatrousextractor\d+)_")
+_PREFIX = re.compile(rf"^{PREFIX}(resnetv1(\d+|b)|mobilenet\d+|vggatrousextractor\d+)_")
 _VGG_BLOCKS = (2, 2, 3, 3, 3)
 _VGG_NAMES = {
     f"conv{number}": name
@@ -65,12 +65,16 @@ def _resnet_name(plain: str, base_network: str) -> str | None:
     stem = re.fullmatch(r"(conv|batchnorm)0_(\w+)", plain)
     if stem:
         return f"{_KINDS[stem[1]]}0_{stem[2]}"
-    found = re.fullmatch(r"stage(\d)_(conv|batchnorm)(\d+)_(\w+)", plain)
+    shortcut = re.fullmatch(r"down(\d)_(?:conv|batchnorm)0_(\w+)", plain)
+    if shortcut:
+        return f"stage{shortcut[1]}_unit1_sc_{shortcut[2]}"
+    found = re.fullmatch(r"(stage|layers)(\d)_(conv|batchnorm)(\d+)_(\w+)", plain)
     if not found:
         return None
-    stage, kind, number, what = int(found[1]), found[2], int(found[3]), found[4]
+    stage, kind, number, what = int(found[2]), found[3], int(found[4]), found[5]
     convs = 2 if base_network == "resnet-18" else 3
-    has_shortcut = stage > 1 or convs == 3
+    # GluonCV's v1b calls the shortcuts apart, by the names of above.
+    has_shortcut = found[1] == "stage" and (stage > 1 or convs == 3)
     if has_shortcut and number == convs:
         return f"stage{stage}_unit1_sc_{what}"
     if has_shortcut and number > convs:

@@ -67,6 +67,8 @@ class _Backbone:
 _BACKBONES = {
     "resnet-18": _Backbone("resnet18_v1", ("stage3_activation1", "stage4_activation1")),
     "resnet-50": _Backbone("resnet50_v1", ("stage3_activation5", "stage4_activation2")),
+    # torchvision's ResNet-50: stage 2 to 4 stride in their first 3x3 convolution, not before it.
+    "resnet-50b": _Backbone("resnet50_v1b", ("layers3_relu17_fwd", "layers4_relu8_fwd")),
     "resnet-101": _Backbone("resnet101_v1", ("stage3_activation22", "stage4_activation2")),
     "mobilenet1.0": _Backbone("mobilenet1.0", ("relu22_fwd", "relu26_fwd")),
 }

@@ -24,7 +24,7 @@ from sagemaker_object_detection.platform.kinds import (
 )
 from sagemaker_object_detection.platform.settings import Setting, required, row, settings_of
 
-_OUR_NETWORKS = ("resnet-18", "resnet-101", "mobilenet1.0")
+_OUR_NETWORKS = ("resnet-18", "resnet-50b", "resnet-101", "mobilenet1.0")
 _LARGEST_SEED = 2**31 - 1
 AUGMENTATIONS = ("colour", "expand", "crop", "flip")
 
@@ -59,7 +59,8 @@ class Hyperparameters:
     base_network: str = row(
         Choice(("vgg-16", "resnet-50", *_OUR_NETWORKS)),
         "vgg-16",
-        "The network that the detector is built on.",
+        "The network that the detector is built on. resnet-50b is the ResNet-50 of torchvision and "
+        "timm (GluonCV's resnet50_v1b), whose weights `object-detection weights import` takes.",
         extra=_OUR_NETWORKS,
     )
     use_pretrained_model: bool | None = row(

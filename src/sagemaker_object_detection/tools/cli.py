@@ -22,6 +22,7 @@ from sagemaker_object_detection.tools.export import command as export_command
 from sagemaker_object_detection.tools.predict import command as predict_command
 from sagemaker_object_detection.tools.report_text import printable
 from sagemaker_object_detection.tools.validate import command as validate_command
+from sagemaker_object_detection.tools.weights import command as weights_command
 
 
 class _Group(click.Group):
@@ -65,6 +66,7 @@ main.add_command(evaluate_command)
 main.add_command(export_command)
 main.add_command(predict_command)
 main.add_command(validate_command)
+main.add_command(weights_command)
 
 if __name__ == "__main__":
     main()
