@@ -29,6 +29,7 @@ from sagemaker_object_detection.serving.trace import ARRIVED
 _READ_AT_ONCE = 2**18
 _SEND_SECONDS = 20
 _CLOSE_SECONDS = 2.0
+_LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]
         self._closing: dict[socket.socket, float] = {}
         self._held = 0
         self._latest_end = float("inf")
+        self._next_look = 0.0
 
     @property
     def _limits(self) -> ReceiveLimits:
@@ -118,8 +120,11 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]
         self._await_request(conn, self.cfg.keepalive, leftover)
 
     def murder_pending(self) -> None:
-        """Called by gunicorn's loop every second: let go of who is late."""
+        """Called by gunicorn's loop, after all that happens: let go of who is late."""
         now = time.perf_counter()
+        if now < self._next_look:
+            return
+        self._next_look = now + _LOOK_SECONDS
         late = [one for one in self._open if min(self._deadline(one), self._latest_end) < now]
         for connection in late:
             if connection.request.begun is None:
@@ -224,10 +229,10 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]
         """Close so that the client gets the whole answer, also when it is still sending
         (RFC 9112, 9.6)."""
         client = connection.sock
-        client.setblocking(False)
         try:
+            client.setblocking(False)
             client.shutdown(socket.SHUT_WR)
-        except OSError:
+        except OSError:  # it is gone, or gunicorn has closed it after half an answer
             self.nr_conns -= 1
             connection.close()
             return
