@@ -74,6 +74,7 @@ def test_ping_says_why_not(make: Make) -> None:
         pytest.param("image/png", PNG, id="png"),
         pytest.param("image/jpg", JPEG, id="no registered type, but in use"),
         pytest.param("application/x-image", JPEG, id="the service's own type"),
+        pytest.param("application/x-www-form-urlencoded", JPEG, id="what curl says of any bytes"),
         pytest.param("application/octet-stream", PNG, id="what version 2 of the SDK sends"),
         pytest.param(None, JPEG, id="no type at all, as version 1 of the SDK"),
         pytest.param("Image/JPEG; charset=binary", JPEG, id="case and parameters"),

@@ -36,6 +36,7 @@ CONTENT_TYPES = frozenset(
         "image/jpg",
         "application/x-image",
         "application/octet-stream",
+        "application/x-www-form-urlencoded",  # what curl --data-binary says of any bytes
         "",
     }
 )
