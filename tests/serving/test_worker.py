@@ -18,9 +18,9 @@ import pytest
 from gunicorn.config import Config
 
 from sagemaker_object_detection.serving import refused
-from sagemaker_object_detection.serving.incoming import Incoming, Refusal
+from sagemaker_object_detection.serving.incoming import Incoming, ReceiveLimits, Refusal
 from sagemaker_object_detection.serving.metrics import Metrics
-from sagemaker_object_detection.serving.worker import BufferingWorker, ReceiveLimits
+from sagemaker_object_detection.serving.worker import BufferingWorker
 
 HEAD = b"POST /invocations HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n"
 

@@ -8,8 +8,9 @@ import resource
 from pathlib import Path
 from typing import Any
 
+from sagemaker_object_detection.serving.incoming import ReceiveLimits
 from sagemaker_object_detection.serving.settings import Settings
-from sagemaker_object_detection.serving.worker import BufferingWorker, ReceiveLimits
+from sagemaker_object_detection.serving.worker import BufferingWorker
 
 _SPARE_THREADS = 8
 """Threads besides those whose pictures wait, so that /ping is answered, and who is too many is

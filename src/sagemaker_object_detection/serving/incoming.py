@@ -22,6 +22,26 @@ _STEP = 2**13
 
 
 @dataclass(frozen=True)
+class ReceiveLimits:
+    """How long and how much is waited for.
+
+    most_body: bytes of a body, None for no limit.
+    most_held: bytes of all requests that are on their way in or being answered.
+    head_seconds: from the first bytes, or from the connection if none come, to the last header.
+    pause_seconds: between two pieces of a body.
+    whole_seconds: from the first bytes to the last.
+    stop_seconds: for requests that are on their way in when the worker is to stop.
+    """
+
+    most_body: int | None
+    most_held: int = 2**29
+    head_seconds: float = 15.0
+    pause_seconds: float = 20.0
+    whole_seconds: float = 60.0
+    stop_seconds: float = 5.0
+
+
+@dataclass(frozen=True)
 class Refusal:
     """The answer to a request that is not handed on: an HTTP status, what is wrong, the cure."""
 

@@ -14,7 +14,6 @@ import struct
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
 from selectors import EVENT_READ
 from typing import Any, Protocol
@@ -23,33 +22,13 @@ from gunicorn.http.parser import RequestParser
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from sagemaker_object_detection.serving import incoming
-from sagemaker_object_detection.serving.incoming import Incoming, Refusal
+from sagemaker_object_detection.serving.incoming import Incoming, ReceiveLimits, Refusal
 from sagemaker_object_detection.serving.trace import ARRIVED
 
 _READ_AT_ONCE = 2**18
 _SEND_SECONDS = 20
 _CLOSE_SECONDS = 2.0
 _LOOK_SECONDS = 0.2
-
-
-@dataclass(frozen=True)
-class ReceiveLimits:
-    """How long and how much is waited for.
-
-    most_body: bytes of a body, None for no limit.
-    most_held: bytes of all requests that are on their way in or being answered.
-    head_seconds: from the first bytes, or from the connection if none come, to the last header.
-    pause_seconds: between two pieces of a body.
-    whole_seconds: from the first bytes to the last.
-    stop_seconds: for requests that are on their way in when the worker is to stop.
-    """
-
-    most_body: int | None
-    most_held: int = 2**29
-    head_seconds: float = 15.0
-    pause_seconds: float = 20.0
-    whole_seconds: float = 60.0
-    stop_seconds: float = 5.0
 
 
 class Receiving(Protocol):
