@@ -145,7 +145,7 @@ def main() -> None:
         name: read_split(name, config.image_shape, options.threads)
         for name in ("validation", "test")
     }
-    images = np.concatenate([batch.images for batch in splits["validation"]])
+    images = np.concatenate([batch.images[batch.records >= 0] for batch in splits["validation"]])
     print(data.machine(), config.base_network, config.image_shape, "px", options.threads, "threads")
     with TemporaryDirectory() as name:
         scratch = Path(name)
