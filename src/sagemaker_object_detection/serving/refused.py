@@ -8,7 +8,7 @@ from http import HTTPStatus
 
 from sagemaker_object_detection.serving import request_log
 from sagemaker_object_detection.serving.incoming import Incoming, Refusal
-from sagemaker_object_detection.serving.metrics import Metrics
+from sagemaker_object_detection.serving.metrics import INVOCATIONS, Metrics
 from sagemaker_object_detection.serving.observation import ELSEWHERE
 from sagemaker_object_detection.serving.trace import Trace
 
@@ -18,7 +18,9 @@ def answer(request: Incoming, refusal: Refusal, metrics: Metrics) -> bytes:
     trace = Trace.since(request.begun)
     trace.error = refusal.what
     trace.finish()
-    metrics.answered(trace, ELSEWHERE, refusal.status)
+    metrics.answered(
+        trace, request.path if request.path == INVOCATIONS else ELSEWHERE, refusal.status
+    )
     request_log.write(trace, request.method, request.path, request.headers, refusal.status)
     body = json.dumps({"error": refusal.what, "hint": refusal.hint}).encode() + b"\n"
     again = "Retry-After: 1\r\n" if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE else ""
