@@ -48,7 +48,7 @@ ENV NVIDIA_VISIBLE_DEVICES=all \
 COPY --from=builder /opt/venv /opt/venv
 COPY --from=builder /build/cuda.conf /etc/ld.so.conf.d/
 RUN ldconfig
-COPY train serve /opt/program/
+COPY LICENSE NOTICE train serve /opt/program/
 WORKDIR /opt/program
 EXPOSE 8080
 # No entry point and no shell: the platform calls `train` or `serve`, and that is the process which

@@ -18,8 +18,10 @@ trap 'rm -rf "$driver"' EXIT
 ln -s /usr/lib/x86_64-linux-gnu/stubs/libcuda.so "$driver/libcuda.so.1"
 export LD_LIBRARY_PATH=$driver
 
+# The newest compiler that CUDA 11.8 takes; the toolkit's package brings it.
+export CC=gcc-11 CXX=g++-11
 export HOROVOD_GPU_OPERATIONS=NCCL HOROVOD_CUDA_HOME=/usr
 export HOROVOD_NCCL_HOME=$site/nvidia/nccl HOROVOD_NCCL_LINK=SHARED
-# Machine code for the cards that MXNet's wheel is for.
-export HOROVOD_BUILD_CUDA_CC_LIST=37,50,60,70,75,80,86
+# The cards that the wheel of MXNet has machine code for; the last also as PTX.
+export HOROVOD_BUILD_CUDA_CC_LIST=50,60,70,80,86
 "$here/build-horovod.sh" "$@"

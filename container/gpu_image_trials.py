@@ -9,11 +9,10 @@ import subprocess
 from pathlib import Path
 
 from image_tool import Tool, running
-from image_trials import make_job
+from image_trials import SITE, make_job
 
-_SITE = "/opt/venv/lib/python3.11/site-packages"
 _DRIVER = "libcuda.so.1"
-_LISTED = rf"find {_SITE}/mxnet {_SITE}/horovod {_SITE}/nvidia -name '*.so*' -type f"
+_LISTED = rf"find {SITE}/mxnet {SITE}/horovod {SITE}/nvidia -name '*.so*' -type f"
 
 # Each part of cuDNN that is in the image, loaded through the function that checks its version.
 _LOADED = """

@@ -24,6 +24,7 @@ ARTEFACT = {
     "model_algo_1-0000.params",
     "model_algo_1-symbol.json",
 }
+SITE = "/opt/venv/lib/python3.11/site-packages"
 # Neither the owner of anything in the image nor known to it by name.
 NOBODY = 10017
 
@@ -118,8 +119,16 @@ def test_nothing_to_build_with(tool: Tool, folder: Path) -> None:
         assert tool.ask(["sh", "-c", f"{command} 2>/dev/null || true"]) == "", command
 
 
+def test_it_is_small(tool: Tool, folder: Path) -> None:
+    """Uncompressed, 1.3 GB for processors and 5.5 GB for cards."""
+    listed = tool.ask(["sh", "-c", f"du -sxb / 2>/dev/null; ls {SITE}"]).split()
+    limit = 5.5e9 if "nvidia" in listed else 1.3e9
+    assert int(listed[0]) <= limit
+
+
 TRIALS = (
     test_nothing_to_build_with,
+    test_it_is_small,
     test_wrong_job_is_refused,
     test_train_then_serve,
     test_horovod_trains_with_two_processes,

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from image_tool import Tool
+from image_trials import SITE
 
-_SITE = "/opt/venv/lib/python3.11/site-packages"
 _DEBIAN = "dpkg-query -W -f '${Package} ${Version} ${Architecture}\\n'"
 # Packages whose metadata names no licence, and what the file of theirs is.
 UNNAMED = {"onnx": "Apache-2.0", "protobuf": "BSD-3-Clause", "pycocotools": "BSD-2-Clause"}
@@ -34,7 +34,7 @@ def list_python(tool: Tool, folder: Path) -> dict[str, Any]:
     """CycloneDX of the image's Python packages, by way of an environment of their metadata."""
     venv.create(folder, clear=True, symlinks=True, with_pip=False)
     copied = folder / "lib/python3.11/site-packages"
-    tool.ask(["sh", "-c", f"cp -r {_SITE}/*.dist-info /copied/"], ["-v", f"{copied}:/copied"])
+    tool.ask(["sh", "-c", f"cp -r {SITE}/*.dist-info /copied/"], ["-v", f"{copied}:/copied"])
     command = [sys.executable, "-m", "cyclonedx_py", "environment", "--output-reproducible"]
     command += ["--spec-version", "1.6", str(folder)]
     listed = subprocess.run(command, capture_output=True, text=True, check=True)

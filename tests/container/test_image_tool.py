@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -63,6 +64,7 @@ def test_missing_libraries() -> None:
     assert missing_libraries(listing) == {"libcuda.so.1"}
 
 
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
 def test_the_driver_without_a_card_is_one(tmp_path: Path) -> None:
     tool = with_driver(Tool("docker", "some:tag"), tmp_path)
     assert tool.options[1].endswith("/libcuda.so.1:/usr/lib/x86_64-linux-gnu/libcuda.so.1:ro")
