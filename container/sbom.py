@@ -12,6 +12,7 @@ knows today's.
 import argparse
 import importlib.metadata
 import json
+import re
 import subprocess
 import sys
 import venv
@@ -23,9 +24,13 @@ from image_tool import Tool
 from image_trials import SITE
 
 _DEBIAN = "dpkg-query -W -f '${Package} ${Version} ${Architecture}\\n'"
-# Packages whose metadata names no licence, and what the file of theirs is.
-UNNAMED = {"onnx": "Apache-2.0", "protobuf": "BSD-3-Clause", "pycocotools": "BSD-2-Clause"}
-_CLASSIFIER = "License :: OSI Approved :: "
+# Packages whose metadata names no licence or another one than the licence's text in them.
+BY_TEXT = {
+    "nvidia-nccl-cu11": "BSD-3-Clause",
+    "onnx": "Apache-2.0",
+    "protobuf": "BSD-3-Clause",
+    "pycocotools": "BSD-2-Clause",
+}
 
 Component = dict[str, Any]
 
@@ -59,6 +64,9 @@ def list_debian(tool: Tool) -> list[Component]:
 
 def licence(component: Mapping[str, Any]) -> str:
     """The licence that a component declares, by identifier or name."""
+    known = BY_TEXT.get(component["name"].lower())
+    if known:
+        return known
     found = [
         entry.get("expression") or entry["license"].get("id") or entry["license"].get("name", "")
         for entry in component.get("licenses", [])
@@ -66,8 +74,7 @@ def licence(component: Mapping[str, Any]) -> str:
     # Some declare the whole text where a name belongs.
     names = [" ".join(name.split()) for name in found if len(name) < 60]
     exact = [name for name in names if "::" not in name]
-    names = exact or [name.removeprefix(_CLASSIFIER) for name in names]
-    return ", ".join(dict.fromkeys(names)) or UNNAMED.get(component["name"].lower(), "")
+    return ", ".join(dict.fromkeys(exact or [name.rpartition(" :: ")[2] for name in names]))
 
 
 def licence_table(boms: Mapping[str, Mapping[str, Any]]) -> str:
@@ -76,7 +83,8 @@ def licence_table(boms: Mapping[str, Mapping[str, Any]]) -> str:
     for device, bom in boms.items():
         for component in bom["components"]:
             if not component.get("purl", "").startswith("pkg:deb/"):
-                row = (component["name"].lower(), component["version"], licence(component))
+                name = re.sub("[-_.]+", "-", component["name"].lower())
+                row = (name, component["version"], licence(component))
                 images.setdefault(row, []).append(device)
     rows = [
         f"| {name} | {version} | {text} | {', '.join(devices)} |"
