@@ -1,3 +1,4 @@
+# The image for processors, and with DEVICE=gpu the one for NVIDIA's cards: docs/image.md.
 ARG BASE_IMAGE=debian:bookworm-slim
 
 # What runs the program: Python 3.11 and the two libraries that libmxnet.so links.
@@ -7,18 +8,26 @@ RUN apt-get update \
     && apt-get clean \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/log/*.log /var/log/apt
 
-# Fills /opt/venv. pip stays behind, in an environment of its own.
+# Fills /opt/venv. Compilers stay behind, and pip in an environment of its own.
 FROM base AS builder
-RUN apt-get update && apt-get install -y --no-install-recommends python3.11-venv
+RUN apt-get update && apt-get install -y --no-install-recommends cmake g++ make python3.11-venv
+ARG DEVICE=cpu
+# CUDA's compiler is in Debian's non-free, and a part of it in contrib.
+RUN if [ "$DEVICE" = gpu ]; then \
+        sed -i 's/^Components: main$/Components: main contrib non-free/' /etc/apt/sources.list.d/debian.sources \
+        && apt-get update && apt-get install -y --no-install-recommends nvidia-cuda-toolkit; \
+    fi
 RUN python3.11 -m venv /opt/pip && python3.11 -m venv --without-pip /opt/venv
 WORKDIR /build
-COPY container/requirements-cpu.txt .
+COPY container/requirements-${DEVICE}.txt requirements.txt
 RUN /opt/pip/bin/pip --python /opt/venv/bin/python install --no-cache-dir --no-deps \
-        --require-hashes --only-binary :all: -r requirements-cpu.txt \
-    # A tenth of the image: C++ headers of MXNet, and test suites of numpy and scipy.
-    && rm -rf /opt/venv/lib/python3.11/site-packages/mxnet/include \
-    && find /opt/venv/lib/python3.11/site-packages/numpy /opt/venv/lib/python3.11/site-packages/scipy \
-        -type d -name tests -prune -exec rm -rf {} +
+        --require-hashes --only-binary :all: -r requirements.txt
+COPY container/build-horovod*.sh container/requirements-horovod.txt ./
+RUN if [ "$DEVICE" = gpu ]; then build=./build-horovod-gpu.sh; else build=./build-horovod.sh; fi \
+    && $build /opt/venv/bin/python /opt/pip/bin/pip
+COPY container/trim.sh ./
+RUN ./trim.sh /opt/venv/lib/python3.11/site-packages \
+    && find /opt/venv/lib/python3.11/site-packages -path '*/nvidia/*/lib' -type d > cuda.conf
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
 RUN /opt/pip/bin/pip --python /opt/venv/bin/python install --no-cache-dir --no-deps \
@@ -42,9 +51,17 @@ LABEL com.amazonaws.sagemaker.capabilities.accept-bind-to-port=true \
 ENV PATH=/opt/program:/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
+# For the GPU image, and without effect in the other. The container runtime is told to bring the
+# driver: libcuda.so.1 and nvidia-smi. MXNet would compile fused operators to PTX of CUDA 11.8, which
+# drivers before 520 refuse, and endpoints of the platform have 470 by default.
+ENV NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility \
+    MXNET_USE_FUSION=0
 COPY --from=builder /opt/venv /opt/venv
 COPY --from=weights /opt/object-detection/weights /opt/object-detection/weights
-COPY train serve /opt/program/
+COPY --from=builder /build/cuda.conf /etc/ld.so.conf.d/
+RUN ldconfig
+COPY LICENSE NOTICE train serve /opt/program/
 WORKDIR /opt/program
 EXPOSE 8080
 # No entry point and no shell: the platform calls `train` or `serve`, and that is the process which

@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format lock image image-test horovod clean
+.PHONY: help setup demo test lint format lock image image-test gpu-image-test gpu-test horovod sbom clean
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -17,10 +17,14 @@ TEST_PROCESSES ?= 2
 # The program that builds and runs images: docker, podman, or any script with `build TAG` and
 # `run [OPTIONS] TAG COMMAND...`; such a script beside the checkout stands in for docker.
 IMAGE_TOOL ?= $(firstword $(wildcard ../shared/tools/image) docker)
-IMAGE_TAG ?= sagemaker-object-detection:cpu
+# cpu or gpu.
+DEVICE ?= cpu
+IMAGE_TAG ?= sagemaker-object-detection:$(DEVICE)
+# What gives a container the cards; for podman it is --device=nvidia.com/gpu=all.
+GPU_OPTIONS ?= --gpus=all
 
 help: ## Show what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make .venv with everything that is locked and the project itself
 
@@ -59,15 +63,32 @@ format: setup ## Format the code and mend what ruff can mend
 LOCK := $(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
         --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' $(UPGRADE)
 lock: setup ## Lock the requirements of pyproject.toml with hashes (UPGRADE=--upgrade for newer ones)
-	$(LOCK) --extra cpu --extra build pyproject.toml -o container/requirements-cpu.txt
-	$(LOCK) --extra cpu --extra build --extra dev -c container/requirements-cpu.txt pyproject.toml \
+	$(LOCK) --extra cpu --extra build --extra horovod pyproject.toml -o container/requirements-cpu.txt
+	$(LOCK) --extra gpu --extra build --extra horovod -c container/requirements-cpu.txt pyproject.toml \
+	    -o container/requirements-gpu.txt
+	$(LOCK) --extra cpu --extra build --extra horovod --extra dev -c container/requirements-cpu.txt pyproject.toml \
 	    -o container/requirements-dev.txt
+	$(LOCK) container/requirements-sbom.in -o container/requirements-sbom.txt
 
-image: ## Build the container image (IMAGE_TOOL=docker, IMAGE_TAG=...)
-	$(PYTHON) container/image.py --tool "$(IMAGE_TOOL)" --tag "$(IMAGE_TAG)" build
+image: ## Build the container image (DEVICE=gpu, IMAGE_TOOL=docker, IMAGE_TAG=...)
+	$(PYTHON) container/image.py --tool "$(IMAGE_TOOL)" --device "$(DEVICE)" --tag "$(IMAGE_TAG)" build
 
 image-test: setup ## Build the image, train and serve in it as the platform does
-	$(BIN)/python container/image.py --tool "$(IMAGE_TOOL)" --tag "$(IMAGE_TAG)" build test
+	$(BIN)/python container/image.py --tool "$(IMAGE_TOOL)" --device "$(DEVICE)" --tag "$(IMAGE_TAG)" build test
+
+gpu-image-test: ## The same with the image for cards, on a machine without one (needs gcc)
+	$(MAKE) image-test DEVICE=gpu
+
+gpu-test: setup ## On a machine with a card: build the GPU image, train in it, serve with it
+	$(BIN)/python container/gpu_test.py --tool "$(IMAGE_TOOL)" --options="$(GPU_OPTIONS)"
+
+SBOM := build/sbom
+sbom: ## List what both images hold, with licences and known weaknesses, in build/sbom and docs/licences.md
+	"$(PYTHON)" -m venv $(SBOM)/.venv
+	$(SBOM)/.venv/bin/pip --disable-pip-version-check install --quiet --no-deps --require-hashes \
+	    --only-binary :all: -r container/requirements-sbom.txt
+	$(SBOM)/.venv/bin/python container/sbom.py --tool "$(IMAGE_TOOL)" --to $(SBOM) \
+	    --licences docs/licences.md cpu gpu
 
 horovod: setup ## Build Horovod into .venv (needs g++ and cmake < 4; about 2 minutes)
 	container/build-horovod.sh $(BIN)/python

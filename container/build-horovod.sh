@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Builds Horovod with MXNet and Gloo into the environment of the Python that is given:
-#   container/build-horovod.sh .venv/bin/python
+#   container/build-horovod.sh .venv/bin/python [PIP]
 # Needs g++ and cmake below 4, and mxnet, setuptools and wheel in that environment (its setup.py
-# imports mxnet, so there is no build isolation). About 2 minutes on two cores.
+# imports mxnet, so there is no build isolation), and pip, unless another environment's is given.
+# HOROVOD_GPU_OPERATIONS=NCCL and the like are passed on. About 2 minutes on two cores.
 set -euo pipefail
 python=$1
 here=$(cd "$(dirname "$0")" && pwd)
@@ -10,7 +11,8 @@ command -v cmake >/dev/null || { echo "horovod needs cmake: apt-get install cmak
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-pip=("$python" -m pip --disable-pip-version-check)
+if [ $# -gt 1 ]; then pip=("$2" --python "$python"); else pip=("$python" -m pip); fi
+pip+=(--disable-pip-version-check)
 "${pip[@]}" download --quiet --no-deps --no-build-isolation --no-binary :all: --require-hashes \
     --dest "$work" -r "$here/requirements-horovod.txt"
 tar -C "$work" -xzf "$work"/horovod-*.tar.gz
@@ -34,7 +36,6 @@ context.write_text(before + after.replace(wrong, "device_attr.iface = global_con
 package.write_text(package.read_text().replace("'0.28.1'", "'0.28.1+iface'"))
 PATCH
 
-"${pip[@]}" install --quiet --no-deps cloudpickle==3.1.2 psutil==7.2.2 pyyaml==6.0.3
 HOROVOD_WITH_MXNET=1 HOROVOD_WITH_GLOO=1 HOROVOD_WITHOUT_MPI=1 \
 HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WITHOUT_TENSORFLOW=1 \
     "${pip[@]}" install --quiet --no-deps --no-build-isolation "$source"

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, MutableMapping
 
 from sagemaker_object_detection.platform import logs
+from sagemaker_object_detection.platform.driver import require_driver
 from sagemaker_object_detection.platform.errors import JobError, as_job_error, run_guarded
 from sagemaker_object_detection.platform.job import Job, find_hosts, load_job
 from sagemaker_object_detection.platform.paths import Paths, ensure_writable
@@ -58,6 +59,7 @@ def _check(environ: Mapping[str, str]) -> tuple[Job, World]:
     job = load_job(environ)
     for folder in (job.paths.model_dir, job.paths.output_data_dir):
         ensure_writable(folder)
+    require_driver()
     horovod = job.hyperparameters.distribution == HOROVOD
     return job, make_world(job, _devices(environ) if horovod else 1)
 

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import mxnet as mx
+
 from sagemaker_object_detection.evaluation.average_precision import AveragePrecision
 from sagemaker_object_detection.model import artifact
 from sagemaker_object_detection.model.artifact import ModelConfig
@@ -20,7 +22,7 @@ MAP_DEFINITION = (
     "all-point interpolated AP, mean over the classes that occur, every image once, detections "
     "above 0.01 after per-class NMS"
 )
-_LIBRARIES = ("mxnet", "gluoncv", "numpy", "opencv-python-headless", "openvino")
+_LIBRARIES = ("gluoncv", "numpy", "opencv-python-headless", "openvino")
 
 
 def save_model(
@@ -57,7 +59,9 @@ def save_model(
 
 def versions() -> dict[str, str]:
     """The libraries that a model and its figures depend on."""
-    return {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    # The wheel of MXNet has another name for cards, so MXNet says itself which version it is.
+    installed = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    return {"mxnet": mx.__version__, **installed}
 
 
 def save_test_score(job: Job, score: AveragePrecision) -> dict[str, Any]:
