@@ -19,6 +19,8 @@ TEST_PROCESSES ?= 2
 IMAGE_TOOL ?= $(firstword $(wildcard ../shared/tools/image) docker)
 # cpu or gpu.
 DEVICE ?= cpu
+# What is baked in to start training from: none, imagenet, or networks (docs/weights.md).
+WEIGHTS ?= none
 IMAGE_TAG ?= sagemaker-object-detection:$(DEVICE)
 # What gives a container the cards; for podman it is --device=nvidia.com/gpu=all.
 GPU_OPTIONS ?= --gpus=all
@@ -70,8 +72,9 @@ lock: setup ## Lock the requirements of pyproject.toml with hashes (UPGRADE=--up
 	    -o container/requirements-dev.txt
 	$(LOCK) container/requirements-sbom.in -o container/requirements-sbom.txt
 
-image: ## Build the container image (DEVICE=gpu, IMAGE_TOOL=docker, IMAGE_TAG=...)
-	$(PYTHON) container/image.py --tool "$(IMAGE_TOOL)" --device "$(DEVICE)" --tag "$(IMAGE_TAG)" build
+image: ## Build the container image (DEVICE=gpu, WEIGHTS=imagenet, IMAGE_TOOL=docker)
+	$(PYTHON) container/image.py --tool "$(IMAGE_TOOL)" --device "$(DEVICE)" --weights "$(WEIGHTS)" \
+	    --tag "$(IMAGE_TAG)" build
 
 image-test: setup ## Build the image, train and serve in it as the platform does
 	$(BIN)/python container/image.py --tool "$(IMAGE_TOOL)" --device "$(DEVICE)" --tag "$(IMAGE_TAG)" build test

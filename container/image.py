@@ -20,12 +20,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--tool", default="docker")
     parser.add_argument("--device", default="cpu", choices=["cpu", "gpu"])
+    parser.add_argument("--weights", default="none", help="see docs/weights.md")
     parser.add_argument("--tag")
     parser.add_argument("verbs", nargs="+", choices=["build", "test"])
     options = parser.parse_args()
     tool = Tool(options.tool, options.tag or f"sagemaker-object-detection:{options.device}")
     if "build" in options.verbs:
-        tool.build(options.device)
+        tool.build(options.device, options.weights)
     if "test" in options.verbs and options.device == "cpu":
         run_trials(tool, image_trials.TRIALS)
     elif "test" in options.verbs:

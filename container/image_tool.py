@@ -41,8 +41,9 @@ class Tool:
         # The tool is run from another folder than ours.
         return str(Path(self.name).resolve()) if "/" in self.name else self.name
 
-    def build(self, device: str) -> None:
-        argument = ["--build-arg", f"DEVICE={device}"]
+    def build(self, device: str, weights: str = "none") -> None:
+        values = (f"DEVICE={device}", f"WEIGHTS={weights}")
+        argument = [part for value in values for part in ("--build-arg", value)]
         tag = ["-t", self.tag] if self.is_engine else [self.tag]
         context = ["."] if self.is_engine else []
         command = [self._program, "build", *tag, *argument, *context]
