@@ -34,15 +34,15 @@ def test_run(name: str, expected: list[str]) -> None:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        pytest.param("docker", "build -t some:tag --build-arg DEVICE=gpu .", id="engine"),
-        pytest.param("image", "build some:tag --build-arg DEVICE=gpu", id="script"),
+        pytest.param("docker", "build -t some:tag --build-arg DEVICE=gpu --build-arg WEIGHTS=imagenet .", id="engine"),
+        pytest.param("image", "build some:tag --build-arg DEVICE=gpu --build-arg WEIGHTS=imagenet", id="script"),
     ],
 )
 def test_build(name: str, expected: str, tmp_path: Path) -> None:
     script = tmp_path / name
     script.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/said\n')
     script.chmod(0o755)
-    Tool(str(script), "some:tag").build("gpu")
+    Tool(str(script), "some:tag").build("gpu", "imagenet")
     assert (tmp_path / "said").read_text().strip() == expected
 
 
