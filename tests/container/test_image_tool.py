@@ -11,6 +11,9 @@ from gpu_image_trials import missing_libraries, with_driver
 from image_tool import Tool
 
 
+ARGUMENTS = "--build-arg DEVICE=gpu --build-arg WEIGHTS=imagenet"
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
@@ -34,8 +37,8 @@ def test_run(name: str, expected: list[str]) -> None:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        pytest.param("docker", "build -t some:tag --build-arg DEVICE=gpu --build-arg WEIGHTS=imagenet .", id="engine"),
-        pytest.param("image", "build some:tag --build-arg DEVICE=gpu --build-arg WEIGHTS=imagenet", id="script"),
+        pytest.param("docker", f"build -t some:tag {ARGUMENTS} .", id="engine"),
+        pytest.param("image", f"build some:tag {ARGUMENTS}", id="script"),
     ],
 )
 def test_build(name: str, expected: str, tmp_path: Path) -> None:
