@@ -10,7 +10,6 @@ import pytest
 from gpu_image_trials import missing_libraries, with_driver
 from image_tool import Tool
 
-
 ARGUMENTS = "--build-arg DEVICE=gpu --build-arg WEIGHTS=imagenet"
 
 
