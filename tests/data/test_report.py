@@ -11,7 +11,8 @@ import pytest
 
 from sagemaker_object_detection.boxes import iou
 from sagemaker_object_detection.data.judge import Dropped
-from sagemaker_object_detection.data.report import QUANTILES, Checked, log_report, make_report
+from sagemaker_object_detection.data.report import QUANTILES, Checked, make_report
+from sagemaker_object_detection.data.report_log import log_report
 from sagemaker_object_detection.model.anchors import make_anchors
 from sagemaker_object_detection.model.specs import get_spec
 from tests.data.tallies import MIDDLE, checked, lost, refused, verdict

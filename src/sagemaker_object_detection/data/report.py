@@ -1,14 +1,13 @@
-"""What the gate saw, as the content of data_report.json and as lines of the log.
+"""What the gate saw, as the content of data_report.json.
 
-The content is plain JSON values, made once from the tallies of all channels; the log, the HTML page
-and the terminal show the same figures.
+It is plain JSON values, made once from the tallies of all channels; the log (report_log), the HTML
+page and the terminal show the same figures.
 """
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
@@ -22,8 +21,6 @@ from sagemaker_object_detection.data.duplicates import groups_inside, pairs_acro
 from sagemaker_object_detection.data.tally import Tally
 from sagemaker_object_detection.model.specs import Spec
 
-log = logging.getLogger(__name__)
-
 FORMAT_VERSION = 1
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 _IMAGE_SIZES = 20
@@ -31,9 +28,6 @@ _LEAKED_PAIRS = 1000
 _CHUNK = 2**14
 _DUPLICATES_SHOWN = 10
 _SMALLEST_STEP_PX = 4
-_LOGGED_DROPS = 10
-_LOGGED_CLASSES = 20
-_LOGGED_LEAKS = 5
 
 Json = dict[str, Any]
 
@@ -208,65 +202,3 @@ def _leakage(channels: Sequence[Checked]) -> tuple[list[Json], list[Json]]:
         for a, b in pairs[: _LEAKED_PAIRS - len(named)].tolist():
             named.append({names[0]: first.passed_name(a), names[1]: second.passed_name(b)})
     return named, counts
-
-
-def log_report(report: Mapping[str, Any]) -> None:
-    """Say in the log what passed the gate, what did not, and what is odd about it."""
-    for name, channel in report["channels"].items():
-        _log_channel(name, channel)
-    for leak in report["leaked_images"]:
-        first, second = leak["channels"]
-        pairs = [p for p in report["leakage"] if set(p) == {first, second}][:_LOGGED_LEAKS]
-        log.warning(
-            "Leakage: %d images of the channel '%s' are in '%s' too, byte for byte, so that scores "
-            "come out too high. Remove them from one of the two: %s%s",
-            leak["images"],
-            second,
-            first,
-            "; ".join(f"{pair[second]} is {pair[first]}" for pair in pairs),
-            "." if leak["images"] <= len(pairs) else f"; and {leak['images'] - len(pairs)} more.",
-        )
-
-
-def _log_channel(name: str, channel: Mapping[str, Any]) -> None:
-    log.info(
-        "Channel '%s': %d images with %d boxes passed the gate (%s), %d of them without boxes, "
-        "%d boxes clipped to the image.",
-        name,
-        channel["images"],
-        channel["boxes"],
-        ", ".join(_shortened([f"{k} {n}" for k, n in channel["boxes_per_class"].items()])),
-        channel["images_without_boxes"],
-        channel["boxes_clipped"],
-    )
-    anchors = channel["anchors"]
-    log.info(
-        "Channel '%s': %.1f %% of the boxes overlap no anchor of %s at image_shape %d by more than "
-        "%.1f; each of them is learnt by its best anchor alone.",
-        name,
-        100 * anchors["unmatched_share"],
-        anchors["base_network"],
-        anchors["image_shape"],
-        anchors["match_iou"],
-    )
-    drops = channel["dropped"][:_LOGGED_DROPS]
-    for drop in drops:
-        log.warning("Dropped %s: %s, %s", drop["record"], drop["reason"], drop["detail"])
-    more = sum(channel["dropped_counts"].values()) - len(drops)
-    if more:
-        log.warning("%d more were dropped.", more)
-    empty = [label for label, count in channel["boxes_per_class"].items() if not count]
-    if empty:
-        log.warning("Channel '%s' has no box of class %s.", name, ", ".join(_shortened(empty)))
-    if channel["duplicates"]["images"]:
-        log.warning(
-            "Channel '%s': %d images are copies of others in it, byte for byte, as %s.",
-            name,
-            channel["duplicates"]["images"],
-            " and ".join(channel["duplicates"]["examples"][0][:2]),
-        )
-
-
-def _shortened(items: Sequence[str]) -> list[str]:
-    more = len(items) - _LOGGED_CLASSES
-    return [*items[:_LOGGED_CLASSES], *([f"and {more} more"] if more > 0 else [])]

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from sagemaker_object_detection.data.class_names import class_names, found_names
 from sagemaker_object_detection.data.dataset import Source
 from sagemaker_object_detection.data.loader import Loader
-from sagemaker_object_detection.data.report import Checked, log_report, make_report
+from sagemaker_object_detection.data.report import Checked, make_report
 from sagemaker_object_detection.data.report_html import write_report
+from sagemaker_object_detection.data.report_log import log_report
 from sagemaker_object_detection.data.sources import categories
 from sagemaker_object_detection.data.stream_loader import StreamLoader
 from sagemaker_object_detection.data.tally import Tally
