@@ -82,7 +82,7 @@ def test_what_is_offered_is_accepted(accept: str) -> None:
 
 
 def test_objects() -> None:
-    body = formats.Answer(JSON, "objects").render(FOUND, NAMES)
+    body = formats.Answer(JSON, "objects").render(FOUND.above(0.2), NAMES)
     assert json.loads(body) == {
         "predictions": [
             {"class_id": 2, "class_name": "cow", "score": 0.9, "bbox": [64, 96, 320, 288]},
@@ -117,12 +117,18 @@ def test_json_lines_end_with_a_line_break() -> None:
     assert body.count("\n") == 1
 
 
-@pytest.mark.parametrize("form", list(formats.FORMS))
-@pytest.mark.parametrize(("threshold", "count"), [(0.0, 3), (0.1, 2), (0.5, 1), (1.0, 0)])
-def test_threshold_of_the_user(form: str, threshold: float, count: int) -> None:
-    body = json.loads(formats.Answer(JSON, form).render(FOUND, NAMES, threshold))
-    key = {"objects": "predictions", "builtin": "prediction", "annotation": "annotations"}[form]
-    assert len(body[key]) == count
+@pytest.mark.parametrize(
+    ("form", "threshold", "expected"),
+    [
+        ("objects", None, 0.2),
+        ("builtin", None, 0.01),
+        ("annotation", None, 0.01),
+        ("objects", 0.0, 0.0),
+        ("builtin", 0.7, 0.7),
+    ],
+)
+def test_least_score(form: str, threshold: float | None, expected: float) -> None:
+    assert formats.least_score(form, threshold) == expected
 
 
 @pytest.mark.parametrize(

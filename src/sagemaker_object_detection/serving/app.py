@@ -178,7 +178,7 @@ def invoke(predictor: TracedPredictor, settings: Settings) -> Response:
     threshold = settings.threshold if wanted.threshold is None else wanted.threshold
     with trace.stage("encode"):
         found = wanted.apply(detections).above(formats.least_score(answer.form, threshold))
-        body = answer.render(found, predictor.class_names, threshold)
+        body = answer.render(found, predictor.class_names)
     trace.detections = len(found)
     return Response(body, mimetype=answer.content_type)
 

@@ -86,13 +86,10 @@ class Answer:
     form: str
     parameters: Mapping[str, str] = field(default_factory=dict)
 
-    def render(
-        self, detections: Detections, class_names: Sequence[str], threshold: float | None = None
-    ) -> str:
-        """The body; `threshold` replaces the form's own."""
+    def render(self, detections: Detections, class_names: Sequence[str]) -> str:
+        """The body, with all of the detections."""
         render, _ = FORMS[self.form]
-        found = detections.above(least_score(self.form, threshold))
-        text = json.dumps(render(found, class_names), allow_nan=False)
+        text = json.dumps(render(detections, class_names), allow_nan=False)
         return text + "\n" if self.content_type == JSON_LINES else text
 
 

@@ -29,6 +29,7 @@ from sagemaker_object_detection.platform.job import Job, JobHosts
 from sagemaker_object_detection.platform.network import HUB_PORT, free_ports, interface_address
 from sagemaker_object_detection.platform.peer import Member
 from sagemaker_object_detection.platform.process_group import Left, ProcessGroup
+from sagemaker_object_detection.platform.python_process import last_words
 from sagemaker_object_detection.platform.rendezvous import join
 from sagemaker_object_detection.platform.stop_request import StopRequest
 from sagemaker_object_detection.platform.supervisor import Supervisor
@@ -60,7 +61,7 @@ def count_gpus(environ: Mapping[str, str]) -> int:
     words = answer.stdout.split()
     if answer.returncode or not words:
         raise PlatformError(
-            f"MXNet cannot be loaded: {answer.stderr.strip().splitlines()[-1:]}. The log of "
+            f"MXNet cannot be loaded: {last_words(answer.stderr)}. The log of "
             "`python -c 'import mxnet'` tells more."
         )
     return int(words[-1])
