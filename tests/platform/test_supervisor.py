@@ -28,7 +28,7 @@ from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.orphans import end_with_parent
 from sagemaker_object_detection.platform.peer import Member, Peer
 from sagemaker_object_detection.platform.process_group import ProcessGroup
-from sagemaker_object_detection.platform.supervisor import FOLLOWED
+from sagemaker_object_detection.platform.supervisor import BEGIN, FOLLOWED
 from sagemaker_object_detection.platform.world import World
 world = World.from_json(sys.argv[1])
 end_with_parent(int(sys.argv[3]))
@@ -39,19 +39,23 @@ here = Path(os.environ["HERE"])
 def end(code=0):
     group.close()
     os._exit(code)
+def begin():
+    group.gather(BEGIN)
 """
 
 GATHERS = """
+begin()
 parts = group.gather(f"from {world.rank}".encode())
 (here / f"told-{world.rank}").write_bytes(b", ".join(parts))
 end()
 """
-WAITS = """
+CONNECTS = """
 (here / f"there-{world.rank}").touch()
 while True:
     group.barrier()
     time.sleep(0.02)
 """
+WAITS = "\nbegin()\n" + CONNECTS
 SECOND_FAILS = (
     """
 if world.rank == 1:
@@ -67,7 +71,11 @@ if world.rank == 1:
 """
     + WAITS
 )
+SECOND_ABORTS_AT_TERM = (
+    "signal.signal(signal.SIGTERM, lambda *_: os.abort() if world.rank == 1 else None)\n"
+)
 UNTIL_TERM = """
+begin()
 signal.signal(signal.SIGTERM, lambda *_: end())
 (here / f"there-{world.rank}").touch()
 time.sleep(60)
@@ -183,7 +191,9 @@ def test_a_helper_is_stopped(run: Callable[..., Run], monkeypatch: pytest.Monkey
 
 def test_a_worker_that_is_stopped_before_it_can_hear(run: Callable[..., Run]) -> None:
     """The signal ends one; the other, which waits for it, is let go: nothing has failed."""
-    started = run("if world.rank == 1:\n    signal.signal(signal.SIGTERM, lambda *_: None)" + WAITS)
+    started = run(
+        "if world.rank == 1:\n    signal.signal(signal.SIGTERM, lambda *_: None)" + CONNECTS
+    )
     started.until_there()
     started.stop._handle(signal.SIGTERM, None)
     begun = time.monotonic()
@@ -223,6 +233,26 @@ def test_stop(how: str, run: Callable[..., Run]) -> None:
     else:
         started.supervisor.on_stop()
     assert started.wait() is None
+
+
+def test_a_worker_that_aborts_when_it_is_to_stop(run: Callable[..., Run]) -> None:
+    """While Gloo connects processes end so when one of them leaves; later it is a failure."""
+    started = run(SECOND_ABORTS_AT_TERM + CONNECTS)
+    started.until_there()
+    started.stop._handle(signal.SIGTERM, None)
+    assert started.wait() is None
+
+
+def test_a_worker_that_aborts_when_training_has_begun(run: Callable[..., Run]) -> None:
+    started = run(SECOND_ABORTS_AT_TERM + WAITS)
+    started.until_there()
+    started.stop._handle(signal.SIGTERM, None)
+    assert "rank 1 on algo-1 was ended by signal 6 (SIGABRT)" in str(started.wait())
+
+
+def test_a_worker_that_leaves_before_all_have_begun(run: Callable[..., Run]) -> None:
+    started = run("if world.rank == 1:\n    end()\n" + WAITS)
+    assert "rank 1 on algo-1 has ended, and was to go on." in str(started.wait())
 
 
 def test_workers_that_do_not_stop(

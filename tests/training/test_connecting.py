@@ -9,10 +9,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 
-import pytest
-
 from sagemaker_object_detection.platform.errors import JobError
-from sagemaker_object_detection.platform.stop_request import StopRequest
 from sagemaker_object_detection.platform.world import World
 from sagemaker_object_detection.training.connecting import connecting
 
@@ -34,7 +31,7 @@ TWO = World("kvstore", "dist_sync", ("algo-1", "algo-2"), 1, 0)
 
 def test_who_waits_too_long_fails_for_all() -> None:
     recorder = Recorder(TWO)
-    with connecting(recorder, StopRequest(), 0.1):
+    with connecting(recorder, 0.1):
         time.sleep(0.5)
     (told,) = recorder.failures
     assert "kvstore has not connected to the other processes within 0 s" in told
@@ -44,7 +41,7 @@ def test_who_waits_too_long_fails_for_all() -> None:
 def test_in_time() -> None:
     recorder = Recorder(TWO)
     before = signal.getsignal(signal.SIGTERM)
-    with connecting(recorder, StopRequest(), 0.3):
+    with connecting(recorder, 0.3):
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     time.sleep(0.5)
     assert recorder.failures == []
@@ -53,16 +50,8 @@ def test_in_time() -> None:
 
 def test_one_alone_waits_for_nobody() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with connecting(Recorder(World()), StopRequest(), 0.1):
+    with connecting(Recorder(World()), 0.1):
         assert signal.getsignal(signal.SIGTERM) is before
-
-
-def test_who_is_asked_to_stop_does_not_begin() -> None:
-    stop = StopRequest()
-    stop.training = True
-    stop._handle(signal.SIGTERM, None)
-    with pytest.raises(SystemExit), connecting(Recorder(TWO), stop):
-        pytest.fail("it began")
 
 
 def test_sigterm_inside_native_code() -> None:
@@ -71,12 +60,10 @@ def test_sigterm_inside_native_code() -> None:
 import ctypes
 from sagemaker_object_detection.platform.stop_request import StopRequest
 from tests.training.test_connecting import TWO, Recorder, connecting
-stop = StopRequest()
-stop.install()
-stop.training = True
+StopRequest().install()
 mutex, c = ctypes.create_string_buffer(64), ctypes.CDLL(None)
 c.pthread_mutex_lock(mutex)
-with connecting(Recorder(TWO), stop):
+with connecting(Recorder(TWO)):
     print("waiting", flush=True)
     c.pthread_mutex_lock(mutex)
 """

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
 import threading
 import time
@@ -36,6 +35,9 @@ log = logging.getLogger(__name__)
 FOLLOWED = 75
 """Exit code of a worker that ended because another process had failed."""
 
+BEGIN = b"begin"
+"""What all workers gather when they are connected and ready to train."""
+
 WORKER_SILENCE_SECONDS = 40.0
 HELPER_SILENCE_SECONDS = 20.0
 STOP_SECONDS = 100.0
@@ -60,6 +62,7 @@ class Supervisor:
         self._helpers: list[Child] = []
         self._workers: list[Child] = []
         self._stop_told = threading.Event()
+        self._begun = False
         self._stood_still: dict[Child, float] = {}
 
     def on_failure(self, error: JobError) -> None:
@@ -138,23 +141,30 @@ class Supervisor:
         assert self._hosts is not None
         with suppress(PlatformError):  # one of the groups has failed, and says so itself
             while True:
-                ours = pack(local.collect())
+                waited_for = not self._begun  # later a worker may leave when it is done
                 try:
+                    ours = pack(local.collect())
+                    waited_for = True
                     packed = self._hosts.gather(ours)
-                except Left as left:  # all workers here wait for what will not come
-                    local.fail(left)
+                except Left as left:
+                    if waited_for:
+                        local.fail(left)
                     return
-                local.answer([part for parts in packed for part in unpack(parts)])
+                parts = [part for parts in packed for part in unpack(parts)]
+                self._begun = self._begun or parts[0] == BEGIN
+                local.answer(parts)
 
     def _local_failure(self, error: JobError) -> None:
         """A worker has failed or is gone: of the latter its end tells more.
 
-        Who was asked to stop may leave, and the others need not tell that they miss it.
+        Who was asked to stop may leave, and the others need not tell that they miss it. Before
+        training has begun they may miss it in any way: Gloo, connecting, ends a process by SIGABRT.
         """
         assert self._hosts is not None
         if isinstance(error, Gone):
             error = self._ended(_EXIT_SECONDS) or error
-        if not (self.stopping() and isinstance(error, Gone | Left)):
+        missed = isinstance(error, Gone | Left) or not self._begun
+        if not (self.stopping() and missed):
             self._hosts.fail(error)
 
     def _ended(self, patience: float = 0.0) -> PlatformError | None:
@@ -187,12 +197,10 @@ class Supervisor:
         return all(self._in_peace(worker.process.poll()) for worker in self._workers)
 
     def _in_peace(self, code: int | None) -> bool:
-        """Whether a worker's exit code is a good end.
-
-        Who is asked to stop before it trains is ended by the signal, and leaves others that are
-        of no use alone.
-        """
-        return code == 0 or (self.stopping() and code in (-signal.SIGTERM, FOLLOWED))
+        """Whether a worker's exit code is a good end: see _local_failure. None: it goes on."""
+        if code is None or code == 0:
+            return code == 0
+        return self.stopping() and (code == FOLLOWED or not self._begun)
 
     def _watch(self, hosts: ProcessGroup) -> None:
         stopping: float | None = None

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from sagemaker_object_detection.platform.errors import AlgorithmError, JobError
 from sagemaker_object_detection.platform.failure_message import by
 from sagemaker_object_detection.platform.process_group import ProcessGroup
+from sagemaker_object_detection.platform.supervisor import BEGIN
 from sagemaker_object_detection.platform.world import World
 
 
@@ -70,6 +71,11 @@ class Together:
     def fail(self, error: JobError) -> None:
         """As Communicator."""
         self.group.fail(by(self.world, error))
+
+
+def begin(communicator: Communicator) -> None:
+    """Wait until all are ready to train. The supervisors take note: from here on an end counts."""
+    communicator.gather(BEGIN)
 
 
 def gather_values(communicator: Communicator, value: Any) -> list[Any]:

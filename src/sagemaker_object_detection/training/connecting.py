@@ -9,7 +9,6 @@ from contextlib import contextmanager
 
 from sagemaker_object_detection.platform.errors import PlatformError
 from sagemaker_object_detection.platform.network import PORTS
-from sagemaker_object_detection.platform.stop_request import StopRequest
 from sagemaker_object_detection.platform.world import HOROVOD
 from sagemaker_object_detection.training.communicator import Communicator
 
@@ -17,9 +16,7 @@ CONNECT_SECONDS = 90.0
 
 
 @contextmanager
-def connecting(
-    communicator: Communicator, stop: StopRequest, seconds: float = CONNECT_SECONDS
-) -> Iterator[None]:
+def connecting(communicator: Communicator, seconds: float = CONNECT_SECONDS) -> Iterator[None]:
     """Around calls of MXNet's kvstore or Horovod that wait for all processes, if need be for ever.
 
     They wait inside native code, where Python sees no signal: SIGTERM ends the process at once,
@@ -41,8 +38,6 @@ def connecting(
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     timer.start()
     try:
-        if stop.requested():
-            raise SystemExit(0)
         yield
     finally:
         timer.cancel()

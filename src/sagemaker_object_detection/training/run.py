@@ -18,7 +18,7 @@ from sagemaker_object_detection.platform.processor import cpu_flags
 from sagemaker_object_detection.platform.stop_request import StopRequest
 from sagemaker_object_detection.platform.world import require_an_image_each
 from sagemaker_object_detection.training.channels import read_channels
-from sagemaker_object_detection.training.communicator import Communicator
+from sagemaker_object_detection.training.communicator import Communicator, begin
 from sagemaker_object_detection.training.connecting import connecting
 from sagemaker_object_detection.training.data import Data
 from sagemaker_object_detection.training.devices import find_devices
@@ -84,7 +84,6 @@ def run_job(
         job, communicator, threads, stop.requested, start.class_names, checkpoints.first_epoch
     )
     setup_seconds = time.time() - started
-    stop.training = True
     try:
         progress, results = _train(job, data, start.network, checkpoints, devices, stop)
         stop.finishing = True
@@ -135,7 +134,7 @@ def _train(
     validation = Validation(job, data, engine, batch, stop.requested, communicator)
     if "train" not in data.streams:
         warn_of_batch_count(hyperparameters, data.train_images, len(world.hosts))
-    with connecting(communicator, stop):
+    with connecting(communicator):
         trainer = make_trainer(trainable, hyperparameters, world, servers_rate(job, data))
     trained = Trained(network, trainer, average)
     replicas = Replicas(communicator, network, trainer, average)
@@ -160,8 +159,10 @@ def _train(
     if not loop.position.updates:  # a checkpoint has given all the same already
         replicas.begin()
     if world.size > 1:
-        with connecting(communicator, stop):
+        with connecting(communicator):
             trainer.begin(loop.position.updates * world.size)
+    stop.training = True
+    begin(communicator)
 
     live = NoView()
     if world.is_main:
