@@ -1,4 +1,5 @@
-# The image for processors, and with DEVICE=gpu the one for NVIDIA's cards: docs/image.md.
+# The image for processors, with DEVICE=gpu the one for NVIDIA's cards and with DEVICE=kepler the one
+# for those of P2: docs/image.md.
 ARG BASE_IMAGE=debian:bookworm-slim
 
 # What runs the program: Python 3.11 and the two libraries that libmxnet.so links.
@@ -22,10 +23,15 @@ WORKDIR /build
 COPY container/requirements-${DEVICE}.txt requirements.txt
 RUN /opt/pip/bin/pip --python /opt/venv/bin/python install --no-cache-dir --no-deps \
         --require-hashes --only-binary :all: -r requirements.txt
+# With NCCL for cards; Kepler's have kvstore alone, since Horovod would need CUDA 10.2's compiler.
 COPY container/build-horovod*.sh container/requirements-horovod.txt ./
-RUN if [ "$DEVICE" = gpu ]; then build=./build-horovod-gpu.sh; else build=./build-horovod.sh; fi \
-    && $build /opt/venv/bin/python /opt/pip/bin/pip
-COPY container/trim.sh ./
+RUN case "$DEVICE" in \
+        cpu) ./build-horovod.sh /opt/venv/bin/python /opt/pip/bin/pip ;; \
+        gpu) ./build-horovod-gpu.sh /opt/venv/bin/python /opt/pip/bin/pip ;; \
+    esac
+COPY container/add-cuda.sh container/trim.sh ./
+COPY container/cuda-10.2 cuda-10.2
+RUN if [ "$DEVICE" = kepler ]; then ./add-cuda.sh cuda-10.2 /opt/venv/lib/python3.11/site-packages; fi
 RUN ./trim.sh /opt/venv/lib/python3.11/site-packages \
     && find /opt/venv/lib/python3.11/site-packages -path '*/nvidia/*/lib' -type d > cuda.conf
 COPY pyproject.toml README.md LICENSE ./

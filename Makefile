@@ -17,7 +17,7 @@ TEST_PROCESSES ?= 2
 # The program that builds and runs images: docker, podman, or any script with `build TAG` and
 # `run [OPTIONS] TAG COMMAND...`; such a script beside the checkout stands in for docker.
 IMAGE_TOOL ?= $(firstword $(wildcard ../shared/tools/image) docker)
-# cpu or gpu.
+# cpu, gpu, or kepler for the cards of P2.
 DEVICE ?= cpu
 # What is baked in to start training from: none, imagenet, or networks (docs/weights.md).
 WEIGHTS ?= none
@@ -68,6 +68,8 @@ lock: setup ## Lock the requirements of pyproject.toml with hashes (UPGRADE=--up
 	$(LOCK) --extra cpu --extra build --extra horovod pyproject.toml -o container/requirements-cpu.txt
 	$(LOCK) --extra gpu --extra build --extra horovod -c container/requirements-cpu.txt pyproject.toml \
 	    -o container/requirements-gpu.txt
+	$(LOCK) --extra kepler --extra build -c container/requirements-cpu.txt pyproject.toml \
+	    -o container/requirements-kepler.txt
 	$(LOCK) --extra cpu --extra build --extra horovod --extra dev -c container/requirements-cpu.txt pyproject.toml \
 	    -o container/requirements-dev.txt
 	$(LOCK) container/requirements-sbom.in -o container/requirements-sbom.txt
@@ -83,7 +85,8 @@ gpu-image-test: ## The same with the image for cards, on a machine without one (
 	$(MAKE) image-test DEVICE=gpu
 
 gpu-test: setup ## On a machine with a card: build the GPU image, train in it, serve with it
-	$(BIN)/python container/gpu_test.py --tool "$(IMAGE_TOOL)" --options="$(GPU_OPTIONS)"
+	$(BIN)/python container/gpu_test.py --tool "$(IMAGE_TOOL)" --options="$(GPU_OPTIONS)" \
+	    --device "$(if $(filter kepler,$(DEVICE)),kepler,gpu)"
 
 SBOM := build/sbom
 sbom: ## List what both images hold, with licences and known weaknesses, in build/sbom and docs/licences.md

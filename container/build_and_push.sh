@@ -4,7 +4,7 @@
 #
 #   REPOSITORY   default sagemaker-object-detection; made if it is missing
 #   TAG          default: the device
-#   DEVICE       cpu (the default) or gpu
+#   DEVICE       cpu (the default), gpu, or kepler for P2
 #   AWS_REGION, AWS_PROFILE and so on as the AWS command line has them
 #   BASE_IMAGE   another base image, see Dockerfile
 set -euo pipefail
@@ -20,7 +20,7 @@ fail() {
 }
 
 # All that can be wrong is asked before the build, which takes minutes.
-[ "$device" = cpu ] || [ "$device" = gpu ] || fail "DEVICE is '$device'; it must be cpu or gpu"
+case $device in cpu | gpu | kepler) ;; *) fail "DEVICE is '$device'; it must be cpu, gpu or kepler" ;; esac
 for program in aws docker; do
     command -v "$program" >/dev/null || fail "needs the program '$program'; install it, or put it on PATH"
 done

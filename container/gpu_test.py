@@ -1,6 +1,6 @@
 """Build the GPU image and try it on a machine with a card: training, float16, Horovod, serving.
 
-    container/gpu_test.py --tool docker --tag TAG --options=--gpus=all
+    container/gpu_test.py --tool docker --device gpu --tag TAG --options=--gpus=all
 
 Refuses where there is no card. What can be tried of the image without one is
 `container/image.py --device gpu test`.
@@ -76,18 +76,23 @@ def test_horovod_by_nccl(tool: Tool, folder: Path) -> None:
     assert cards == 1 or f"{cards} processes on 1 host train together by horovod" in log
 
 
-TRIALS = (
-    test_a_step_equals_the_processors,
-    test_train_in_float32_then_serve,
-    test_train_in_float16,
-    test_horovod_by_nccl,
-)
+TRIALS = {
+    "gpu": (
+        test_a_step_equals_the_processors,
+        test_train_in_float32_then_serve,
+        test_train_in_float16,
+        test_horovod_by_nccl,
+    ),
+    # Neither float16 nor Horovod: docs/image.md.
+    "kepler": (test_train_in_float32_then_serve,),
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--tool", default="docker")
-    parser.add_argument("--tag", default="sagemaker-object-detection:gpu")
+    parser.add_argument("--device", default="gpu", choices=TRIALS)
+    parser.add_argument("--tag", help="default: sagemaker-object-detection:DEVICE")
     parser.add_argument("--options", default="--gpus=all", help="what gives a container the cards")
     options = parser.parse_args()
     if not DRIVER.exists():
@@ -95,9 +100,10 @@ def main() -> None:
             f"gpu-test: needs an NVIDIA card with its driver, and this machine has no {DRIVER}. "
             "Run it where there is one; `make gpu-image-test` tries what needs no card."
         )
-    tool = Tool(options.tool, options.tag, tuple(options.options.split()))
-    tool.build("gpu")
-    run_trials(tool, TRIALS)
+    tag = options.tag or f"sagemaker-object-detection:{options.device}"
+    tool = Tool(options.tool, tag, tuple(options.options.split()))
+    tool.build(options.device)
+    run_trials(tool, TRIALS[options.device])
 
 
 if __name__ == "__main__":

@@ -118,7 +118,10 @@ def is_healthy(address: str) -> bool:
         return False
 
 
-def run_trials(tool: Tool, trials: Iterable[Callable[[Tool, Path], None]]) -> None:
+Trial = Callable[[Tool, Path], None]
+
+
+def run_trials(tool: Tool, trials: Iterable[Trial]) -> None:
     for trial in trials:
         start = time.monotonic()
         # Under an engine that runs as root, what the container wrote is not ours to remove.

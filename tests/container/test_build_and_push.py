@@ -56,6 +56,9 @@ def test_the_password_is_no_argument(tmp_path: Path) -> None:
     [
         pytest.param((), {"DEVICE": "gpu"}, f"{REGISTRY}/{NAME}:gpu", "DEVICE=gpu", id="for GPUs"),
         pytest.param(
+            (), {"DEVICE": "kepler"}, f"{REGISTRY}/{NAME}:kepler", "DEVICE=kepler", id="for P2"
+        ),
+        pytest.param(
             ("a/b", "v1"), {}, f"{REGISTRY}/a/b:v1", "DEVICE=cpu", id="another name and tag"
         ),
         pytest.param(

@@ -8,18 +8,17 @@ from pathlib import Path
 
 import pytest
 
+DEVICES = ("cpu", "gpu", "kepler")
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text().replace("\\\n", " ")
 STAGES = re.split(r"^(?=FROM )", DOCKERFILE, flags=re.M)[1:]
 
 
 def _copied() -> list[str]:
-    """Sources of COPY out of the checkout, for either device."""
+    """Sources of COPY out of the checkout, for every device."""
     instructions = re.findall(r"^COPY (?!--from)(.+)$", DOCKERFILE, re.M)
     sources = [source for words in instructions for source in words.split()[:-1]]
-    return sorted(
-        {source.replace("${DEVICE}", device) for source in sources for device in ("cpu", "gpu")}
-    )
+    return sorted({source.replace("${DEVICE}", device) for source in sources for device in DEVICES})
 
 
 def test_the_base_is_an_argument() -> None:

@@ -11,7 +11,8 @@ CONTAINER = Path(__file__).resolve().parents[2] / "container"
 LOCKS = sorted(CONTAINER.glob("requirements-*.txt"))
 _PINNED = re.compile(r"([a-z0-9][a-z0-9._-]*)==(\S+)")
 _HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
-DEVICES = {"mxnet", "mxnet-cu112"}
+DEVICES = {"mxnet", "mxnet-cu112", "mxnet-cu102"}
+HOROVOD = {"cloudpickle", "psutil"}
 
 
 def _requirements(lock: Path) -> list[str]:
@@ -29,7 +30,7 @@ def _versions(name: str) -> dict[str, str]:
 
 def test_there_are_locks() -> None:
     assert {lock.name for lock in LOCKS} >= {
-        f"requirements-{name}.txt" for name in ("cpu", "gpu", "dev", "horovod", "sbom")
+        f"requirements-{name}.txt" for name in ("cpu", "gpu", "kepler", "dev", "horovod", "sbom")
     }
 
 
@@ -43,14 +44,21 @@ def test_everything_has_one_version_and_hashes(lock: Path) -> None:
     assert len(names) == len(set(names))
 
 
-def test_both_images_have_the_same_but_for_mxnet_and_cuda() -> None:
-    cpu, gpu = _versions("cpu"), _versions("gpu")
-    assert cpu["mxnet"] == gpu["mxnet-cu112"] == "1.9.1"
-    shared = {name: version for name, version in gpu.items() if not name.startswith("nvidia-")}
-    for versions in (cpu, shared):
-        for name in DEVICES & set(versions):
-            del versions[name]
-    assert shared == cpu
+def _shared(device: str) -> dict[str, str]:
+    """What has nothing to do with the device."""
+    return {
+        name: version
+        for name, version in _versions(device).items()
+        if name not in DEVICES and not name.startswith("nvidia-")
+    }
+
+
+def test_all_images_have_the_same_but_for_mxnet_and_cuda() -> None:
+    assert _versions("cpu")["mxnet"] == _versions("gpu")["mxnet-cu112"] == "1.9.1"
+    assert _versions("kepler")["mxnet-cu102"] == "1.9.1"
+    assert _shared("gpu") == _shared("cpu")
+    without_horovod = {n: v for n, v in _shared("cpu").items() if n not in HOROVOD}
+    assert _shared("kepler") == without_horovod
 
 
 def test_what_is_tested_is_what_the_image_has() -> None:
