@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from sagemaker_object_detection.platform.driver import FOR_CARDS
+
 CONTAINER = Path(__file__).resolve().parents[2] / "container"
 LOCKS = sorted(CONTAINER.glob("requirements-*.txt"))
 _PINNED = re.compile(r"([a-z0-9][a-z0-9._-]*)==(\S+)")
 _HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
-DEVICES = {"mxnet", "mxnet-cu112", "mxnet-cu102"}
+DEVICES = {"mxnet", *FOR_CARDS}
 HOROVOD = {"cloudpickle", "psutil"}
 
 

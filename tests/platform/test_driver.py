@@ -11,14 +11,16 @@ from sagemaker_object_detection.platform import driver
 from sagemaker_object_detection.platform.errors import PlatformError
 
 
-@pytest.fixture
-def for_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An installed mxnet-cu112, as far as its metadata goes."""
-    metadata = tmp_path / "mxnet_cu112-1.9.1.dist-info" / "METADATA"
+@pytest.fixture(params=driver.FOR_CARDS)
+def for_cards(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An installed MXNet for cards, as far as its metadata goes."""
+    metadata = tmp_path / f"{request.param.replace('-', '_')}-1.9.1.dist-info" / "METADATA"
     metadata.parent.mkdir()
-    metadata.write_text("Metadata-Version: 2.1\nName: mxnet-cu112\nVersion: 1.9.1\n")
+    metadata.write_text(f"Metadata-Version: 2.1\nName: {request.param}\nVersion: 1.9.1\n")
     monkeypatch.syspath_prepend(tmp_path)
-    assert importlib.metadata.version(driver.FOR_CARDS) == "1.9.1"
+    assert importlib.metadata.version(request.param) == "1.9.1"
 
 
 def test_mxnet_for_processors_needs_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,8 @@ import importlib.metadata
 
 from sagemaker_object_detection.platform.errors import PlatformError
 
-FOR_CARDS = "mxnet-cu112"
-"""The wheel of MXNet in the image for cards."""
+FOR_CARDS = ("mxnet-cu112", "mxnet-cu102")
+"""The wheels of MXNet in the images for cards."""
 
 DRIVER = "libcuda.so.1"
 """What the container runtime brings from the host."""
@@ -16,9 +16,7 @@ DRIVER = "libcuda.so.1"
 
 def require_driver() -> None:
     """Raises PlatformError where MXNet is the one for cards and there is no driver."""
-    try:
-        importlib.metadata.version(FOR_CARDS)
-    except importlib.metadata.PackageNotFoundError:
+    if not any(map(_is_installed, FOR_CARDS)):
         return
     try:
         ctypes.CDLL(DRIVER)
@@ -28,3 +26,11 @@ def require_driver() -> None:
             f"({DRIVER}). Run it on a machine with a card, by `docker run --gpus all`, or take the "
             "image for processors."
         ) from error
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
