@@ -189,6 +189,15 @@ def test_a_missing_folder_and_an_empty_one(tree: Tree) -> None:
     assert f"its folder {tree.paths.channel_dir('validation')} holds no files" in faults[1]
 
 
+def test_a_folder_that_is_a_link_out_of_the_container(tree: Tree) -> None:
+    tree.channel("validation", RECORDIO)
+    tree.paths.channel_dir("train").symlink_to("/nowhere/train")
+    assert discover_channels(tree.paths) == {"train": FILE, "validation": FILE}
+    (text,) = _faults(tree, {"train": FILE, "validation": FILE})
+    folder = tree.paths.channel_dir("train")
+    assert f"its folder {folder} is a link to /nowhere/train, which is not there" in text
+
+
 def test_all_faults_come_at_once(tree: Tree) -> None:
     tree.channel("train", RECORDIO)
     config = {

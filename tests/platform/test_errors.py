@@ -118,6 +118,18 @@ def test_as_job_error(error: BaseException, kind: type[JobError], words: list[st
     assert [word for word in words if word not in str(failure)] == []
 
 
+@pytest.mark.parametrize("target", ["/nowhere/train.rec", "itself.rec"])
+def test_a_link_that_leads_nowhere_is_told(target: str, tmp_path: Path) -> None:
+    """As one out of the folder that is mounted into a container."""
+    link = tmp_path / "itself.rec"
+    link.symlink_to(target)
+    with pytest.raises(OSError, match="itself") as caught:
+        link.read_bytes()
+    failure = as_job_error(caught.value)
+    assert isinstance(failure, ClientError)
+    assert str(failure).startswith(f"{link} is a link to {target}, which is not there.")
+
+
 def test_a_job_error_stays_itself() -> None:
     class BadRecordError(ClientError):
         """A kind of a kind, as the data package has."""
