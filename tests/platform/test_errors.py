@@ -74,6 +74,18 @@ def test_kinds(kind: type[JobError], exit_code: int, label: str) -> None:
             id="broken disk, path as Path",
         ),
         pytest.param(
+            OSError(errno.ECONNABORTED, "x", "/a"),
+            PlatformError,
+            ["gone away: '/a'", "start the job again"],
+            id="FUSE has ended",
+        ),
+        pytest.param(
+            OSError(errno.ESHUTDOWN, "x", "/a"),
+            PlatformError,
+            ["cut this machine off: '/a'", "start the job again"],
+            id="Lustre has cut a client off",
+        ),
+        pytest.param(
             OSError(errno.ENOSPC, "x", "/a", None, "/b"),
             PlatformError,
             ["'/a' -> '/b'"],

@@ -87,6 +87,10 @@ _CURES: dict[int, tuple[str, str]] = {
     errno.EIO: ("Input/output error", _BROKEN),
     errno.ESTALE: ("A file of the network file system is gone", _BROKEN),
     errno.ENOTCONN: ("The mounted file system is not connected", _BROKEN),
+    # Of FUSE, as in FastFile mode: what serves the mount has ended while it was asked.
+    errno.ECONNABORTED: ("The mounted file system has gone away", _BROKEN),
+    # Of Lustre (FSx): its server has cut this machine off.
+    errno.ESHUTDOWN: ("The network file system has cut this machine off", _BROKEN),
     errno.EMFILE: (
         "Too many open files",
         "Raise the limit, as in docker run --ulimit nofile=65536.",
