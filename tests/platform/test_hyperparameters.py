@@ -177,6 +177,21 @@ def test_class_names_and_their_number_must_agree() -> None:
         parse({**REQUIRED, "num_classes": "3", "class_names": "a,b"})
 
 
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        pytest.param('"cat","dog"', ("cat", "dog"), id="each in quotes"),
+        pytest.param('"cat, dog"', ("cat", "dog"), id="all in quotes"),
+        pytest.param(["light, red", "car"], ("light, red", "car"), id="a comma in a JSON list"),
+        pytest.param('["light, red", "car"]', ("light, red", "car"), id="the same as text"),
+    ],
+)
+def test_class_names_as_they_are_spelt(given: object, names: tuple[str, ...]) -> None:
+    values = parse({**REQUIRED, "num_classes": "2", "class_names": given})
+    assert values.class_names == names
+    assert parse(values.as_strings()) == values
+
+
 def test_a_real_job_of_the_service_is_read_and_written_alike() -> None:
     values = parse(REAL_JOB)
     assert values.lr_scheduler_step == (10, 20)

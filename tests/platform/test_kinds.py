@@ -58,6 +58,10 @@ NETWORK = Choice(("vgg-16", "resnet-50"))
         pytest.param(Names(), "sea lion", ("sea lion",), id="one name with a space"),
         pytest.param(Names(), '["a, b", "c"]', ("a, b", "c"), id="a comma in a JSON list"),
         pytest.param(Names(), "[a,b]", ("a", "b"), id="a list of a hand-written file"),
+        pytest.param(Names(), "\"cat\", 'dog'", ("cat", "dog"), id="names in quotes"),
+        pytest.param(
+            Names(), "rock 'n' roll, 12\"", ("rock 'n' roll", '12"'), id="quotes in names"
+        ),
         pytest.param(Pattern(), "^(conv1_|conv2_).*", "^(conv1_|conv2_).*", id="pattern"),
         pytest.param(Pattern(), "false", "", id="the console sends this for none"),
         pytest.param(Pattern(), "None", "", id="str(None)"),
@@ -148,7 +152,7 @@ def test_any_text_is_read_or_refused_by_value_error(text: str, kind: Kind) -> No
 
 @given(
     st.lists(
-        st.text(min_size=1).map(str.strip).filter(lambda name: name and name[0] not in "\"'"),
+        st.text(min_size=1).map(str.strip).filter(bool),
         min_size=1,
         unique=True,
     )

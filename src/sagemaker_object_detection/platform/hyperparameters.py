@@ -4,6 +4,7 @@ A field of Hyperparameters is a row of the table; SETTINGS, parse and the docume
 it. `python -m sagemaker_object_detection.platform.hyperparameters` prints docs/hyperparameters.md.
 """
 
+import json
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from sagemaker_object_detection.platform.kinds import (
     Real,
     Subset,
     Whole,
+    unquoted,
 )
 from sagemaker_object_detection.platform.settings import Setting, required, row, settings_of
 
@@ -302,17 +304,17 @@ def parse(raw: Mapping[str, object]) -> Hyperparameters:
 
 
 def _text(value: object) -> str:
-    """Any JSON value as the text that a kind reads; a list as [1,2]."""
+    """Any JSON value as the text that a kind reads; a list as [1,2], or as JSON if there are commas
+    in it.
+    """
     if value is None:
         return ""
     if isinstance(value, list):
-        return f"[{','.join(_text(item) for item in value)}]"
+        items = [_text(item) for item in value]
+        return json.dumps(items) if any("," in item for item in items) else f"[{','.join(items)}]"
     if not isinstance(value, str | int | float):
         raise ValueError("is a JSON object")
-    text = str(value).strip()
-    if len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'":
-        text = text[1:-1].strip()
-    return text
+    return unquoted(str(value).strip())
 
 
 def _short(value: object) -> str:

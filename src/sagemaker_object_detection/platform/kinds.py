@@ -15,6 +15,7 @@ from typing import Protocol
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _TRUE = {"true", "1", "1.0", "yes", "on"}
 _FALSE = {"false", "0", "0.0", "no", "off"}
+_QUOTES = ('"', "'")
 
 
 class Kind(Protocol):
@@ -29,6 +30,14 @@ class Kind(Protocol):
 
     def write(self, value: object) -> str:
         """The text that parse reads as this value again."""
+
+
+def unquoted(text: str) -> str:
+    """A stripped text without the quotes around it; "a","b" is no such text."""
+    quote, inside = text[:1], text[1:-1]
+    if quote in _QUOTES and text.endswith(quote) and len(text) > 1 and quote not in inside:
+        return inside.strip()
+    return text
 
 
 def _number(text: str) -> float:
@@ -219,7 +228,7 @@ class Pattern:
 
 @dataclass(frozen=True)
 class Names:
-    """Different names, separated by commas, or as a JSON list where a name has a comma in it."""
+    """Different names, separated by commas; as a JSON list where a name has a comma in it."""
 
     @property
     def description(self) -> str:
@@ -227,9 +236,9 @@ class Names:
 
     def parse(self, text: str) -> tuple[str, ...]:
         try:
-            items = json.loads(text) if text.startswith("[") else text.split(",")
+            items = json.loads(text) if text.startswith("[") else _parts(text)
         except (ValueError, RecursionError):
-            items = text.strip("[]").split(",")
+            items = _parts(text.strip("[]"))
         names = tuple(item.strip() if isinstance(item, str) else "" for item in items)
         if not all(names):
             raise ValueError("holds something that is not a name")
@@ -241,6 +250,10 @@ class Names:
     def write(self, value: object) -> str:
         if not isinstance(value, tuple):
             raise TypeError(f"expected a tuple of names, got {value!r}")
-        if any("," in name or name.startswith("[") for name in value):
+        if any("," in name or name.startswith(("[", *_QUOTES)) for name in value):
             return json.dumps(value, ensure_ascii=False)
         return ",".join(value)
+
+
+def _parts(text: str) -> list[str]:
+    return [unquoted(part.strip()) for part in text.split(",")]
