@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 import pytest
 
-from sagemaker_object_detection.platform import files
 from sagemaker_object_detection.platform.channels import (
     Channel,
     discover_channels,
@@ -16,20 +15,6 @@ from tests.platform.conftest import Tree
 
 FILE = {"TrainingInputMode": "File"}
 RECORDIO = ["train.rec"]
-IMAGES = ["a.jpg", "sub/b.jpg"]
-LABELS = ["a.json", "b.json"]
-IMAGE_JOB = {
-    "train": IMAGES,
-    "validation": IMAGES,
-    "train_annotation": LABELS,
-    "validation_annotation": LABELS,
-}
-
-
-def _build(tree: Tree, content: Mapping[str, list[str]]) -> dict[str, Channel]:
-    for name, names in content.items():
-        tree.channel(name, names)
-    return parse_channels(dict.fromkeys(content, FILE), tree.paths)
 
 
 def _built(tree: Tree) -> Paths:
@@ -213,15 +198,6 @@ def test_a_stream_has_no_folder(tree: Tree) -> None:
     channels = parse_channels({"train": given, "validation": {**given, **FILE}}, _built(tree))
     assert channels["train"].mode == "Pipe"
     assert channels["train"].attribute_names == ("source-ref", "boxes")
-
-
-def test_files_of_a_channel(tree: Tree) -> None:
-    channel = _build(tree, {"train": ["b.rec", "a/c.rec", "z.jpg"], "validation": RECORDIO})[
-        "train"
-    ]
-    folder = channel.path
-    assert files.of_form(folder, "recordio") == (folder / "a" / "c.rec", folder / "b.rec")
-    assert files.of_form(folder, "image") == (folder / "z.jpg",)
 
 
 def test_channels_without_a_configuration_are_the_sub_folders(tree: Tree) -> None:

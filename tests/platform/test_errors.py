@@ -15,6 +15,7 @@ from sagemaker_object_detection.platform.errors import (
     PlatformError,
     as_job_error,
     failure_text,
+    first_line,
     last_line,
     naming,
     run_guarded,
@@ -157,6 +158,26 @@ def test_several_faults_are_numbered_and_the_first_line_is_useful() -> None:
         "ClientError: [1/2] first. cure",
         "[2/2] second. cure",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        pytest.param(
+            'Traceback (most recent call last):\n  File "a.cc", line 1\nMXNetError: no room\nmore',
+            "MXNetError: no room",
+            id="MXNet",
+        ),
+        pytest.param(
+            "Traceback (most recent call last):\n\n",
+            "Traceback (most recent call last):",
+            id="no more than that",
+        ),
+        pytest.param(" \n", "RuntimeError", id="no text"),
+    ],
+)
+def test_first_line(text: str, line: str) -> None:
+    assert first_line(RuntimeError(text)) == line
 
 
 @pytest.mark.parametrize(
