@@ -182,6 +182,7 @@ def test_class_names_and_their_number_must_agree() -> None:
     [
         pytest.param('"cat","dog"', ("cat", "dog"), id="each in quotes"),
         pytest.param('"cat, dog"', ("cat", "dog"), id="all in quotes"),
+        pytest.param("['cat', 'dog']", ("cat", "dog"), id="a list as SageMaker's SDK writes it"),
         pytest.param(["light, red", "car"], ("light, red", "car"), id="a comma in a JSON list"),
         pytest.param('["light, red", "car"]', ("light, red", "car"), id="the same as text"),
     ],

@@ -12,6 +12,7 @@ from sagemaker_object_detection.platform.kinds import (
     Names,
     Pattern,
     Real,
+    Subset,
     Whole,
 )
 
@@ -19,6 +20,7 @@ POSITIVE = Whole(1)
 RATE = Real(0, 1, low_in=False, high_in=True)
 SHARE = Real(0, 1, low_in=True, high_in=False)
 NETWORK = Choice(("vgg-16", "resnet-50"))
+AUGMENTED = Subset(("crop", "flip"))
 
 
 @pytest.mark.parametrize(
@@ -59,6 +61,10 @@ NETWORK = Choice(("vgg-16", "resnet-50"))
         pytest.param(Names(), '["a, b", "c"]', ("a, b", "c"), id="a comma in a JSON list"),
         pytest.param(Names(), "[a,b]", ("a", "b"), id="a list of a hand-written file"),
         pytest.param(Names(), "\"cat\", 'dog'", ("cat", "dog"), id="names in quotes"),
+        pytest.param(Names(), "['cat', \"a dog's\"]", ("cat", "a dog's"), id="a list of the SDK"),
+        pytest.param(AUGMENTED, "['flip', 'crop']", ("crop", "flip"), id="a list of the SDK"),
+        pytest.param(AUGMENTED, '["flip"]', ("flip",), id="JSON list as text"),
+        pytest.param(AUGMENTED, "[]", (), id="empty list"),
         pytest.param(
             Names(), "rock 'n' roll, 12\"", ("rock 'n' roll", '12"'), id="quotes in names"
         ),
@@ -106,6 +112,7 @@ def test_reads(kind: Kind, text: str, value: object) -> None:
         pytest.param(Names(), "a,,b", "not a name", id="empty name"),
         pytest.param(Names(), "[1, 2]", "not a name", id="numbers"),
         pytest.param(Names(), "a,b,a", "holds 'a' twice", id="one name for two classes"),
+        pytest.param(AUGMENTED, "flip,", "is not known", id="trailing comma"),
         pytest.param(Pattern(), "conv(", "not a regular expression", id="unbalanced"),
     ],
 )
@@ -140,7 +147,10 @@ def test_epochs_survive_writing(value: tuple[int, ...]) -> None:
     assert (Epochs().parse(text) if text else ()) == value
 
 
-@given(st.text(), st.sampled_from([POSITIVE, RATE, NETWORK, Flag(), Epochs(), Names(), Pattern()]))
+@given(
+    st.text(),
+    st.sampled_from([POSITIVE, RATE, NETWORK, AUGMENTED, Flag(), Epochs(), Names(), Pattern()]),
+)
 def test_any_text_is_read_or_refused_by_value_error(text: str, kind: Kind) -> None:
     try:
         value = kind.parse(text)

@@ -40,6 +40,16 @@ def unquoted(text: str) -> str:
     return text
 
 
+def _items(text: str) -> list[str]:
+    """What commas separate, with or without brackets around all and quotes around each.
+
+    SageMaker's SDK writes a list as Python does, ['a', 'b'].
+    """
+    if text.startswith("[") and text.endswith("]"):
+        text = text[1:-1].strip()
+    return [unquoted(item.strip()) for item in text.split(",")] if text else []
+
+
 def _number(text: str) -> float:
     if not _NUMBER.fullmatch(text):
         raise ValueError("is not a number")
@@ -143,9 +153,9 @@ class Subset:
             return self.values
         if word in _FALSE | {"none"}:
             return ()
-        words = [part.strip() for part in word.strip("[]").split(",")]
-        for part in words:
-            Choice(self.values).parse(part)
+        words = _items(word)
+        for item in words:
+            Choice(self.values).parse(item)
         return tuple(value for value in self.values if value in words)
 
     def write(self, value: object) -> str:
@@ -184,16 +194,12 @@ class Epochs:
         return "epochs >= 1 in ascending order, separated by commas, like 10, 20"
 
     def parse(self, text: str) -> tuple[int, ...]:
-        if text.startswith("[") and text.endswith("]"):
-            text = text[1:-1].strip()
-        if not text:
-            return ()
         epochs: list[int] = []
-        for part in text.split(","):
+        for item in _items(text):
             try:
-                epoch = Whole(1).parse(part.strip())
+                epoch = Whole(1).parse(item)
             except ValueError as error:
-                raise ValueError(f"holds '{part.strip()}', which {error}") from None
+                raise ValueError(f"holds '{item}', which {error}") from None
             if epochs and epoch <= epochs[-1]:
                 raise ValueError(f"is not ascending: {epoch} follows {epochs[-1]}")
             epochs.append(epoch)
@@ -236,9 +242,9 @@ class Names:
 
     def parse(self, text: str) -> tuple[str, ...]:
         try:
-            items = json.loads(text) if text.startswith("[") else _parts(text)
+            items = json.loads(text) if text.startswith("[") else _items(text)
         except (ValueError, RecursionError):
-            items = _parts(text.strip("[]"))
+            items = _items(text)
         names = tuple(item.strip() if isinstance(item, str) else "" for item in items)
         if not all(names):
             raise ValueError("holds something that is not a name")
@@ -253,7 +259,3 @@ class Names:
         if any("," in name or name.startswith(("[", *_QUOTES)) for name in value):
             return json.dumps(value, ensure_ascii=False)
         return ",".join(value)
-
-
-def _parts(text: str) -> list[str]:
-    return [unquoted(part.strip()) for part in text.split(",")]
