@@ -13,17 +13,8 @@ from typing import Any
 
 from sagemaker_object_detection.platform import recipes
 from sagemaker_object_detection.platform.errors import ClientError
-from sagemaker_object_detection.platform.kinds import (
-    Choice,
-    Epochs,
-    Flag,
-    Names,
-    Pattern,
-    Real,
-    Subset,
-    Whole,
-    unquoted,
-)
+from sagemaker_object_detection.platform.kinds import Choice, Flag, Pattern, Real, Whole, unquoted
+from sagemaker_object_detection.platform.list_kinds import Epochs, Names, Subset
 from sagemaker_object_detection.platform.settings import Setting, required, row, settings_of
 
 _OUR_NETWORKS = ("resnet-18", "resnet-50b", "resnet-101", "mobilenet1.0")
