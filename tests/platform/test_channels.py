@@ -176,7 +176,8 @@ def test_a_missing_folder_and_an_empty_one(tree: Tree) -> None:
 
 def test_a_folder_that_is_a_link_out_of_the_container(tree: Tree) -> None:
     tree.channel("validation", RECORDIO)
-    tree.paths.channel_dir("train").symlink_to("/nowhere/train")
+    for name in ("train", "notes"):
+        tree.paths.channel_dir(name).symlink_to(f"/nowhere/{name}")
     assert discover_channels(tree.paths) == {"train": FILE, "validation": FILE}
     (text,) = _faults(tree, {"train": FILE, "validation": FILE})
     folder = tree.paths.channel_dir("train")

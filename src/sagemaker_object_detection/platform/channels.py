@@ -155,8 +155,15 @@ def _word(
 
 
 def discover_channels(paths: Paths) -> dict[str, object]:
-    """Describe the sub-folders of input/data as inputdataconfig.json would, in File mode."""
+    """Describe the sub-folders of input/data as inputdataconfig.json would, in File mode.
+
+    A link that leads nowhere is one of them if it has a channel's name: it was meant as one.
+    """
     if not paths.data_dir.is_dir():
         return {}
-    names = sorted(p.name for p in paths.data_dir.iterdir() if p.is_dir() or is_dead_link(p))
+    names = sorted(p.name for p in paths.data_dir.iterdir() if p.is_dir() or _was_channel(p))
     return {name: {"TrainingInputMode": "File"} for name in names if not name.startswith(".")}
+
+
+def _was_channel(path: Path) -> bool:
+    return path.name in CONTENT_TYPES and is_dead_link(path)
