@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sagemaker_object_detection.platform.kinds import Choice, Flag, Kind, Pattern, Real, Whole
+from sagemaker_object_detection.platform.kinds import (
+    AutoFlag,
+    Choice,
+    Flag,
+    Kind,
+    Pattern,
+    Real,
+    Whole,
+)
 
 POSITIVE = Whole(1)
 RATE = Real(0, 1, low_in=False, high_in=True)
@@ -105,7 +113,7 @@ def test_a_number_survives_writing(value: float) -> None:
 
 @given(
     st.text(),
-    st.sampled_from([POSITIVE, RATE, NETWORK, Flag(), Pattern()]),
+    st.sampled_from([POSITIVE, RATE, NETWORK, Flag(), AutoFlag(), Pattern()]),
 )
 def test_any_text_is_read_or_refused_by_value_error(text: str, kind: Kind) -> None:
     try:

@@ -13,7 +13,15 @@ from typing import Any
 
 from sagemaker_object_detection.platform import recipes
 from sagemaker_object_detection.platform.errors import ClientError
-from sagemaker_object_detection.platform.kinds import Choice, Flag, Pattern, Real, Whole, unquoted
+from sagemaker_object_detection.platform.kinds import (
+    AutoFlag,
+    Choice,
+    Flag,
+    Pattern,
+    Real,
+    Whole,
+    unquoted,
+)
 from sagemaker_object_detection.platform.list_kinds import Epochs, Names, Subset
 from sagemaker_object_detection.platform.settings import Setting, required, row, settings_of
 
@@ -221,7 +229,7 @@ class Hyperparameters:
         service=False,
     )
     quantize: str = row(
-        Choice(("auto", "0", "1")),
+        AutoFlag(),
         "auto",
         "Whether an INT8 twin of the model is made for CPU endpoints. It is kept only if it scores "
         "nearly as well. auto and 1 make it; 1 warns where it cannot be made.",

@@ -145,6 +145,23 @@ class Flag:
 
 
 @dataclass(frozen=True)
+class AutoFlag:
+    """auto, or yes or no as Flag reads them, which are 1 and 0."""
+
+    @property
+    def description(self) -> str:
+        return "one of auto, 0, 1"
+
+    def parse(self, text: str) -> str:
+        if text.lower() == "auto":
+            return "auto"
+        return "1" if Flag().parse(text) else "0"
+
+    def write(self, value: object) -> str:
+        return str(value)
+
+
+@dataclass(frozen=True)
 class Pattern:
     """A regular expression; "false" and "none", which some clients send, mean no pattern."""
 
