@@ -7,6 +7,7 @@
 #   DEVICE       cpu (the default), gpu, or kepler for P2
 #   AWS_REGION, AWS_PROFILE and so on as the AWS command line has them
 #   BASE_IMAGE   another base image, see Dockerfile
+#   WEIGHTS, WEIGHTS_URL   weights to start training from, see docs/weights.md; default: none
 set -euo pipefail
 
 repository=${1:-sagemaker-object-detection}
@@ -46,7 +47,9 @@ aws ecr get-login-password --region "$region" \
 # SageMaker takes one image, described in Docker's own format. BuildKit would push OCI's format, with
 # a list of the image and where it comes from; a docker without it knows no other than Docker's.
 arguments=(--platform linux/amd64 --build-arg "DEVICE=$device")
-[ -z "${BASE_IMAGE:-}" ] || arguments+=(--build-arg "BASE_IMAGE=$BASE_IMAGE")
+for name in BASE_IMAGE WEIGHTS WEIGHTS_URL; do
+    [ -z "${!name:-}" ] || arguments+=(--build-arg "$name=${!name}")
+done
 if docker buildx version >/dev/null 2>&1; then
     arguments+=(--provenance=false --output type=docker)
 fi

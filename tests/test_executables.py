@@ -1,7 +1,9 @@
 """`train` and `serve` themselves: what they say to a Python that cannot run them."""
 
 import ast
+import re
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -27,4 +29,17 @@ def test_another_python_is_told(
     assert str(exit_.value) == (
         f"{program}: needs Python 3.11 and was started by Python {version[0]}.{version[1]}.0. "
         f"In a checkout run 'make setup', then '.venv/bin/python {program}'."
+    )
+
+
+@pytest.mark.parametrize("program", ["train", "serve"])
+def test_a_python_without_the_libraries_is_told(program: str) -> None:
+    """As Debian's own, which is of the right version."""
+    command = [sys.executable, "-I", "-S", REPOSITORY / program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(
+        rf"{program}: No module named '\w+'\. In a checkout run 'make setup', then "
+        rf"'\.venv/bin/python {program}'\.\n",
+        done.stderr,
     )

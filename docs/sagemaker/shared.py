@@ -73,7 +73,8 @@ def pair(text: str) -> tuple[str, str]:
 
 def folder(options: argparse.Namespace, *parts: str) -> str:
     """The S3 URI of a folder of this project in the bucket."""
-    return "/".join([f"s3://{options.bucket}", options.prefix.strip("/"), *parts])
+    prefix = options.prefix.strip("/")
+    return "/".join([f"s3://{options.bucket}", *([prefix] if prefix else []), *parts])
 
 
 def channel(name: str, uri: str, content_type: str | None = None, mode: str = "File") -> Request:

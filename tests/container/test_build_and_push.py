@@ -75,6 +75,20 @@ def test_the_password_is_no_argument(tmp_path: Path) -> None:
             "BASE_IMAGE=debian:12",
             id="another base image",
         ),
+        pytest.param(
+            (),
+            {"WEIGHTS": "imagenet"},
+            f"{REGISTRY}/{NAME}:cpu",
+            "WEIGHTS=imagenet",
+            id="with weights to start from",
+        ),
+        pytest.param(
+            (),
+            {"WEIGHTS": "vgg-16", "WEIGHTS_URL": "https://mirror/{file}.zip"},
+            f"{REGISTRY}/{NAME}:cpu",
+            "WEIGHTS_URL=https://mirror/{file}.zip",
+            id="of a mirror",
+        ),
     ],
 )
 def test_what_can_be_chosen(

@@ -59,5 +59,7 @@ def test_signals_reach_the_program() -> None:
     assert 'CMD ["serve"]' in STAGES[-1]
 
 
-def test_the_platform_can_move_the_port() -> None:
-    assert "com.amazonaws.sagemaker.capabilities.accept-bind-to-port=true" in STAGES[-1]
+@pytest.mark.parametrize("capability", ["accept-bind-to-port", "multi-models"])
+def test_the_platform_is_told_what_the_image_can(capability: str) -> None:
+    [label] = re.findall(r"^LABEL (.+)$", STAGES[-1], re.M)
+    assert f"com.amazonaws.sagemaker.capabilities.{capability}=true" in label.split()

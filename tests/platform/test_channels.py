@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 import pytest
 
-from sagemaker_object_detection.platform import files
 from sagemaker_object_detection.platform.channels import (
     Channel,
     discover_channels,
@@ -16,20 +15,6 @@ from tests.platform.conftest import Tree
 
 FILE = {"TrainingInputMode": "File"}
 RECORDIO = ["train.rec"]
-IMAGES = ["a.jpg", "sub/b.jpg"]
-LABELS = ["a.json", "b.json"]
-IMAGE_JOB = {
-    "train": IMAGES,
-    "validation": IMAGES,
-    "train_annotation": LABELS,
-    "validation_annotation": LABELS,
-}
-
-
-def _build(tree: Tree, content: Mapping[str, list[str]]) -> dict[str, Channel]:
-    for name, names in content.items():
-        tree.channel(name, names)
-    return parse_channels(dict.fromkeys(content, FILE), tree.paths)
 
 
 def _built(tree: Tree) -> Paths:
@@ -189,6 +174,16 @@ def test_a_missing_folder_and_an_empty_one(tree: Tree) -> None:
     assert f"its folder {tree.paths.channel_dir('validation')} holds no files" in faults[1]
 
 
+def test_a_folder_that_is_a_link_out_of_the_container(tree: Tree) -> None:
+    tree.channel("validation", RECORDIO)
+    for name in ("train", "notes"):
+        tree.paths.channel_dir(name).symlink_to(f"/nowhere/{name}")
+    assert discover_channels(tree.paths) == {"train": FILE, "validation": FILE}
+    (text,) = _faults(tree, {"train": FILE, "validation": FILE})
+    folder = tree.paths.channel_dir("train")
+    assert f"its folder {folder} is a link to /nowhere/train, which is not there" in text
+
+
 def test_all_faults_come_at_once(tree: Tree) -> None:
     tree.channel("train", RECORDIO)
     config = {
@@ -204,15 +199,6 @@ def test_a_stream_has_no_folder(tree: Tree) -> None:
     channels = parse_channels({"train": given, "validation": {**given, **FILE}}, _built(tree))
     assert channels["train"].mode == "Pipe"
     assert channels["train"].attribute_names == ("source-ref", "boxes")
-
-
-def test_files_of_a_channel(tree: Tree) -> None:
-    channel = _build(tree, {"train": ["b.rec", "a/c.rec", "z.jpg"], "validation": RECORDIO})[
-        "train"
-    ]
-    folder = channel.path
-    assert files.of_form(folder, "recordio") == (folder / "a" / "c.rec", folder / "b.rec")
-    assert files.of_form(folder, "image") == (folder / "z.jpg",)
 
 
 def test_channels_without_a_configuration_are_the_sub_folders(tree: Tree) -> None:

@@ -15,6 +15,7 @@ from sagemaker_object_detection.platform.errors import (
     PlatformError,
     as_job_error,
     failure_text,
+    first_line,
     last_line,
     naming,
     run_guarded,
@@ -74,6 +75,18 @@ def test_kinds(kind: type[JobError], exit_code: int, label: str) -> None:
             id="broken disk, path as Path",
         ),
         pytest.param(
+            OSError(errno.ECONNABORTED, "x", "/a"),
+            PlatformError,
+            ["gone away: '/a'", "start the job again"],
+            id="FUSE has ended",
+        ),
+        pytest.param(
+            OSError(errno.ESHUTDOWN, "x", "/a"),
+            PlatformError,
+            ["cut this machine off: '/a'", "start the job again"],
+            id="Lustre has cut a client off",
+        ),
+        pytest.param(
             OSError(errno.ENOSPC, "x", "/a", None, "/b"),
             PlatformError,
             ["'/a' -> '/b'"],
@@ -118,6 +131,18 @@ def test_as_job_error(error: BaseException, kind: type[JobError], words: list[st
     assert [word for word in words if word not in str(failure)] == []
 
 
+@pytest.mark.parametrize("target", ["/nowhere/train.rec", "itself.rec"])
+def test_a_link_that_leads_nowhere_is_told(target: str, tmp_path: Path) -> None:
+    """As one out of the folder that is mounted into a container."""
+    link = tmp_path / "itself.rec"
+    link.symlink_to(target)
+    with pytest.raises(OSError, match="itself") as caught:
+        link.read_bytes()
+    failure = as_job_error(caught.value)
+    assert isinstance(failure, ClientError)
+    assert str(failure).startswith(f"{link} is a link to {target}, which is not there.")
+
+
 def test_a_job_error_stays_itself() -> None:
     class BadRecordError(ClientError):
         """A kind of a kind, as the data package has."""
@@ -133,6 +158,26 @@ def test_several_faults_are_numbered_and_the_first_line_is_useful() -> None:
         "ClientError: [1/2] first. cure",
         "[2/2] second. cure",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        pytest.param(
+            'Traceback (most recent call last):\n  File "a.cc", line 1\nMXNetError: no room\nmore',
+            "MXNetError: no room",
+            id="MXNet",
+        ),
+        pytest.param(
+            "Traceback (most recent call last):\n\n",
+            "Traceback (most recent call last):",
+            id="no more than that",
+        ),
+        pytest.param(" \n", "RuntimeError", id="no text"),
+    ],
+)
+def test_first_line(text: str, line: str) -> None:
+    assert first_line(RuntimeError(text)) == line
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from sagemaker_object_detection.data.recordio import RecordIOError
 from sagemaker_object_detection.platform.errors import (
     AlgorithmError,
     ClientError,
@@ -33,6 +34,15 @@ def test_who_it_was() -> None:
     error = by("rank 1 on algo-2", ClientError("first", "second"))
     assert isinstance(error, ClientError)
     assert error.faults == ("rank 1 on algo-2: first", "second")
+
+
+def test_an_error_that_makes_its_text_itself_keeps_its_kind() -> None:
+    """A record that cannot be read, in one of several processes."""
+    error = by(
+        "rank 1 on algo-2", RecordIOError("train.rec, record 3", "no magic", "Pack it again.")
+    )
+    assert isinstance(error, ClientError)
+    assert error.faults == ("rank 1 on algo-2: train.rec, record 3: no magic. Pack it again.",)
 
 
 @pytest.mark.parametrize("message", [b"", b"\xff", b"{}", b"[]", b'["Unheard", "x"]', b'["x"]'])

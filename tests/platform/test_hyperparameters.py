@@ -177,6 +177,22 @@ def test_class_names_and_their_number_must_agree() -> None:
         parse({**REQUIRED, "num_classes": "3", "class_names": "a,b"})
 
 
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        pytest.param('"cat","dog"', ("cat", "dog"), id="each in quotes"),
+        pytest.param('"cat, dog"', ("cat", "dog"), id="all in quotes"),
+        pytest.param("['cat', 'dog']", ("cat", "dog"), id="a list as SageMaker's SDK writes it"),
+        pytest.param(["light, red", "car"], ("light, red", "car"), id="a comma in a JSON list"),
+        pytest.param('["light, red", "car"]', ("light, red", "car"), id="the same as text"),
+    ],
+)
+def test_class_names_as_they_are_spelt(given: object, names: tuple[str, ...]) -> None:
+    values = parse({**REQUIRED, "num_classes": "2", "class_names": given})
+    assert values.class_names == names
+    assert parse(values.as_strings()) == values
+
+
 def test_a_real_job_of_the_service_is_read_and_written_alike() -> None:
     values = parse(REAL_JOB)
     assert values.lr_scheduler_step == (10, 20)
@@ -218,6 +234,9 @@ def test_a_real_job_of_the_service_is_read_and_written_alike() -> None:
         pytest.param("weight_decay", "0.999", 0.999, id="tuning tries it"),
         pytest.param("overlap_threshold", "1.0", 1.0, id="largest"),
         pytest.param("early_stopping", "true", True, id="lower case"),
+        pytest.param("quantize", "False", "0", id="as the SDK writes False"),
+        pytest.param("quantize", True, "1", id="JSON boolean"),
+        pytest.param("quantize", "Auto", "auto", id="upper case"),
         pytest.param("early_stopping", False, False, id="JSON boolean"),
         pytest.param("early_stopping_tolerance", "1", 1.0, id="largest"),
         pytest.param("lr_scheduler_step", "10, 20", (10, 20), id="space after the comma"),
@@ -264,6 +283,7 @@ def test_accepts(name: str, value: object, expected: object) -> None:
         pytest.param("label_width", "0", "whole number >= 1", id="too small"),
         pytest.param("optimizer", "adagrad", "one of sgd, adam, rmsprop, adadelta", id="unknown"),
         pytest.param("early_stopping", "maybe", "True or False", id="no flag"),
+        pytest.param("quantize", "int8", "one of auto, 0, 1", id="no flag"),
         pytest.param("early_stopping_patience", "0", "whole number >= 1", id="too small"),
         pytest.param("early_stopping_min_epochs", "0", "whole number >= 1", id="too small"),
         pytest.param("early_stopping_tolerance", "1.5", ">= 0 and <= 1", id="too large"),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sagemaker_object_detection.platform.errors import ClientError
-from sagemaker_object_detection.platform.job import load_job
+from sagemaker_object_detection.platform.job import find_hosts, load_job
 from tests.platform.conftest import Tree
 
 HYPERPARAMETERS = {"num_classes": "3", "num_training_samples": "205"}
@@ -83,6 +83,37 @@ def test_a_laptop_needs_hyperparameters_and_data_alone(
     assert "the only host, algo-1" in caplog.text
 
 
+def test_hosts_of_a_job_that_is_wrong(tree: Tree, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    assert find_hosts(tree.environ) is None
+    tree.config("resourceconfig.json", {"hosts": "algo-1", "current_host": "algo-1"})
+    assert find_hosts(tree.environ) is None
+    tree.config("resourceconfig.json", HOSTS)
+    assert find_hosts(tree.environ) == (("algo-1",), "algo-1", "eth1")
+    assert caplog.messages == []  # load_job has said it all
+
+
+@pytest.mark.parametrize(
+    ("content", "folder"),
+    [
+        pytest.param(None, None, id="no checkpoints"),
+        pytest.param({}, "checkpoints", id="the default"),
+        pytest.param(
+            {"S3Uri": "s3://a/b", "LocalPath": "/opt/ml/checkpoints"},
+            "checkpoints",
+            id="the platform's, moved with the base",
+        ),
+        pytest.param({"LocalPath": "/opt/ml/a/b"}, "a/b", id="another of the tree"),
+        pytest.param({"LocalPath": "/mnt/a"}, "/mnt/a", id="outside of the tree"),
+    ],
+)
+def test_where_checkpoints_go(content: object, folder: str | None, job_tree: Tree) -> None:
+    if content is not None:
+        job_tree.config("checkpointconfig.json", content)
+    expected = None if folder is None else job_tree.base / folder
+    assert load_job(job_tree.environ).checkpoint_dir == expected
+
+
 @pytest.mark.parametrize(
     ("file", "content", "words"),
     [
@@ -136,6 +167,18 @@ def test_a_laptop_needs_hyperparameters_and_data_alone(
             {"hosts": ["algo-1", "algo-1"], "current_host": "algo-1"},
             "is ['algo-1', 'algo-1']; every name may be there only once",
             id="a host that is there twice",
+        ),
+        pytest.param(
+            "checkpointconfig.json",
+            {"LocalPath": "checkpoints"},
+            "\"LocalPath\" is 'checkpoints'; it must be an absolute path",
+            id="checkpoints at a relative path",
+        ),
+        pytest.param(
+            "checkpointconfig.json",
+            {"LocalPath": 7},
+            '"LocalPath" is 7; it must be an absolute path',
+            id="checkpoints at no path",
         ),
         pytest.param(
             "hyperparameters.json",

@@ -5,11 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sagemaker_object_detection.platform.kinds import (
+    AutoFlag,
     Choice,
-    Epochs,
     Flag,
     Kind,
-    Names,
     Pattern,
     Real,
     Whole,
@@ -48,16 +47,6 @@ NETWORK = Choice(("vgg-16", "resnet-50"))
         pytest.param(Flag(), "1", True, id="digit"),
         pytest.param(Flag("1", "0"), "True", True, id="word for a digit"),
         pytest.param(Flag("1", "0"), "0.0", False, id="decimal for a digit"),
-        pytest.param(Epochs(), "10, 20", (10, 20), id="with a space"),
-        pytest.param(Epochs(), "10,20", (10, 20), id="without"),
-        pytest.param(Epochs(), "3", (3,), id="one"),
-        pytest.param(Epochs(), "3.0", (3,), id="decimal"),
-        pytest.param(Epochs(), "[10, 20]", (10, 20), id="JSON list as text"),
-        pytest.param(Epochs(), "[]", (), id="empty list"),
-        pytest.param(Names(), "cat, dog", ("cat", "dog"), id="names"),
-        pytest.param(Names(), "sea lion", ("sea lion",), id="one name with a space"),
-        pytest.param(Names(), '["a, b", "c"]', ("a, b", "c"), id="a comma in a JSON list"),
-        pytest.param(Names(), "[a,b]", ("a", "b"), id="a list of a hand-written file"),
         pytest.param(Pattern(), "^(conv1_|conv2_).*", "^(conv1_|conv2_).*", id="pattern"),
         pytest.param(Pattern(), "false", "", id="the console sends this for none"),
         pytest.param(Pattern(), "None", "", id="str(None)"),
@@ -94,14 +83,6 @@ def test_reads(kind: Kind, text: str, value: object) -> None:
         pytest.param(NETWORK, "yolo", "is not known$", id="near none"),
         pytest.param(Flag(), "2", "neither", id="number"),
         pytest.param(Flag(), "maybe", "neither", id="word"),
-        pytest.param(Epochs(), "20,10", "10 follows 20", id="descending"),
-        pytest.param(Epochs(), "10,10", "10 follows 10", id="twice would drop twice"),
-        pytest.param(Epochs(), "10,", "holds '', which is not a number", id="trailing comma"),
-        pytest.param(Epochs(), "0", "too small", id="epoch 0 would never have had the rate"),
-        pytest.param(Epochs(), "10;20", "not a number", id="semicolon"),
-        pytest.param(Names(), "a,,b", "not a name", id="empty name"),
-        pytest.param(Names(), "[1, 2]", "not a name", id="numbers"),
-        pytest.param(Names(), "a,b,a", "holds 'a' twice", id="one name for two classes"),
         pytest.param(Pattern(), "conv(", "not a regular expression", id="unbalanced"),
     ],
 )
@@ -130,13 +111,10 @@ def test_a_number_survives_writing(value: float) -> None:
     assert RATE.parse(RATE.write(value)) == value
 
 
-@given(st.sets(st.integers(min_value=1)).map(lambda epochs: tuple(sorted(epochs))))
-def test_epochs_survive_writing(value: tuple[int, ...]) -> None:
-    text = Epochs().write(value)
-    assert (Epochs().parse(text) if text else ()) == value
-
-
-@given(st.text(), st.sampled_from([POSITIVE, RATE, NETWORK, Flag(), Epochs(), Names(), Pattern()]))
+@given(
+    st.text(),
+    st.sampled_from([POSITIVE, RATE, NETWORK, Flag(), AutoFlag(), Pattern()]),
+)
 def test_any_text_is_read_or_refused_by_value_error(text: str, kind: Kind) -> None:
     try:
         value = kind.parse(text)
@@ -144,14 +122,3 @@ def test_any_text_is_read_or_refused_by_value_error(text: str, kind: Kind) -> No
         return
     again = kind.write(value)
     assert (kind.parse(again) if again else value) == value
-
-
-@given(
-    st.lists(
-        st.text(min_size=1).map(str.strip).filter(lambda name: name and name[0] not in "\"'"),
-        min_size=1,
-        unique=True,
-    )
-)
-def test_names_survive_writing(names: list[str]) -> None:
-    assert Names().parse(Names().write(tuple(names)).strip()) == tuple(names)

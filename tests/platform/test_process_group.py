@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -342,11 +343,23 @@ def test_one_that_comes_late(caplog: pytest.LogCaptureFixture) -> None:
         group.close()
 
 
-def test_nothing_is_pickled() -> None:
+class Evil:
+    """Runs something where it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.mark),)
+
+
+@pytest.mark.parametrize("receiving", [0, 1])
+def test_nothing_is_unpickled(receiving: int, started: Callable[..., Job], tmp_path: Path) -> None:
     """What comes over a connection can run nothing here."""
-    folder = Path(__file__).parents[2] / "src" / "sagemaker_object_detection" / "platform"
-    for name in ("peer.py", "process_group.py", "rendezvous.py"):
-        source = (folder / name).read_text(encoding="utf-8")
-        assert ".recv()" not in source
-        assert ".send(" not in source.replace("peer.send(", "")
-        assert "import pickle" not in source
+    groups = started(2).groups
+    sent = pickle.dumps(Evil(tmp_path / "mark"))
+    groups[1 - receiving]._peers[receiving]._connection.send_bytes(sent)
+    assert groups[receiving]._peers[1 - receiving].messages.get(timeout=10) == sent[2:]
+    assert not (tmp_path / "mark").exists()
+    pickle.loads(sent)
+    assert (tmp_path / "mark").exists()

@@ -1,5 +1,6 @@
 """Physical cores, from drawn-up systems."""
 
+import os
 import sys
 import types
 from collections.abc import Mapping
@@ -134,8 +135,9 @@ def test_the_quota_limits_the_cores(limit: str, cores: int, tmp_path: Path) -> N
     assert threads.physical_cores(set(range(8)), tmp_path) == cores
 
 
-def test_this_machine_has_at_least_one_core() -> None:
-    assert threads.physical_cores() >= 1
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="Linux tells what it may use")
+def test_this_machine_has_no_more_cores_than_processors() -> None:
+    assert 1 <= threads.physical_cores() <= len(os.sched_getaffinity(0))
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from sagemaker_object_detection.platform import files
-from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection.platform.errors import ClientError, dead_link, is_dead_link
 from sagemaker_object_detection.platform.paths import Paths
 
 Form = Literal["recordio", "image", "coco", "manifest", "pipe"]
@@ -111,6 +111,8 @@ def _channel(name: str, given: object, paths: Paths) -> tuple[Channel, list[str]
                 f"Channel '{name}': TrainingInputMode 'Pipe' is for {', '.join(DATA_CHANNELS)}. "
                 "Set it to File or FastFile."
             )
+    elif is_dead_link(channel.path):
+        faults.append(f"Channel '{name}': its folder {dead_link(channel.path)}")
     elif not channel.path.is_dir():
         faults.append(
             f"Channel '{name}': its folder {channel.path} is missing. Check the channel's S3 URI, "
@@ -153,8 +155,15 @@ def _word(
 
 
 def discover_channels(paths: Paths) -> dict[str, object]:
-    """Describe the sub-folders of input/data as inputdataconfig.json would, in File mode."""
+    """Describe the sub-folders of input/data as inputdataconfig.json would, in File mode.
+
+    A link that leads nowhere is one of them if it has a channel's name: it was meant as one.
+    """
     if not paths.data_dir.is_dir():
         return {}
-    names = sorted(p.name for p in paths.data_dir.iterdir() if p.is_dir())
+    names = sorted(p.name for p in paths.data_dir.iterdir() if p.is_dir() or _was_channel(p))
     return {name: {"TrainingInputMode": "File"} for name in names if not name.startswith(".")}
+
+
+def _was_channel(path: Path) -> bool:
+    return path.name in CONTENT_TYPES and is_dead_link(path)

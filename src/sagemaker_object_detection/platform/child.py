@@ -10,6 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from sagemaker_object_detection.platform.errors import PlatformError
+
 
 @dataclass(frozen=True)
 class Child:
@@ -41,21 +43,22 @@ class Child:
         return cls(name, process)
 
     @property
-    def end(self) -> str | None:
-        """How it ended; None where it still runs."""
+    def end(self) -> PlatformError | None:
+        """How it ended, which it should not have; None where it still runs."""
         code = self.process.poll()
         if code is None:
             return None
         if code >= 0:
-            return f"{self.name} ended with exit code {code}. Look into its log."
-        name = signal.Signals(-code).name
+            return PlatformError(f"{self.name} ended with exit code {code}. Look into its log.")
+        number = -code
+        name = signal.Signals(number).name
         hint = (
             " If nobody killed it, the machine ran out of memory: use a smaller mini_batch_size or "
             "image_shape, or an instance with more memory."
-            if -code == signal.SIGKILL
+            if number == signal.SIGKILL
             else ""
         )
-        return f"{self.name} was ended by signal {-code} ({name}).{hint}"
+        return PlatformError(f"{self.name} was ended by signal {number} ({name}).{hint}")
 
     def stands_still(self) -> bool:
         """Whether somebody has stopped it (SIGSTOP, a debugger)."""

@@ -87,6 +87,10 @@ _CURES: dict[int, tuple[str, str]] = {
     errno.EIO: ("Input/output error", _BROKEN),
     errno.ESTALE: ("A file of the network file system is gone", _BROKEN),
     errno.ENOTCONN: ("The mounted file system is not connected", _BROKEN),
+    # Of FUSE, as in FastFile mode: what serves the mount has ended while it was asked.
+    errno.ECONNABORTED: ("The mounted file system has gone away", _BROKEN),
+    # Of Lustre (FSx): its server has cut this machine off.
+    errno.ESHUTDOWN: ("The network file system has cut this machine off", _BROKEN),
     errno.EMFILE: (
         "Too many open files",
         "Raise the limit, as in docker run --ulimit nofile=65536.",
@@ -98,8 +102,9 @@ _MORE_MEMORY = "Use a smaller mini_batch_size or image_shape, or an instance wit
 def as_job_error(error: BaseException) -> JobError:
     """Give any exception the kind of failure it is; a JobError is returned as it is.
 
-    Operating-system errors that speak of disk, permission or hardware are the platform's, lack of
-    memory is the user's (a smaller batch mends it), everything else is ours.
+    Operating-system errors that speak of disk, permission or hardware are the platform's. Lack of
+    memory is the user's (a smaller batch mends it), and so is a link that leads nowhere. Everything
+    else is ours.
     """
     if isinstance(error, JobError):
         return error
@@ -112,10 +117,27 @@ def as_job_error(error: BaseException) -> JobError:
         if error.errno in _CURES:
             what, cure = _CURES[error.errno]
             return PlatformError(f"{what}{_place(error)}. {cure}")
+        if error.errno in (errno.ENOENT, errno.ELOOP) and _is_path(error.filename):
+            path = Path(os.fsdecode(error.filename))
+            if is_dead_link(path):
+                return ClientError(dead_link(path))
     name = type(error).__name__
     return AlgorithmError(
         f"{name}: {text or 'no further text'}. This is a fault of the program; please report it "
         "with the traceback in the log."
+    )
+
+
+def is_dead_link(path: Path) -> bool:
+    """Whether it is a link that leads nowhere, such as one out of what a container mounts."""
+    return path.is_symlink() and not path.exists()
+
+
+def dead_link(path: Path) -> str:
+    """What to tell of such a link."""
+    return (
+        f"{path} is a link to {path.readlink()}, which is not there. Put in its place what it "
+        "means: in a container a link reaches only what is mounted."
     )
 
 

@@ -17,9 +17,11 @@ _KINDS: dict[str, type[JobError]] = {
 
 
 def by(who: object, error: JobError) -> JobError:
-    """The same failure with the name of the process that it happened to before its first fault."""
+    """The same kind of failure with the name of the process that it happened to before its first
+    fault.
+    """
     first, *others = error.faults
-    return type(error)(f"{who}: {first}", *others)
+    return _KINDS[error.label](f"{who}: {first}", *others)
 
 
 def encode(error: JobError) -> bytes:

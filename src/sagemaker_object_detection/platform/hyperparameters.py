@@ -4,6 +4,7 @@ A field of Hyperparameters is a row of the table; SETTINGS, parse and the docume
 it. `python -m sagemaker_object_detection.platform.hyperparameters` prints docs/hyperparameters.md.
 """
 
+import json
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,15 +14,15 @@ from typing import Any
 from sagemaker_object_detection.platform import recipes
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.kinds import (
+    AutoFlag,
     Choice,
-    Epochs,
     Flag,
-    Names,
     Pattern,
     Real,
-    Subset,
     Whole,
+    unquoted,
 )
+from sagemaker_object_detection.platform.list_kinds import Epochs, Names, Subset
 from sagemaker_object_detection.platform.settings import Setting, required, row, settings_of
 
 _OUR_NETWORKS = ("resnet-18", "resnet-50b", "resnet-101", "mobilenet1.0")
@@ -228,7 +229,7 @@ class Hyperparameters:
         service=False,
     )
     quantize: str = row(
-        Choice(("auto", "0", "1")),
+        AutoFlag(),
         "auto",
         "Whether an INT8 twin of the model is made for CPU endpoints. It is kept only if it scores "
         "nearly as well. auto and 1 make it; 1 warns where it cannot be made.",
@@ -302,17 +303,17 @@ def parse(raw: Mapping[str, object]) -> Hyperparameters:
 
 
 def _text(value: object) -> str:
-    """Any JSON value as the text that a kind reads; a list as [1,2]."""
+    """Any JSON value as the text that a kind reads; a list as [1,2], or as JSON if there are commas
+    in it.
+    """
     if value is None:
         return ""
     if isinstance(value, list):
-        return f"[{','.join(_text(item) for item in value)}]"
+        items = [_text(item) for item in value]
+        return json.dumps(items) if any("," in item for item in items) else f"[{','.join(items)}]"
     if not isinstance(value, str | int | float):
         raise ValueError("is a JSON object")
-    text = str(value).strip()
-    if len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'":
-        text = text[1:-1].strip()
-    return text
+    return unquoted(str(value).strip())
 
 
 def _short(value: object) -> str:

@@ -107,7 +107,8 @@ def _channels(paths: Paths, faults: list[str]) -> dict[str, Channel] | None:
 
 def find_hosts(environ: Mapping[str, str]) -> JobHosts | None:
     """The hosts of a job whose other files may be wrong; None where they are not told."""
-    return _hosts(Paths.from_environment(environ), [])
+    paths = Paths.from_environment(environ)
+    return _hosts(paths, []) if paths.resource_config_file.is_file() else None
 
 
 def _hosts(paths: Paths, faults: list[str]) -> JobHosts | None:

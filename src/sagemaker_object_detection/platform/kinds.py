@@ -5,7 +5,6 @@ SageMaker hands every hyperparameter over as text, and every client spells it in
 these and raises ValueError, whose text says only what is wrong, when the value does not fit.
 """
 
-import json
 import math
 import re
 from dataclasses import dataclass
@@ -13,8 +12,9 @@ from difflib import get_close_matches
 from typing import Protocol
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_TRUE = {"true", "1", "1.0", "yes", "on"}
-_FALSE = {"false", "0", "0.0", "no", "off"}
+TRUE = {"true", "1", "1.0", "yes", "on"}
+FALSE = {"false", "0", "0.0", "no", "off"}
+QUOTES = ('"', "'")
 
 
 class Kind(Protocol):
@@ -29,6 +29,14 @@ class Kind(Protocol):
 
     def write(self, value: object) -> str:
         """The text that parse reads as this value again."""
+
+
+def unquoted(text: str) -> str:
+    """A stripped text without the quotes around it; "a","b" is no such text."""
+    quote, inside = text[:1], text[1:-1]
+    if quote in QUOTES and text.endswith(quote) and len(text) > 1 and quote not in inside:
+        return inside.strip()
+    return text
 
 
 def _number(text: str) -> float:
@@ -116,36 +124,6 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Subset:
-    """Some of a few words, separated by commas; yes and "all" are all of them, no and "none" none.
-
-    They keep the order of `values`.
-    """
-
-    values: tuple[str, ...]
-
-    @property
-    def description(self) -> str:
-        return f"all, none, or some of {', '.join(self.values)}, separated by commas"
-
-    def parse(self, text: str) -> tuple[str, ...]:
-        word = text.lower()
-        if word in _TRUE | {"all"}:
-            return self.values
-        if word in _FALSE | {"none"}:
-            return ()
-        words = [part.strip() for part in word.strip("[]").split(",")]
-        for part in words:
-            Choice(self.values).parse(part)
-        return tuple(value for value in self.values if value in words)
-
-    def write(self, value: object) -> str:
-        if not isinstance(value, tuple):
-            raise TypeError(f"expected a tuple of words, got {value!r}")
-        return "all" if value == self.values else ",".join(value) or "none"
-
-
-@dataclass(frozen=True)
 class Flag:
     """Yes or no, written as `true` and `false` say."""
 
@@ -158,42 +136,29 @@ class Flag:
 
     def parse(self, text: str) -> bool:
         word = text.lower()
-        if word not in _TRUE | _FALSE:
+        if word not in TRUE | FALSE:
             raise ValueError("is neither yes nor no")
-        return word in _TRUE
+        return word in TRUE
 
     def write(self, value: object) -> str:
         return "" if value is None else self.true if value else self.false
 
 
 @dataclass(frozen=True)
-class Epochs:
-    """A list of epochs, each larger than the one before, separated by commas."""
+class AutoFlag:
+    """auto, or yes or no as Flag reads them, which are 1 and 0."""
 
     @property
     def description(self) -> str:
-        return "epochs >= 1 in ascending order, separated by commas, like 10, 20"
+        return "one of auto, 0, 1"
 
-    def parse(self, text: str) -> tuple[int, ...]:
-        if text.startswith("[") and text.endswith("]"):
-            text = text[1:-1].strip()
-        if not text:
-            return ()
-        epochs: list[int] = []
-        for part in text.split(","):
-            try:
-                epoch = Whole(1).parse(part.strip())
-            except ValueError as error:
-                raise ValueError(f"holds '{part.strip()}', which {error}") from None
-            if epochs and epoch <= epochs[-1]:
-                raise ValueError(f"is not ascending: {epoch} follows {epochs[-1]}")
-            epochs.append(epoch)
-        return tuple(epochs)
+    def parse(self, text: str) -> str:
+        if text.lower() == "auto":
+            return "auto"
+        return "1" if Flag().parse(text) else "0"
 
     def write(self, value: object) -> str:
-        if not isinstance(value, tuple):
-            raise TypeError(f"expected a tuple of epochs, got {value!r}")
-        return ",".join(str(epoch) for epoch in value)
+        return str(value)
 
 
 @dataclass(frozen=True)
@@ -215,32 +180,3 @@ class Pattern:
 
     def write(self, value: object) -> str:
         return str(value)
-
-
-@dataclass(frozen=True)
-class Names:
-    """Different names, separated by commas, or as a JSON list where a name has a comma in it."""
-
-    @property
-    def description(self) -> str:
-        return "names separated by commas, or a JSON list of them"
-
-    def parse(self, text: str) -> tuple[str, ...]:
-        try:
-            items = json.loads(text) if text.startswith("[") else text.split(",")
-        except (ValueError, RecursionError):
-            items = text.strip("[]").split(",")
-        names = tuple(item.strip() if isinstance(item, str) else "" for item in items)
-        if not all(names):
-            raise ValueError("holds something that is not a name")
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise ValueError(f"holds '{twice}' twice")
-        return names
-
-    def write(self, value: object) -> str:
-        if not isinstance(value, tuple):
-            raise TypeError(f"expected a tuple of names, got {value!r}")
-        if any("," in name or name.startswith("[") for name in value):
-            return json.dumps(value, ensure_ascii=False)
-        return ",".join(value)

@@ -109,9 +109,7 @@ def _connect(
     members: Sequence[Member], rank: int, bind: str, port: int, key: bytes, patience: float
 ) -> Peer:
     waiting = _Patience(patience)
-    reason = "not tried yet"
     while True:
-        waiting.tell(f"{members[0]} at port {port} ({reason})")
         try:
             connected = socket.create_connection(
                 (members[0].host, port), _CONNECT_SECONDS, source_address=(bind, 0)
@@ -125,6 +123,7 @@ def _connect(
             return peer
         except (OSError, EOFError) as error:
             reason = str(error) or type(error).__name__
+        waiting.tell(f"{members[0]} at port {port} ({reason})")
         time.sleep(_RETRY_SECONDS)
 
 

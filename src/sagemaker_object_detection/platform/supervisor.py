@@ -174,11 +174,11 @@ class Supervisor:
             for child in self._workers:
                 code = child.process.poll()
                 if code not in (None, FOLLOWED) and not self._in_peace(code):
-                    return PlatformError(str(child.end))
+                    return child.end
             if not self._all_done():
                 for child in self._helpers:
                     if child.end:
-                        return PlatformError(child.end)
+                        return child.end
                     if self._hangs(child):
                         return PlatformError(f"{child.name} has been stopped, and was not let go.")
             if time.monotonic() >= until:

@@ -1,4 +1,4 @@
-"""The commands of docs/sagemaker/README.md, with --print, and the links of the how-tos."""
+"""The commands of docs/sagemaker/README.md, with --print."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import pytest
 
 from tests.docs.sagemaker.scripts import FOLDER, IMAGE, ROLE, calls_of
 
-HOW_TOS = [FOLDER / "README.md", FOLDER.parent / "local.md"]
 SHELL = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 PROGRAM = "python docs/sagemaker/"
 
@@ -48,10 +47,3 @@ def test_every_command_is_one(command: str, tmp_path: Path) -> None:
 def test_every_script_has_a_command() -> None:
     run = {command.removeprefix(PROGRAM).split()[0] for command in commands()}
     assert run == {path.name for path in FOLDER.glob("*.py")} - {"shared.py"}
-
-
-@pytest.mark.parametrize("document", HOW_TOS, ids=lambda path: path.name)
-def test_links_lead_somewhere(document: Path) -> None:
-    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text())
-    assert links
-    assert [link for link in links if not (document.parent / link).exists()] == []

@@ -102,6 +102,20 @@ def test_metric_definitions_are_those_that_training_logs() -> None:
     assert request["AlgorithmSpecification"]["MetricDefinitions"] == json.loads(printed)
 
 
+@pytest.mark.parametrize(
+    ("prefix", "uri"),
+    [
+        pytest.param("a/b", "s3://pictures/a/b/train/", id="folders"),
+        pytest.param("/a/", "s3://pictures/a/train/", id="slashes around it"),
+        pytest.param("", "s3://pictures/train/", id="none: an empty name is a folder too in S3"),
+    ],
+)
+def test_where_the_channels_are(prefix: str, uri: str) -> None:
+    [(_, request)] = shown("train.py", *TRAINS, "--prefix", prefix)
+    train = request["InputDataConfig"][0]["DataSource"]["S3DataSource"]
+    assert train["S3Uri"] == uri
+
+
 def test_spot_waits_no_shorter_than_it_trains() -> None:
     hours = ("--max-hours", "3", "--max-wait-hours", "4")
     [(_, request)] = shown("spot.py", *TRAINS, *hours)
