@@ -131,6 +131,56 @@ def test_as_job_error(error: BaseException, kind: type[JobError], words: list[st
     assert [word for word in words if word not in str(failure)] == []
 
 
+OUT_OF_MEMORY = """
+import resource, sys, mxnet as mx
+from sagemaker_object_detection.platform.errors import as_job_error
+mx.nd.zeros((10,)).wait_to_read()
+resource.setrlimit(resource.RLIMIT_AS, (8 * 2**30, 8 * 2**30))
+try:
+    arrays = [mx.nd.ones((2**28,)) for _ in range(10)]
+    mx.nd.waitall()
+except mx.MXNetError as error:
+    failure = as_job_error(error)
+    sys.exit(f"{failure.label}: {failure}")
+"""
+
+
+def test_mxnet_gets_no_memory() -> None:
+    """Ten arrays of 1 GiB where there are 8."""
+    command = [sys.executable, "-W", "ignore", "-c", OUT_OF_MEMORY]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert answer.stderr.splitlines()[-1] == (
+        "ClientError: Out of memory (MXNetError: Failed to allocate CPU Memory). Use a smaller "
+        "mini_batch_size or image_shape, or an instance with more memory."
+    )
+
+
+class MXNetError(RuntimeError):
+    """Stands for MXNet's, which is told apart by its name: platform/ does not load MXNet."""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cudaMalloc retry failed: out of memory",
+        "Check failed: e == cudaSuccess || e == cudaErrorCudartUnloading: CUDA: out of memory",
+        "Check failed: e == CUDNN_STATUS_SUCCESS (4 vs. 0) : cuDNN: CUDNN_STATUS_ALLOC_FAILED",
+        "Check failed: err == CUBLAS_STATUS_SUCCESS (3 vs. 0) : cuBLAS: CUBLAS_STATUS_ALLOC_FAILED",
+    ],
+)
+def test_a_card_has_no_memory(text: str) -> None:
+    """As the libraries of the image for cards say it; no card was filled for this."""
+    traceback = 'Traceback (most recent call last):\n  File "../src/storage/x.h", line 187\n'
+    failure = as_job_error(MXNetError(f"{traceback}MXNetError: {text}"))
+    assert isinstance(failure, ClientError)
+    assert str(failure).startswith(f"Out of memory (MXNetError: {text}). Use a smaller mini_batch")
+
+
+def test_what_speaks_of_memory_elsewhere_is_no_lack_of_it() -> None:
+    assert isinstance(as_job_error(RuntimeError("CUDA: out of memory")), AlgorithmError)
+    assert isinstance(as_job_error(MXNetError("Check failed: memory != nullptr")), AlgorithmError)
+
+
 @pytest.mark.parametrize("target", ["/nowhere/train.rec", "itself.rec"])
 def test_a_link_that_leads_nowhere_is_told(target: str, tmp_path: Path) -> None:
     """As one out of the folder that is mounted into a container."""

@@ -7,6 +7,7 @@ failure) and the first 1024 characters of `/opt/ml/output/failure`, which it sho
 import errno
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -97,6 +98,8 @@ _CURES: dict[int, tuple[str, str]] = {
     ),
 }
 _MORE_MEMORY = "Use a smaller mini_batch_size or image_shape, or an instance with more memory."
+_NO_MEMORY = re.compile(r"Failed to allocate CPU Memory|: out of memory|_STATUS_ALLOC_FAILED")
+"""What MXNet, CUDA, cuBLAS and cuDNN say in an MXNetError, which has nothing but its text."""
 
 
 def as_job_error(error: BaseException) -> JobError:
@@ -109,8 +112,9 @@ def as_job_error(error: BaseException) -> JobError:
     if isinstance(error, JobError):
         return error
     text = str(error).strip()
-    if isinstance(error, MemoryError):
-        return ClientError(f"Out of memory{f' ({text})' if text else ''}. {_MORE_MEMORY}")
+    if lacks_memory(error):
+        told = first_line(error) if text else ""
+        return ClientError(f"Out of memory{f' ({told})' if told else ''}. {_MORE_MEMORY}")
     if isinstance(error, OSError):
         if error.errno == errno.ENOMEM:
             return ClientError(f"Out of memory. {_MORE_MEMORY}")
@@ -126,6 +130,12 @@ def as_job_error(error: BaseException) -> JobError:
         f"{name}: {text or 'no further text'}. This is a fault of the program; please report it "
         "with the traceback in the log."
     )
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether memory was short, the machine's or a card's."""
+    of_mxnet = type(error).__name__ == "MXNetError"
+    return isinstance(error, MemoryError) or (of_mxnet and bool(_NO_MEMORY.search(str(error))))
 
 
 def is_dead_link(path: Path) -> bool:
@@ -164,7 +174,7 @@ def naming(path: str | os.PathLike[str]) -> Iterator[None]:
         raise
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """What an error of MXNet means: its texts may begin with lines of a C++ traceback."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = [line for line in lines if not line.startswith(("Traceback", "File "))]
