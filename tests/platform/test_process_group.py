@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -308,6 +309,21 @@ def test_a_port_where_nobody_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server((LOCAL, 0)) as server:
         port = server.getsockname()[1]
         with pytest.raises(PlatformError, match=r"Waited \d s for rank 0 .*\(it is silent\)"):
+            join(_members(2), 1, LOCAL, port, KEY, print, 2)
+
+
+def test_a_port_where_another_program_speaks() -> None:
+    """It frames what it says as a peer would, and does not know the challenge."""
+
+    def speak(server: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                Connection(server.accept()[0].detach()).send_bytes(b"who is there?")
+
+    with socket.create_server((LOCAL, 0)) as server:
+        threading.Thread(target=speak, args=(server,), daemon=True).start()
+        port = server.getsockname()[1]
+        with pytest.raises(PlatformError, match=r"Waited \d s for rank 0 .*who is there"):
             join(_members(2), 1, LOCAL, port, KEY, print, 2)
 
 

@@ -55,6 +55,12 @@ def test_nothing_to_go_on_from(folder: Path) -> None:
     assert CheckpointFolder(folder, IDENTITY).latest() is None
 
 
+def test_a_folder_that_cannot_be_written_to() -> None:
+    """It is told before training, and not when the first checkpoint is due."""
+    with pytest.raises(OSError, match="/proc/self'"):
+        CheckpointFolder(Path("/proc/self"), IDENTITY)
+
+
 def test_the_last_two_stay(folder: Path) -> None:
     checkpoints = CheckpointFolder(folder, IDENTITY)
     for number in (5, 10, 99_999_999, 100_000_000, 200_000_000):

@@ -43,6 +43,19 @@ def test_hosts_that_cannot_be_told(caplog: pytest.LogCaptureFixture) -> None:
     assert "The other hosts could not be told" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "told"),
+    [
+        ({"seed": "3", "epochs": "1"}, {"seed": "0", "epochs": "1"}, "seed: '3', '0'"),
+        ({"train": "a"}, {"train": "a", "test": "b"}, "test: None, 'b'"),
+        ({"train": "a", "test": "b"}, {"train": "a"}, "test: 'b', None"),
+        (1, 2, "1, 2"),
+    ],
+)
+def test_in_what_two_hosts_differ(one: object, other: object, told: str) -> None:
+    assert launch._difference(one, other) == told
+
+
 def test_jobs_have_keys_of_their_own() -> None:
     environments = ({}, {"TRAINING_JOB_NAME": "a"}, {"TRAINING_JOB_ARN": "b"})
     keys = {launch._key(environ, hosts) for environ in environments for hosts in (("x",), ("y",))}

@@ -21,6 +21,8 @@ _MORE, _LAST = b"+", b"."
 _LONGEST_HELLO = 1024
 ANSWER_SECONDS = 5.0
 _WELCOME = b"welcome"
+# What the challenge raises: the key is another one, or what was said is no challenge.
+_NO_MEMBER = (AuthenticationError, AssertionError)
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def accept(connected: socket.socket, key: bytes, members: Sequence[Member]) -> P
         if rank not in {str(member.rank) for member in members[1:] if member.host == host}:
             raise ConnectionRefusedError(f"there is no rank {rank!r} on {host!r} in this job")
         connection.send_bytes(_WELCOME)
-    except (AuthenticationError, UnicodeDecodeError) as error:
+    except (*_NO_MEMBER, UnicodeDecodeError) as error:
         connection.close()
         raise ConnectionRefusedError(str(error)) from error
     except BaseException:
@@ -131,7 +133,7 @@ def connect(connected: socket.socket, key: bytes, me: Member, hub: Member) -> Pe
         deliver_challenge(connection, key)
         connection.send_bytes(f"{me.rank} {me.host}".encode())
         connection.recv_bytes(_LONGEST_HELLO)
-    except AuthenticationError as error:
+    except _NO_MEMBER as error:
         connection.close()
         raise ConnectionRefusedError(str(error)) from error
     except BaseException:

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sagemaker_object_detection.model.artifact import written_aside
+from sagemaker_object_detection.platform.paths import ensure_writable
 
 log = logging.getLogger(__name__)
 
@@ -61,13 +62,15 @@ class CheckpointFolder:
     Args:
         folder: made where it is missing.
         identity: what must be equal for a checkpoint to be of this training.
+
+    Raises OSError naming the folder where it cannot be written to.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
         self._folder = folder
         self._identity = {"format": FORMAT, **identity}
         self._best: dict[str, Any] | None = None
-        folder.mkdir(parents=True, exist_ok=True)
+        ensure_writable(folder)
 
     def save(self, number: int, checkpoint: Checkpoint) -> Path:
         """Write a checkpoint aside and rename it; the KEPT last ones stay.

@@ -28,7 +28,7 @@ from sagemaker_object_detection.inference.twins import (
     make_twins,
 )
 from sagemaker_object_detection.platform.orphans import end_with_parent
-from sagemaker_object_detection.platform.python_process import last_words
+from sagemaker_object_detection.platform.python_process import last_words, with_package
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,13 @@ def _run_process(
         given = [str(folder), str(file), str(threads), str(os.getpid())]
         command = [sys.executable, "-m", _MODULE, *given]
         with words.open("wb") as output:
-            process = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False)
+            process = subprocess.run(
+                command,
+                env=with_package(os.environ),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                check=False,
+            )
         if process.returncode:
             last = last_words(words.read_text(errors="replace"))
             raise RuntimeError(f"exit code {process.returncode}, {last}")
