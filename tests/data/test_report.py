@@ -151,11 +151,25 @@ def test_leakage_names_both_records() -> None:
     assert copies == {"images": 1, "examples": [["validation/2.jpg", "validation/3.jpg"]]}
 
 
-def test_leakage_is_counted_where_it_is_not_named() -> None:
+@pytest.mark.parametrize(
+    ("names", "named"),
+    [
+        pytest.param(("train", "validation"), [1000], id="two channels"),
+        pytest.param(("train", "validation", "test"), [333] * 3, id="three: each pair has a share"),
+    ],
+)
+def test_leakage_is_counted_where_it_is_not_named(
+    names: tuple[str, ...], named: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
     verdicts = [verdict(digest=d) for d in range(1500)]
-    report = report_of(*(checked(name, verdicts) for name in ("train", "validation", "test")))
-    assert len(report["leakage"]) == 1000
-    assert [leak["images"] for leak in report["leaked_images"]] == [1500] * 3
+    report = report_of(*(checked(name, verdicts) for name in names))
+    pairs = [leak["channels"] for leak in report["leaked_images"]]
+    assert [sum(set(row) == set(pair) for row in report["leakage"]) for pair in pairs] == named
+    assert [leak["images"] for leak in report["leaked_images"]] == [1500] * len(named)
+    leaks = [text for _, text in logged(caplog, report) if text.startswith("Leakage")]
+    for (first, second), text in zip(pairs, leaks, strict=True):
+        assert f"two: {second}/0.jpg is {first}/0.jpg; " in text
+        assert text.endswith("; and 1495 more.")
 
 
 def logged(caplog: pytest.LogCaptureFixture, report: dict[str, Any]) -> list[tuple[int, str]]:
