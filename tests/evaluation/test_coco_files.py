@@ -71,6 +71,17 @@ def test_what_is_written_is_read_bit_by_bit(tmp_path: Path) -> None:
         assert found.dtype == expected.dtype, column
 
 
+def test_byte_order_marks(tmp_path: Path) -> None:
+    """As training reads them: files that were saved on Windows."""
+    files = written(tmp_path)
+    expected, _ = read_results(*files)
+    for file in files:
+        file.write_text(file.read_text(), encoding="utf-8-sig")
+    results, names = read_results(*files)
+    assert names == ("cat", "dog")
+    np.testing.assert_array_equal(results.detections, expected.detections)
+
+
 @pytest.mark.parametrize(
     ("truth", "found"),
     [

@@ -5,6 +5,7 @@ They may be those of a training job or of any other program.
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -141,7 +142,7 @@ def _numbered(ids: list[int], what: str, file: Path) -> dict[int, int]:
 
 def _read(file: Path, form: TypeAdapter[Content], cure: str) -> Content:
     try:
-        return form.validate_json(file.read_bytes())
+        return form.validate_json(file.read_bytes().removeprefix(BOM_UTF8))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = "".join(
