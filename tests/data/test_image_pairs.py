@@ -247,9 +247,12 @@ def test_unreadable_annotation_of_a_doubtful_pair(folders: tuple[Path, Path]) ->
         pair_files(*folders)
 
 
-def test_a_doubtful_annotation_that_is_a_link_to_nothing(folders: tuple[Path, Path]) -> None:
+@pytest.mark.parametrize("target", ["nowhere.json", "a.json"], ids=["to nothing", "to itself"])
+def test_a_doubtful_annotation_that_is_a_link_to_nothing(
+    target: str, folders: tuple[Path, Path]
+) -> None:
     touch(folders[0], "s/a.jpg t/a.jpg")
-    (folders[1] / "a.json").symlink_to("nowhere.json")
+    (folders[1] / "a.json").symlink_to(target)
     with pytest.raises(ClientError, match=r"a\.json is a link to nothing"):
         pair_files(*folders)
 

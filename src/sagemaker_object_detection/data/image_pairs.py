@@ -196,10 +196,9 @@ class _Pairing:
     def _said(self, note: int) -> str | None:
         """What an annotation says as its file. Raises AnnotationError when it cannot be read."""
         path = self._notes.path(note)
-        try:
-            content = load(path.read_bytes(), str(path))
-        except FileNotFoundError:
-            raise AnnotationError(f"{path} is a link to nothing. Mend or remove it.") from None
+        if not path.is_file():
+            raise AnnotationError(f"{path} is a link to nothing. Mend or remove it.")
+        content = load(path.read_bytes(), str(path))
         said = content.get("file") if isinstance(content, dict) else None
         return said if isinstance(said, str) and said else None
 
