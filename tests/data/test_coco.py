@@ -92,6 +92,8 @@ SAME = [
     ),
     pytest.param(json.dumps(changed("annotations", 0, image_id="3")).encode(), id="id as text"),
     pytest.param(json.dumps(changed("annotations", 0, iscrowd=None)).encode(), id="iscrowd null"),
+    pytest.param(json.dumps(changed("annotations", 0, iscrowd=False)).encode(), id="iscrowd false"),
+    pytest.param(json.dumps(changed("annotations", 2, iscrowd="1")).encode(), id="iscrowd '1'"),
     pytest.param(json.dumps(changed("annotations", 2, bbox=[])).encode(), id="a crowd without box"),
     pytest.param(json.dumps(changed("annotations", 2, image_id=99)).encode(), id="a crowd of none"),
     pytest.param(json.dumps(changed("annotations", 0, id=...)).encode(), id="a box without id"),
@@ -272,6 +274,13 @@ FAULTS = [
         changed("annotations", 0, category_id="dog"), "category_id is 'dog'. Write", id="a name"
     ),
     pytest.param(changed("annotations", 0, image_id=...), "image_id is None. Write", id="no image"),
+    pytest.param(
+        changed("annotations", 0, iscrowd="false"),
+        "annotations[0] (id 30): iscrowd is 'false'. Write 1 where it is of a crowd, or else 0.",
+        id="a word as iscrowd",
+    ),
+    pytest.param(changed("annotations", 0, iscrowd={}), "iscrowd is {}. Write", id="no iscrowd"),
+    pytest.param(changed("annotations", 0, iscrowd=2), "iscrowd is 2. Write", id="iscrowd 2"),
     pytest.param(
         changed("annotations", 0, bbox=[1, 2, 3]),
         "annotations[0] (id 30): bbox is [1, 2, 3], not four numbers",

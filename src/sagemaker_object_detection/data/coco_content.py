@@ -82,7 +82,8 @@ class CocoContent:
     def places(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Number of the image and class id of every annotation; class id -1 for crowds.
 
-        To be called once: the ids are forgotten, to make room.
+        To be called once, and after `refuse`: the ids are forgotten, to make room, and only where
+        nothing is wrong does every annotation have its place.
         """
         records = _find(self._ids.array(), self._image_ids.array())
         self._image_ids = Column("q")
@@ -176,13 +177,18 @@ class CocoContent:
             self._names.add(name)
 
     def _add_box(self, entry: Entry, value: Mapping[str, Any]) -> None:
-        if value.get("iscrowd") not in (None, 0, "0"):
+        iscrowd = value.get("iscrowd")
+        if iscrowd in (1, "1"):
             self.crowd_boxes += 1
             self._append(0, _CROWD, (0, 0, 0, 0))
             return
         image_id, category = _whole(value.get("image_id")), _whole(value.get("category_id"))
         bbox = value.get("bbox")
-        if image_id is None:
+        if iscrowd not in (None, 0, "0"):
+            self._fault(
+                entry, f"iscrowd is {shown(iscrowd)}. Write 1 where it is of a crowd, or else 0"
+            )
+        elif image_id is None:
             self._fault(
                 entry, f"image_id is {shown(value.get('image_id'))}. Write the id of its image"
             )
@@ -199,8 +205,6 @@ class CocoContent:
             )
         else:
             self._append(image_id, category, bbox)
-            return
-        self._append(0, _CROWD, (0, 0, 0, 0))  # so that places count as in the file
 
     def _append(self, image_id: int, category: int, bbox: Sequence[float]) -> None:
         self._image_ids.append(image_id)
