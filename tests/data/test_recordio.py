@@ -271,6 +271,7 @@ LABEL_FAULTS = [
     pytest.param([np.nan, 5], "header_width is nan", id="width not a number"),
     pytest.param([2, 4, 0, 0, 1, 1], "object_width is 4", id="too narrow for an object"),
     pytest.param([2, 1e9], "object_width is 1e.09", id="absurd width"),
+    pytest.param([1001, 5], "is 1001, .* whole number from 2 to 1000", id="too wide a header"),
     pytest.param([9, 5, 0, 0, 0, 1, 1], "7 numbers cannot be a header of 9", id="header too long"),
     pytest.param([2, 5, 0, 0, 0, 1], "6 numbers cannot be .* objects of 5", id="half an object"),
     pytest.param([2, 5, 0.5, 0, 0, 1, 1], r"object 0 is \[0.5, 0, 0, 1, 1\]", id="half a class"),

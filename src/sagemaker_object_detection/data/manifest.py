@@ -94,7 +94,10 @@ class ManifestSource:
         content = _object(text, where)
         attribute = self._annotated_by(content, where)
         if attribute is None:
-            raise AnnotationError(f"{where}: the file was changed while it was being read.")
+            raise AnnotationError(
+                f"{where}: its annotation was there when the file was opened and is not any more. "
+                "Do not change the file while it is being read."
+            )
         annotation = from_object(content[attribute], f"{where}, '{attribute}'")
         names = class_map_names(content.get(f"{attribute}-metadata"))
         with self._lock:
