@@ -22,7 +22,7 @@ def _passed(boxes: int, dropped: int = 0) -> Verdict:
 
 
 def _image_dropped() -> Verdict:
-    return Verdict(dropped=[Dropped("record", "undecodable", "it is empty")], image_dropped=True)
+    return Verdict(dropped=[Dropped("record", "undecodable", "it is empty")])
 
 
 def _tally(*groups: tuple[int, Verdict]) -> Tally:

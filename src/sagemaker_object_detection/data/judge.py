@@ -39,7 +39,6 @@ class Verdict:
         declared_boxes: objects of the annotation, before any was dropped.
         clipped: boxes that were cut off at the picture's edge.
         dropped: the picture, or boxes of it.
-        image_dropped: whether the record as a whole is left out.
         fault: what refuses the record and with it the channel.
         size: (width, height) of the stored picture.
         digest: 64 bits of a hash of the encoded picture.
@@ -50,7 +49,6 @@ class Verdict:
     declared_boxes: int = 0
     clipped: int = 0
     dropped: list[Dropped] = field(default_factory=list)
-    image_dropped: bool = False
     fault: Dropped | None = None
     size: tuple[int, int] | None = None
     digest: int = 0
@@ -87,7 +85,6 @@ def judge(
         return Verdict(fault=Dropped(name, "class_id", detail))
     verdict = Verdict(declared_boxes=len(raw.class_ids))
     if not _check_image(raw, name, verdict, keep_image):
-        verdict.image_dropped = True
         return verdict
     _check_boxes(raw, name, verdict)
     digest = hashlib.sha1(raw.image, usedforsecurity=False).digest()  # the fastest there is
