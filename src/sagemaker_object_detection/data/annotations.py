@@ -79,7 +79,7 @@ class _Size(BaseModel):
 
 
 class _Document(BaseModel):
-    file: str | None = None
+    file: str | None = None  # which image it means is for image_pairs to find out
     image_size: Annotated[list[_Size], Field(min_length=1, max_length=1)]
     annotations: list[_Object]
     categories: Any = None

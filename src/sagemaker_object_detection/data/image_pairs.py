@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import threading
 from array import array
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-
 from sagemaker_object_detection.data.annotations import AnnotationError, load, parse, shown
+from sagemaker_object_detection.data.class_names import FoundNames
 from sagemaker_object_detection.data.dataset import RawRecord
 from sagemaker_object_detection.data.listing import Listing
 from sagemaker_object_detection.data.names import Chosen, Lookup
+from sagemaker_object_detection.data.records import from_annotation
 from sagemaker_object_detection.data.refusal import Offenders
 from sagemaker_object_detection.platform import files
 
@@ -50,16 +48,16 @@ class Pairs:
 
 
 class ImageSource:
-    """The records of pairs (see `pair_files`).
-
-    Attributes:
-        class_names: names that the categories of the annotations read so far give to a class id.
-    """
+    """The records of pairs (see `pair_files`)."""
 
     def __init__(self, pairs: Pairs) -> None:
         self._pairs = pairs
-        self._lock = threading.Lock()
-        self.class_names: dict[int, set[str]] = defaultdict(set)
+        self._found = FoundNames()
+
+    @property
+    def class_names(self) -> Mapping[int, Set[str]]:
+        """Names that the categories of the annotations read so far give to a class id."""
+        return self._found.so_far()
 
     @property
     def unannotated(self) -> Sequence[str]:
@@ -77,17 +75,8 @@ class ImageSource:
         """Image and annotation, corners in pixels of the declared size."""
         note = self._pairs.note(index)
         annotation = parse(files.content(note), note)
-        with self._lock:
-            for class_id, name in annotation.categories.items():
-                self.class_names[class_id].add(name)
-        return RawRecord(
-            self.read_image(index),
-            annotation.boxes_px.astype(np.float64),
-            annotation.class_ids,
-            np.zeros(len(annotation.class_ids), dtype=bool),
-            annotation.size,
-            note,
-        )
+        self._found.add(annotation.categories)
+        return from_annotation(self.read_image(index), annotation, note)
 
     def read_image(self, index: int) -> bytes:
         """The encoded picture alone."""
