@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from sagemaker_object_detection.boxes import iou
+from sagemaker_object_detection.data import report as report_module
 from sagemaker_object_detection.data.judge import Dropped
 from sagemaker_object_detection.data.report import QUANTILES, Checked, make_report
 from sagemaker_object_detection.data.report_log import log_report
@@ -118,6 +119,15 @@ def test_unmatched_boxes_by_brute_force() -> None:
             int(inside.sum()),
             int((inside & (best <= 0.5)).sum()),
         )
+
+
+def test_figures_do_not_depend_on_where_the_parts_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    corners = np.random.default_rng(0).uniform(0, 0.5, (50, 2))
+    boxes = [tuple(box) for box in np.hstack([corners, corners * 1.5 + 0.01]).tolist()]
+    channel = checked("train", [verdict([box], size=(9, i % 3)) for i, box in enumerate(boxes)])
+    whole = report_of(channel)
+    monkeypatch.setattr(report_module, "_CHUNK", 7)
+    assert report_of(channel) == whole
 
 
 def test_the_whole_image_is_in_the_last_step() -> None:
