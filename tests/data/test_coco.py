@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sagemaker_object_detection.data import coco_content, coco_stream
+from sagemaker_object_detection.data import coco_ids, coco_stream
 from sagemaker_object_detection.data.coco import CocoSource
 from sagemaker_object_detection.platform.errors import ClientError
 from tests.data.memory import measured
@@ -361,7 +361,7 @@ def test_faults_of_all_lists_come_together(tmp_path: Path) -> None:
 def test_many_boxes_are_sorted_to_their_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(coco_content, "_CHUNK", 7)
+    monkeypatch.setattr(coco_ids, "_CHUNK", 7)
     random = np.random.default_rng(0)
     owners = random.choice([7, 3, 5], 100)
     content = {
