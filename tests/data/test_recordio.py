@@ -207,6 +207,11 @@ PAYLOAD_FAULTS = [
         id="more label than payload",
     ),
     pytest.param(recordio.pack(LABEL, 0, b""), "no image bytes", id="no image"),
+    pytest.param(
+        frame(recordio.pack(LABEL, 0, b"image")),
+        r"a whole RecordIO file, wrapped once more\. Leave the channel's RecordWrapperType out",
+        id="RecordWrapperType RecordIO for .rec files",
+    ),
 ]
 
 

@@ -34,6 +34,7 @@ PACK_AGAIN = (
     "Pack it as detection data: im2rec.py --pack-label, with list lines of "
     "'index 2 5 class_id xmin ymin xmax ymax ... path' (corners in 0..1)."
 )
+UNWRAP = 'Leave the channel\'s RecordWrapperType out for .rec files, or set it to "None".'
 
 
 class RecordIOError(ClientError):
@@ -167,8 +168,10 @@ def unpack(payload: bytes, name: str) -> PackedImage:
     """Take a payload apart; `name` (RecordIndex.name) is what errors call it.
 
     Raises RecordIOError for a payload too short for what it declares, for the scalar label of
-    classification data and for a record without an image.
+    classification data, for a record without an image and for a RecordIO file as a record.
     """
+    if payload.startswith(MAGIC_BYTES):  # no label has so many numbers
+        raise RecordIOError(name, "the record is a whole RecordIO file, wrapped once more", UNWRAP)
     if len(payload) < _IMAGE_HEADER.size:
         what = f"{len(payload)} bytes are too few for the header of an image record (24)"
         raise RecordIOError(name, what, PACK_AGAIN)
