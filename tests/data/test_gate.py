@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 import threading
 import time
@@ -457,7 +458,7 @@ def test_an_error_that_is_not_the_user_s_stops_the_gate() -> None:
         def read(self, index: int) -> RawRecord:
             read.append(index)
             if index == 0:
-                raise PermissionError("closed")
+                raise PermissionError(errno.EACCES, "closed")
             return super().read(index)
 
     before = set(threading.enumerate())
@@ -478,6 +479,19 @@ def test_a_file_that_is_gone_is_a_fault_of_the_record(target: str, tmp_path: Pat
     heading, line = refused(source)
     assert heading.endswith("cannot be used (1 in all):")
     assert line == f"{images / '0001.png'} does not exist, or is a link to nothing. Add the file."
+
+
+@pytest.mark.parametrize("name", ["train/0001.png", "train_annotation/0001.json"])
+def test_a_file_that_the_system_fails_to_read_is_named(name: str, tmp_path: Path) -> None:
+    """As a network file system may; what fails by itself here is the memory of a process."""
+    images, notes = tmp_path / "train", tmp_path / "train_annotation"
+    write_images(images, notes, [GOOD] * 3)
+    source = ImageSource(pair_files(images, notes))
+    (tmp_path / name).unlink()
+    (tmp_path / name).symlink_to("/proc/self/mem")
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        pass_gate("train", source, NUM_CLASSES, 1)
+    assert caught.value.filename == str(tmp_path / name)
 
 
 def test_pixels_in_a_record_are_told_from_a_bad_box() -> None:

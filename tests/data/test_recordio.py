@@ -1,5 +1,6 @@
 """RecordIO files: the framing against MXNet's own, and what damaged files are told."""
 
+import errno
 import os
 import struct
 import time
@@ -169,6 +170,19 @@ def test_broken_framing_is_refused(tmp_path: Path, data: bytes, place: str, what
     assert str(path) in str(caught.value)
     assert place in str(caught.value)
     assert what in str(caught.value)
+
+
+def test_a_file_that_the_system_fails_to_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(descriptor: int, length: int, offset: int) -> bytes:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    path = tmp_path / "a.rec"
+    path.write_bytes(GOOD)
+    monkeypatch.setattr(os, "pread", fail)
+    with pytest.raises(OSError, match=r"a\.rec"):
+        recordio.scan(path)
 
 
 def test_every_cut_is_found(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from sagemaker_object_detection.data import labels, recordio
 from sagemaker_object_detection.data.coco import CocoSource
-from sagemaker_object_detection.data.image_pairs import ImageSource
+from sagemaker_object_detection.data.image_pairs import ImageSource, pair_files
 from sagemaker_object_detection.data.manifest import ManifestSource
 from sagemaker_object_detection.data.recordio import RecordIOError
 from sagemaker_object_detection.data.sources import RecordIOSource, open_source
@@ -335,6 +335,27 @@ def test_a_file_that_has_gone(tmp_path: Path, form: Form) -> None:
     given = channels(tmp_path, form, "train", "train_annotation")
     with pytest.raises(ClientError, match=f"'train': its {form} file is no longer there"):
         open_source(given, "train", 1)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        pytest.param(lambda images, file: CocoSource(images, file), id="COCO"),
+        pytest.param(lambda images, file: ManifestSource(images, file, ()), id="manifest"),
+        pytest.param(lambda images, file: pair_files(images, file.parent), id="a doubtful pair"),
+    ],
+)
+def test_a_list_that_the_system_fails_to_read_is_named(
+    read: Callable[[Path, Path], object], tmp_path: Path
+) -> None:
+    """What fails by itself is the memory of a process."""
+    (tmp_path / "images").mkdir()
+    file = tmp_path / "notes" / "a.json"
+    file.parent.mkdir()
+    file.symlink_to("/proc/self/mem")
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        read(tmp_path / "images", file)
+    assert caught.value.filename == str(file)
 
 
 def test_a_stream_is_no_source(tmp_path: Path) -> None:

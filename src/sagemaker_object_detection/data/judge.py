@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sagemaker_object_detection.boxes import clip, from_px, is_degenerate
 from sagemaker_object_detection.data.dataset import Labels, RawRecord
 from sagemaker_object_detection.images import ImageError, check, decode, is_truncated_jpeg
-from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection.platform.errors import ClientError, naming
 
 _OVERHANG = 1e-6
 _PIXELS_FROM = 2.0
@@ -65,9 +65,12 @@ def judge(
         read: gives the record, or raises ClientError for a label that cannot be understood.
         num_classes: class ids must be in 0..num_classes-1.
         keep_image: whether the decoded picture is wanted.
+
+    Raises OSError, with a file name, where the system fails to read what is there.
     """
     try:
-        raw = read()
+        with naming(name):
+            raw = read()
     except ClientError as error:
         return Verdict(fault=Dropped(name, "unreadable_label", str(error)))
     except OSError as error:

@@ -27,7 +27,7 @@ from sagemaker_object_detection.data.listing import Listing, is_image
 from sagemaker_object_detection.data.records import from_annotation
 from sagemaker_object_detection.data.refusal import Offenders
 from sagemaker_object_detection.platform import files
-from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection.platform.errors import ClientError, naming
 
 _IMAGE_ATTRIBUTE = "source-ref"
 _SHOWN_KEYS = 8
@@ -127,7 +127,7 @@ class ManifestSource:
         starts, lengths, lines, places = Column("q"), Column("q"), Column("i"), Column("i")
         lonely = Column("i"), Column("i")
         start = 0
-        with self._manifest.open("rb") as file:
+        with naming(self._manifest), self._manifest.open("rb") as file:
             for number, line in enumerate(file, 1):
                 begin, start = start, start + len(line)
                 if not line.strip():

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sagemaker_object_detection.data.column import Column
-from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection.platform.errors import ClientError, naming
 
 MAGIC = 0xCED7230A
 MAGIC_BYTES = struct.pack("<I", MAGIC)
@@ -87,8 +87,8 @@ def scan(path: Path) -> RecordIndex:
     file that ends inside a record; OSError as the system gives it.
     """
     offsets, lengths = Column("q"), Column("q")
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
+    with naming(path), path.open("rb", buffering=0) as file:
+        descriptor = file.fileno()
         size = os.fstat(descriptor).st_size
         if size == 0:
             raise RecordIOError(str(path), "the file is empty (0 bytes)", _COPY_AGAIN)
@@ -110,8 +110,6 @@ def scan(path: Path) -> RecordIndex:
                 start = position
         if start != size:
             _refuse_end(path, len(offsets), start, size + FRAME.size, size)
-    finally:
-        os.close(descriptor)
     return RecordIndex(path, offsets.array(), lengths.array())
 
 
