@@ -98,6 +98,16 @@ def test_unpacks_records_of_mxnet(tmp_path: Path) -> None:
     assert (unpacked.record_id, unpacked.image) == (2**40, image)
 
 
+def test_a_record_that_its_length_cannot_tell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recordio, "LENGTH_MASK", 15)  # instead of half a GiB
+    write(tmp_path / "a.rec", [bytes(15)])
+    with pytest.raises(ValueError, match="a record must be under 16 bytes, got 16"):
+        write(tmp_path / "b.rec", [bytes(16)])
+    assert (tmp_path / "b.rec").read_bytes() == b""
+
+
 def test_random_payloads_come_back(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     payloads = []

@@ -17,7 +17,12 @@ from sagemaker_object_detection.data.coco import CocoSource
 from sagemaker_object_detection.data.image_pairs import ImageSource, pair_files
 from sagemaker_object_detection.data.manifest import ManifestSource
 from sagemaker_object_detection.data.recordio import RecordIOError
-from sagemaker_object_detection.data.sources import RecordIOSource, open_source
+from sagemaker_object_detection.data.sources import (
+    RecordIOSource,
+    categories,
+    open_source,
+    open_sources,
+)
 from sagemaker_object_detection.platform.channels import Channel, Form
 from sagemaker_object_detection.platform.errors import ClientError
 from tests.data.mutation import damaged
@@ -328,6 +333,36 @@ def test_images_that_the_list_leaves_out_are_said(
     open_source(given, "train", 2)
     (message,) = caplog.messages
     assert "'train': 2 images are not used, since the" in message
+
+
+def test_the_faults_of_all_channels_come_together(tmp_path: Path) -> None:
+    given = channels(tmp_path, "recordio", "train", "validation", "test")
+    for name in given:
+        write_records(tmp_path / name / "a.rec", numbered([0, 1]))
+    for name in ("train", "test"):
+        (tmp_path / name / "a.rec").write_bytes(b"no RecordIO")
+    with pytest.raises(ClientError) as caught:
+        open_sources(given, ["train", "validation", "test"], 2)
+    assert [fault.split(", record 0")[0] for fault in caught.value.faults] == [
+        f"{tmp_path}/train/a.rec",
+        f"{tmp_path}/test/a.rec",
+    ]
+    sources = open_sources(given, ["validation"], 2)
+    assert {name: len(source) for name, source in sources.items()} == {"validation": 2}
+
+
+def test_coco_files_must_list_the_same_categories(tmp_path: Path) -> None:
+    """A class_id is a place in that list; other forms have none."""
+    given = channels(tmp_path, "coco", "train", "validation")
+    given |= channels(tmp_path, "recordio", "test")
+    for name, class_ids in (("train", [0, 1]), ("validation", [0, 2])):
+        sample = Sample(plain((0, 0, 0)), [BOX, BOX], class_ids)
+        write_coco(tmp_path / name, tmp_path / name / "coco.json", [sample])
+    write_records(tmp_path / "test" / "a.rec", numbered([0]))
+    sources = open_sources(given, ["train", "test"], 2)
+    assert categories(sources) == {"train": ("class 0", "class 1")}
+    with pytest.raises(ClientError, match="train: class 0, class 1; validation: class 0, class 2"):
+        open_sources(given, ["train", "validation"], 2)
 
 
 @pytest.mark.parametrize("form", ["coco", "manifest"])
