@@ -505,6 +505,34 @@ def test_pixels_in_a_record_are_told_from_a_bad_box() -> None:
 
 
 @pytest.mark.parametrize(
+    ("box", "declared", "kept", "reason"),
+    [
+        ((0.25, 0.5, 0.75, 1), (WIDTH, HEIGHT), False, "shares, as other formats have them"),
+        ((0, 0, 1, 1), (WIDTH, HEIGHT), False, "the share of a whole picture"),
+        ((-0.1, 0.5, 0.5, 1), (WIDTH, HEIGHT), False, "a share that overhangs"),
+        ((0.25, 0.5, 1.25, 1), (WIDTH, HEIGHT), True, "beyond the first pixel"),
+        ((0.25, 0.5, 0.75, 1), None, True, "RecordIO has shares"),
+        ((0, 0, 1, 1), (1, HEIGHT), True, "a picture of one column"),
+    ],
+)
+def test_shares_where_pixels_are_wanted(
+    box: tuple[float, ...], declared: tuple[int, int] | None, kept: bool, reason: str
+) -> None:
+    """Trained on as pixels they would be specks in the corner, and nothing would be said."""
+    source = MemorySource([raw(boxes=[box], declared_size=declared)])
+    if kept:
+        assert pass_gate("train", source, 1, 1)[1].boxes_kept == 1, reason
+        return
+    heading, line = refused(source)
+    assert "(not_in_pixels 1)" in heading, reason
+    corners = ", ".join(f"{value:g}" for value in box)
+    assert line == (
+        f"record 0: not_in_pixels, box 0, class 0: corners [{corners}] are all within one pixel; "
+        "shares of the picture's sides must be multiplied by its width and height"
+    ), reason
+
+
+@pytest.mark.parametrize(
     ("limits", "passes", "reason"),
     [
         (Limits(images=0.5, boxes=0.5), True, "both exactly reached"),
