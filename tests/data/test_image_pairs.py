@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +132,19 @@ PAIRED = [
         "",
         id="a file outside of the channel is looked for inside",
     ),
+]
+
+
+PAIRED += [
+    pytest.param(
+        f"{unicodedata.normalize(there, 's/fenêtre')}.jpg",
+        f"{unicodedata.normalize(said, 'fenêtre')}.json",
+        f"{unicodedata.normalize(there, 's/fenêtre')}.jpg"
+        f"={unicodedata.normalize(said, 'fenêtre')}.json",
+        "",
+        id=f"letters with marks, {there} and {said}",
+    )
+    for there, said in (("NFC", "NFD"), ("NFD", "NFC"))
 ]
 
 

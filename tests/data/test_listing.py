@@ -30,6 +30,7 @@ RESOLVED = [
     pytest.param("s/a.jpg", "t/a.jpg", "", id="another folder's file is not meant"),
     pytest.param("s/ba.jpg", "a.jpg", "", id="whole names only"),
     pytest.param("A.jpg", "a.jpg", "", id="letters as they are"),
+    pytest.param("s/a\u0308.jpg", "\xe4.jpg", "s/a\u0308.jpg", id="letters composed otherwise"),
     pytest.param("a.jpg", "", "", id="empty"),
     pytest.param("a.jpg", "/", "", id="the root"),
     pytest.param("a.jpg", "..", "", id="the parent"),
