@@ -31,13 +31,13 @@ def verdict(
         np.zeros(len(boxes), np.bool_),
     )
     return Verdict(
-        labels, len(boxes) + len(dropped), clipped, list(dropped), False, None, size, digest
+        labels, len(boxes) + len(dropped), clipped, list(dropped), size=size, digest=digest
     )
 
 
 def lost(record: str, reason: str = "truncated", detail: str = "it was cut short") -> Verdict:
     """A picture that was dropped."""
-    return Verdict(dropped=[Dropped(record, reason, detail)], image_dropped=True)
+    return Verdict(dropped=[Dropped(record, reason, detail)])
 
 
 def refused(record: str, detail: str = "its class_id is 7") -> Verdict:

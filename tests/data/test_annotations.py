@@ -48,7 +48,6 @@ def test_documented_form() -> None:
     np.testing.assert_array_equal(annotation.boxes_px, [[111, 134, 172, 262]] * 2)
     assert annotation.class_ids.tolist() == [0, 4]
     assert annotation.categories == {0: "dog", 4: "cow"}
-    assert annotation.file == "sample_image/sample_image1.jpg"
 
 
 LOOSE = [
@@ -127,7 +126,7 @@ def test_class_maps_never_fail(metadata: object, names: dict[int, str]) -> None:
 def test_an_object_is_read_as_its_text() -> None:
     one, other = from_object(DOCUMENT, "a.json"), parse(json.dumps(DOCUMENT), "a.json")
     np.testing.assert_array_equal(one.boxes_px, other.boxes_px)
-    assert (one.size, one.categories, one.file) == (other.size, other.categories, other.file)
+    assert (one.size, one.categories) == (other.size, other.categories)
     with pytest.raises(AnnotationError, match=r"a\.manifest, line 3: annotations is missing"):
         from_object(without("annotations"), "a.manifest, line 3")
 
@@ -226,26 +225,11 @@ def test_values_are_shown_shortly(value: object) -> None:
     assert 0 < len(shown(value)) < 200
 
 
-WORDS = [
-    "NaN",
-    "1e400",
-    "-1",
-    '"\\ud800"',
-    "[]",
-    "{}",
-    "null",
-    "9" * 5000,
-    "[" * 1200,
-    "\x00",
-    "0.5",
-]
-
-
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_mutated_text_is_read_or_refused(data: st.DataObject) -> None:
     """Bits flipped, parts cut out, doubled and replaced: an annotation or one ClientError."""
-    text = mutated(data, json.dumps(DOCUMENT).encode(), WORDS)
+    text = mutated(data, json.dumps(DOCUMENT).encode())
     try:
         annotation = parse(text, "a.json")
     except AnnotationError as error:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Set
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from sagemaker_object_detection.data.class_names import CLASSES_FILE, class_names
+from sagemaker_object_detection.data.class_names import (
+    CLASSES_FILE,
+    FoundNames,
+    class_names,
+    found_names,
+)
 from sagemaker_object_detection.platform.errors import ClientError
 
 FOUND = {0: {"dog"}, 1: {"cat"}}
@@ -108,3 +115,47 @@ def test_names_that_differ_from_the_categories_are_said(
     assert class_names(given, listed, [], {}, 2) == (given or ("cat", "dog"))
     assert len(caplog.messages) == told
     assert not told or "class_names (dog, cat) renames the categories" in caplog.text
+
+
+RENAMED = ("goes on from cat, dog", "by their ids alone")
+
+
+@pytest.mark.parametrize(
+    ("given", "found", "expected", "told", "reason"),
+    [
+        ((), {}, ("cat", "dog"), False, "nothing else names them"),
+        ((), {1: {"dog"}}, ("cat", "dog"), False, "the annotations agree"),
+        ((), {1: {"cow"}}, ("cat", "cow"), True, "an annotation counts before the model"),
+        (("cat", "dog"), {}, ("cat", "dog"), False, "the same are given"),
+        (("dog", "cat"), {}, ("dog", "cat"), True, "another order: every answer would be wrong"),
+        ((), {0: {"dog"}}, ("cat", "dog"), False, "a name that the model has for another class"),
+    ],
+)
+def test_names_of_the_model_that_training_goes_on_from(
+    given: tuple[str, ...],
+    found: dict[int, Set[str]],
+    expected: tuple[str, ...],
+    told: bool,
+    reason: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert class_names(given, {}, [], found, 2, ("cat", "dog")) == expected, reason
+    assert all(part in caplog.text for part in RENAMED) == told, reason
+
+
+def test_names_are_collected_from_all_channels_and_threads() -> None:
+    channels = FoundNames(), FoundNames()
+    with ThreadPoolExecutor(8) as pool:
+        for number in range(400):
+            pool.submit(channels[number % 2].add, {number % 3: f"name {number % 6}"})
+    named = [SimpleNamespace(class_names=channel.so_far()) for channel in channels]
+    assert channels[0].so_far() == {0: {"name 0"}, 1: {"name 4"}, 2: {"name 2"}}
+    assert found_names(named) == {i: {f"name {i}", f"name {i + 3}"} for i in range(3)}
+
+
+def test_collected_names_are_a_copy() -> None:
+    names = FoundNames()
+    names.add({0: "cat"})
+    before = names.so_far()
+    names.add({0: "dog", 1: "cow"})
+    assert before == {0: {"cat"}}

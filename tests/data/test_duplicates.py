@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sagemaker_object_detection.data import duplicates
 from sagemaker_object_detection.data.duplicates import groups_inside, pairs_across
 
 INSIDE = [
@@ -50,5 +51,12 @@ def test_across(first: list[int], second: list[int], pairs: list[list[int]]) -> 
 @given(st.lists(st.integers(0, 12)), st.lists(st.integers(0, 12)))
 def test_equal_to_comparing_all(first: list[int], second: list[int]) -> None:
     expected = [[first.index(value), i] for i, value in enumerate(second) if value in first]
-    found = pairs_across(np.array(first, np.uint64), np.array(second, np.uint64))
+    copies = [[i for i, one in enumerate(first) if one == value] for value in dict.fromkeys(first)]
+    copies = [places for places in copies if len(places) > 1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(duplicates, "_CHUNK", 3)  # so that there are several parts
+        found = pairs_across(np.array(first, np.uint64), np.array(second, np.uint64))
+        count, groups = groups_inside(np.array(first, np.uint64), most=99)
     assert found.tolist() == expected
+    assert [group.tolist() for group in groups] == copies
+    assert count == len(first) - len(set(first))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 import threading
 import time
@@ -457,7 +458,7 @@ def test_an_error_that_is_not_the_user_s_stops_the_gate() -> None:
         def read(self, index: int) -> RawRecord:
             read.append(index)
             if index == 0:
-                raise PermissionError("closed")
+                raise PermissionError(errno.EACCES, "closed")
             return super().read(index)
 
     before = set(threading.enumerate())
@@ -480,6 +481,19 @@ def test_a_file_that_is_gone_is_a_fault_of_the_record(target: str, tmp_path: Pat
     assert line == f"{images / '0001.png'} does not exist, or is a link to nothing. Add the file."
 
 
+@pytest.mark.parametrize("name", ["train/0001.png", "train_annotation/0001.json"])
+def test_a_file_that_the_system_fails_to_read_is_named(name: str, tmp_path: Path) -> None:
+    """As a network file system may; what fails by itself here is the memory of a process."""
+    images, notes = tmp_path / "train", tmp_path / "train_annotation"
+    write_images(images, notes, [GOOD] * 3)
+    source = ImageSource(pair_files(images, notes))
+    (tmp_path / name).unlink()
+    (tmp_path / name).symlink_to("/proc/self/mem")
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        pass_gate("train", source, NUM_CLASSES, 1)
+    assert caught.value.filename == str(tmp_path / name)
+
+
 def test_pixels_in_a_record_are_told_from_a_bad_box() -> None:
     """im2rec's lists want corners divided by the picture's sides; many forget it."""
     heading, line = refused(MemorySource([raw(boxes=[(60, 20, 63, 40)])]))
@@ -488,6 +502,34 @@ def test_pixels_in_a_record_are_told_from_a_bad_box() -> None:
         "record 0: outside, box 0, class 0: corners [60, 20, 63, 40] are not in 0..1; pixels must "
         "be divided by the picture's width and height"
     )
+
+
+@pytest.mark.parametrize(
+    ("box", "declared", "kept", "reason"),
+    [
+        ((0.25, 0.5, 0.75, 1), (WIDTH, HEIGHT), False, "shares, as other formats have them"),
+        ((0, 0, 1, 1), (WIDTH, HEIGHT), False, "the share of a whole picture"),
+        ((-0.1, 0.5, 0.5, 1), (WIDTH, HEIGHT), False, "a share that overhangs"),
+        ((0.25, 0.5, 1.25, 1), (WIDTH, HEIGHT), True, "beyond the first pixel"),
+        ((0.25, 0.5, 0.75, 1), None, True, "RecordIO has shares"),
+        ((0, 0, 1, 1), (1, HEIGHT), True, "a picture of one column"),
+    ],
+)
+def test_shares_where_pixels_are_wanted(
+    box: tuple[float, ...], declared: tuple[int, int] | None, kept: bool, reason: str
+) -> None:
+    """Trained on as pixels they would be specks in the corner, and nothing would be said."""
+    source = MemorySource([raw(boxes=[box], declared_size=declared)])
+    if kept:
+        assert pass_gate("train", source, 1, 1)[1].boxes_kept == 1, reason
+        return
+    heading, line = refused(source)
+    assert "(not_in_pixels 1)" in heading, reason
+    corners = ", ".join(f"{value:g}" for value in box)
+    assert line == (
+        f"record 0: not_in_pixels, box 0, class 0: corners [{corners}] are all within one pixel; "
+        "shares of the picture's sides must be multiplied by its width and height"
+    ), reason
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,19 @@ PAIRED = [
 ]
 
 
+PAIRED += [
+    pytest.param(
+        f"{unicodedata.normalize(there, 's/fenêtre')}.jpg",
+        f"{unicodedata.normalize(said, 'fenêtre')}.json",
+        f"{unicodedata.normalize(there, 's/fenêtre')}.jpg"
+        f"={unicodedata.normalize(said, 'fenêtre')}.json",
+        "",
+        id=f"letters with marks, {there} and {said}",
+    )
+    for there, said in (("NFC", "NFD"), ("NFD", "NFC"))
+]
+
+
 @pytest.mark.parametrize(("images", "notes", "pairs", "lonely"), PAIRED)
 def test_pairing(
     folders: tuple[Path, Path], images: str, notes: str, pairs: str, lonely: str
@@ -247,9 +261,12 @@ def test_unreadable_annotation_of_a_doubtful_pair(folders: tuple[Path, Path]) ->
         pair_files(*folders)
 
 
-def test_a_doubtful_annotation_that_is_a_link_to_nothing(folders: tuple[Path, Path]) -> None:
+@pytest.mark.parametrize("target", ["nowhere.json", "a.json"], ids=["to nothing", "to itself"])
+def test_a_doubtful_annotation_that_is_a_link_to_nothing(
+    target: str, folders: tuple[Path, Path]
+) -> None:
     touch(folders[0], "s/a.jpg t/a.jpg")
-    (folders[1] / "a.json").symlink_to("nowhere.json")
+    (folders[1] / "a.json").symlink_to(target)
     with pytest.raises(ClientError, match=r"a\.json is a link to nothing"):
         pair_files(*folders)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sagemaker_object_detection.data.listing import Listing
+from sagemaker_object_detection.data.listing import Listing, is_image
 
 RESOLVED = [
     pytest.param("a.jpg s/a.jpg", "a.jpg", "a.jpg", id="its own name"),
@@ -30,6 +30,7 @@ RESOLVED = [
     pytest.param("s/a.jpg", "t/a.jpg", "", id="another folder's file is not meant"),
     pytest.param("s/ba.jpg", "a.jpg", "", id="whole names only"),
     pytest.param("A.jpg", "a.jpg", "", id="letters as they are"),
+    pytest.param("s/a\u0308.jpg", "\xe4.jpg", "s/a\u0308.jpg", id="letters composed otherwise"),
     pytest.param("a.jpg", "", "", id="empty"),
     pytest.param("a.jpg", "/", "", id="the root"),
     pytest.param("a.jpg", "..", "", id="the parent"),
@@ -67,3 +68,17 @@ def test_files_of_a_folder(tmp_path: Path) -> None:
     assert len(listing) == 2
     assert listing.path(1) == tmp_path / "s" / "a.PNG"
     assert (listing.find("b.jpg"), listing.find("a.PNG")) == (0, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "reason"),
+    [
+        ("s/a.JPG", True, "in any case"),
+        ("a.b.webp", True, "the last suffix counts"),
+        ("jpg", False, "a name without suffix"),
+        ("a.jpg/notes", False, "the suffix of a folder"),
+        ("a.jpg.txt", False, "the last suffix counts"),
+    ],
+)
+def test_images_by_their_suffix(name: str, image: bool, reason: str) -> None:
+    assert is_image(name) == image, reason

@@ -326,6 +326,15 @@ def test_a_picture_that_has_gone_is_the_users_to_mend(loader: MakeLoader, tmp_pa
         list(loader(data).evaluation_pass(2))
 
 
+def test_a_picture_that_the_system_fails_to_read_is_named(loader: MakeLoader) -> None:
+    source = MemorySource([raw()] * 2)
+    data = dataset(source.records)
+    object.__setattr__(data, "source", source)
+    source.read_image = lambda index: Path("/proc/self/mem").read_bytes()  # type: ignore[method-assign]
+    with pytest.raises(OSError, match="Input/output error: 'record 0'"):
+        list(loader(data).evaluation_pass(2))
+
+
 def test_leaving_early_stops_the_threads(loader: MakeLoader) -> None:
     before = set(threading.enumerate())
     made = loader(labelled(), threads=3)

@@ -265,10 +265,13 @@ def test_faults_of_an_annotation_are_named_when_it_is_read(
 def test_file_changed_since_it_was_opened(tmp_path: Path) -> None:
     source = opened(tmp_path, [LINE, SECOND])
     text = (tmp_path / "a.manifest").read_bytes()
-    for changed in (b"", text[:-30], text[3:], text.replace(b"annotations", b"rectangles?")):
+    for changed in (b"", text[:-30], text[3:]):
         (tmp_path / "a.manifest").write_bytes(changed)
         with pytest.raises(AnnotationError, match=r"a\.manifest, line 2"):
             source.read(1)
+    (tmp_path / "a.manifest").write_bytes(text.replace(b"annotations", b"rectangles?"))
+    with pytest.raises(AnnotationError, match=r"line 2: its annotation was there .* Do not change"):
+        source.read(1)
 
 
 def test_many_threads_read_one_source(tmp_path: Path) -> None:
@@ -309,19 +312,6 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
     assert peak < 200 * count + 3 * 2**20
 
 
-WORDS = [
-    "NaN",
-    "1e400",
-    "-1",
-    '"\\ud800"',
-    "[]",
-    "{}",
-    "null",
-    "9" * 5000,
-    "[" * 1200,
-    "\x00",
-    "\n",
-]
 LINES = (json.dumps(LINE) + "\n" + json.dumps(SECOND) + "\n").encode()
 
 
@@ -334,7 +324,7 @@ def test_mutated_file_is_read_or_refused(
     folder = tmp_path_factory.getbasetemp() / "mutated_manifest"
     faults = []
     try:
-        source = opened(folder, mutated(data, LINES, WORDS))
+        source = opened(folder, mutated(data, LINES))
     except ClientError as error:
         faults.append(str(error))
     else:

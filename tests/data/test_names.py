@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import unicodedata
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -12,6 +14,7 @@ from sagemaker_object_detection.data import names as names_module
 from sagemaker_object_detection.data.names import Chosen, Lookup, Names
 from tests.data.memory import measured
 
+Form = Literal["NFC", "NFD"]
 ANY_TEXT = st.text(st.characters(codec=None), max_size=8)
 
 
@@ -56,6 +59,15 @@ def test_lookup_finds_what_a_scan_finds(strings: list[str], wanted: str) -> None
 
     found = list(Lookup(Names(strings), key).find(wanted))
     assert found == [place for place, name in enumerate(strings) if key(name) == wanted]
+
+
+@pytest.mark.parametrize("there", ["NFC", "NFD"])
+@pytest.mark.parametrize("wanted", ["NFC", "NFD"])
+def test_letters_are_found_however_they_are_composed(there: Form, wanted: Form) -> None:
+    names = ["plain", *(unicodedata.normalize(there, name) for name in ("café", "カップ", "cafe"))]
+    lookup = Lookup(Names(names), str)
+    for place, name in enumerate(("café", "カップ", "cafe"), 1):
+        assert list(lookup.find(unicodedata.normalize(wanted, name))) == [place]
 
 
 def test_equal_hashes_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:

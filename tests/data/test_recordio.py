@@ -1,5 +1,6 @@
 """RecordIO files: the framing against MXNet's own, and what damaged files are told."""
 
+import errno
 import os
 import struct
 import time
@@ -97,6 +98,16 @@ def test_unpacks_records_of_mxnet(tmp_path: Path) -> None:
     assert (unpacked.record_id, unpacked.image) == (2**40, image)
 
 
+def test_a_record_that_its_length_cannot_tell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recordio, "LENGTH_MASK", 15)  # instead of half a GiB
+    write(tmp_path / "a.rec", [bytes(15)])
+    with pytest.raises(ValueError, match="a record must be under 16 bytes, got 16"):
+        write(tmp_path / "b.rec", [bytes(16)])
+    assert (tmp_path / "b.rec").read_bytes() == b""
+
+
 def test_random_payloads_come_back(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     payloads = []
@@ -171,6 +182,19 @@ def test_broken_framing_is_refused(tmp_path: Path, data: bytes, place: str, what
     assert what in str(caught.value)
 
 
+def test_a_file_that_the_system_fails_to_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(descriptor: int, length: int, offset: int) -> bytes:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    path = tmp_path / "a.rec"
+    path.write_bytes(GOOD)
+    monkeypatch.setattr(os, "pread", fail)
+    with pytest.raises(OSError, match=r"a\.rec"):
+        recordio.scan(path)
+
+
 def test_every_cut_is_found(tmp_path: Path) -> None:
     path = tmp_path / "cut.rec"
     whole = GOOD + frame(b"first", 1) + frame(b"", 2) + frame(b"last", 3)
@@ -207,6 +231,11 @@ PAYLOAD_FAULTS = [
         id="more label than payload",
     ),
     pytest.param(recordio.pack(LABEL, 0, b""), "no image bytes", id="no image"),
+    pytest.param(
+        frame(recordio.pack(LABEL, 0, b"image")),
+        r"a whole RecordIO file, wrapped once more\. Leave the channel's RecordWrapperType out",
+        id="RecordWrapperType RecordIO for .rec files",
+    ),
 ]
 
 
@@ -271,6 +300,7 @@ LABEL_FAULTS = [
     pytest.param([np.nan, 5], "header_width is nan", id="width not a number"),
     pytest.param([2, 4, 0, 0, 1, 1], "object_width is 4", id="too narrow for an object"),
     pytest.param([2, 1e9], "object_width is 1e.09", id="absurd width"),
+    pytest.param([1001, 5], "is 1001, .* whole number from 2 to 1000", id="too wide a header"),
     pytest.param([9, 5, 0, 0, 0, 1, 1], "7 numbers cannot be a header of 9", id="header too long"),
     pytest.param([2, 5, 0, 0, 0, 1], "6 numbers cannot be .* objects of 5", id="half an object"),
     pytest.param([2, 5, 0.5, 0, 0, 1, 1], r"object 0 is \[0.5, 0, 0, 1, 1\]", id="half a class"),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from sagemaker_object_detection.boxes import iou
+from sagemaker_object_detection.data import report as report_module
 from sagemaker_object_detection.data.judge import Dropped
 from sagemaker_object_detection.data.report import QUANTILES, Checked, make_report
 from sagemaker_object_detection.data.report_log import log_report
@@ -120,6 +121,15 @@ def test_unmatched_boxes_by_brute_force() -> None:
         )
 
 
+def test_figures_do_not_depend_on_where_the_parts_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    corners = np.random.default_rng(0).uniform(0, 0.5, (50, 2))
+    boxes = [tuple(box) for box in np.hstack([corners, corners * 1.5 + 0.01]).tolist()]
+    channel = checked("train", [verdict([box], size=(9, i % 3)) for i, box in enumerate(boxes)])
+    whole = report_of(channel)
+    monkeypatch.setattr(report_module, "_CHUNK", 7)
+    assert report_of(channel) == whole
+
+
 def test_the_whole_image_is_in_the_last_step() -> None:
     anchors = report_of(checked("train", [verdict([(0, 0, 1, 1)])]))["channels"]["train"]["anchors"]
     assert [row["boxes"] for row in anchors["unmatched_by_size"]][-2:] == [0, 1]
@@ -151,11 +161,25 @@ def test_leakage_names_both_records() -> None:
     assert copies == {"images": 1, "examples": [["validation/2.jpg", "validation/3.jpg"]]}
 
 
-def test_leakage_is_counted_where_it_is_not_named() -> None:
+@pytest.mark.parametrize(
+    ("names", "named"),
+    [
+        pytest.param(("train", "validation"), [1000], id="two channels"),
+        pytest.param(("train", "validation", "test"), [333] * 3, id="three: each pair has a share"),
+    ],
+)
+def test_leakage_is_counted_where_it_is_not_named(
+    names: tuple[str, ...], named: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
     verdicts = [verdict(digest=d) for d in range(1500)]
-    report = report_of(*(checked(name, verdicts) for name in ("train", "validation", "test")))
-    assert len(report["leakage"]) == 1000
-    assert [leak["images"] for leak in report["leaked_images"]] == [1500] * 3
+    report = report_of(*(checked(name, verdicts) for name in names))
+    pairs = [leak["channels"] for leak in report["leaked_images"]]
+    assert [sum(set(row) == set(pair) for row in report["leakage"]) for pair in pairs] == named
+    assert [leak["images"] for leak in report["leaked_images"]] == [1500] * len(named)
+    leaks = [text for _, text in logged(caplog, report) if text.startswith("Leakage")]
+    for (first, second), text in zip(pairs, leaks, strict=True):
+        assert f"two: {second}/0.jpg is {first}/0.jpg; " in text
+        assert text.endswith("; and 1495 more.")
 
 
 def logged(caplog: pytest.LogCaptureFixture, report: dict[str, Any]) -> list[tuple[int, str]]:

@@ -14,10 +14,15 @@ from hypothesis import strategies as st
 
 from sagemaker_object_detection.data import labels, recordio
 from sagemaker_object_detection.data.coco import CocoSource
-from sagemaker_object_detection.data.image_pairs import ImageSource
+from sagemaker_object_detection.data.image_pairs import ImageSource, pair_files
 from sagemaker_object_detection.data.manifest import ManifestSource
 from sagemaker_object_detection.data.recordio import RecordIOError
-from sagemaker_object_detection.data.sources import RecordIOSource, open_source
+from sagemaker_object_detection.data.sources import (
+    RecordIOSource,
+    categories,
+    open_source,
+    open_sources,
+)
 from sagemaker_object_detection.platform.channels import Channel, Form
 from sagemaker_object_detection.platform.errors import ClientError
 from tests.data.mutation import damaged
@@ -330,11 +335,62 @@ def test_images_that_the_list_leaves_out_are_said(
     assert "'train': 2 images are not used, since the" in message
 
 
+def test_the_faults_of_all_channels_come_together(tmp_path: Path) -> None:
+    given = channels(tmp_path, "recordio", "train", "validation", "test")
+    for name in given:
+        write_records(tmp_path / name / "a.rec", numbered([0, 1]))
+    for name in ("train", "test"):
+        (tmp_path / name / "a.rec").write_bytes(b"no RecordIO")
+    with pytest.raises(ClientError) as caught:
+        open_sources(given, ["train", "validation", "test"], 2)
+    assert [fault.split(", record 0")[0] for fault in caught.value.faults] == [
+        f"{tmp_path}/train/a.rec",
+        f"{tmp_path}/test/a.rec",
+    ]
+    sources = open_sources(given, ["validation"], 2)
+    assert {name: len(source) for name, source in sources.items()} == {"validation": 2}
+
+
+def test_coco_files_must_list_the_same_categories(tmp_path: Path) -> None:
+    """A class_id is a place in that list; other forms have none."""
+    given = channels(tmp_path, "coco", "train", "validation")
+    given |= channels(tmp_path, "recordio", "test")
+    for name, class_ids in (("train", [0, 1]), ("validation", [0, 2])):
+        sample = Sample(plain((0, 0, 0)), [BOX, BOX], class_ids)
+        write_coco(tmp_path / name, tmp_path / name / "coco.json", [sample])
+    write_records(tmp_path / "test" / "a.rec", numbered([0]))
+    sources = open_sources(given, ["train", "test"], 2)
+    assert categories(sources) == {"train": ("class 0", "class 1")}
+    with pytest.raises(ClientError, match="train: class 0, class 1; validation: class 0, class 2"):
+        open_sources(given, ["train", "validation"], 2)
+
+
 @pytest.mark.parametrize("form", ["coco", "manifest"])
 def test_a_file_that_has_gone(tmp_path: Path, form: Form) -> None:
     given = channels(tmp_path, form, "train", "train_annotation")
     with pytest.raises(ClientError, match=f"'train': its {form} file is no longer there"):
         open_source(given, "train", 1)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        pytest.param(lambda images, file: CocoSource(images, file), id="COCO"),
+        pytest.param(lambda images, file: ManifestSource(images, file, ()), id="manifest"),
+        pytest.param(lambda images, file: pair_files(images, file.parent), id="a doubtful pair"),
+    ],
+)
+def test_a_list_that_the_system_fails_to_read_is_named(
+    read: Callable[[Path, Path], object], tmp_path: Path
+) -> None:
+    """What fails by itself is the memory of a process."""
+    (tmp_path / "images").mkdir()
+    file = tmp_path / "notes" / "a.json"
+    file.parent.mkdir()
+    file.symlink_to("/proc/self/mem")
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        read(tmp_path / "images", file)
+    assert caught.value.filename == str(file)
 
 
 def test_a_stream_is_no_source(tmp_path: Path) -> None:

@@ -378,6 +378,28 @@ def test_labels_have_rows_for_all_boxes(
     assert "an image has 3 boxes, label_width has room for 2" in warning
 
 
+class TopHalf(Augmentation):
+    """Views without what is below."""
+
+    def _draw_region(
+        self, boxes: npt.NDArray[np.float32], random: np.random.Generator
+    ) -> npt.NDArray[np.float64]:
+        return np.array([0.0, 0.0, 1.0, 0.5])
+
+
+def test_boxes_that_are_not_in_view_count_for_label_width(
+    make: MakeLoader, feed: Feed, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As do those that are dropped: the service's own algorithm needs room for all."""
+    above, below, flat = (0.1, 0.1, 0.2, 0.2), (0.1, 0.8, 0.2, 0.9), (0.5, 0.5, 0.5, 0.75)
+    feed(stream([Sample(boxes=[above, *[below] * 10, flat], class_ids=[0] * 12)]))
+    (batch,) = make(declared_boxes=11).training_epoch(1, 0, 0, TopHalf())
+    assert (batch.labels[:, :, 0] >= 0).sum() == 1
+    (warning,) = caplog.messages
+    assert "an image has 12 boxes, label_width has room for 11" in warning
+    assert warning.endswith("Set label_width to 62 or more.")
+
+
 def test_shares_are_disjoint_and_complete(tmp_path: Path, make: MakeLoader) -> None:
     (tmp_path / "train_0").write_bytes(STREAM)
     parts = [records(train(make(share=Share(start, 3)))) for start in range(3)]

@@ -22,7 +22,7 @@ def _passed(boxes: int, dropped: int = 0) -> Verdict:
 
 
 def _image_dropped() -> Verdict:
-    return Verdict(dropped=[Dropped("record", "undecodable", "it is empty")], image_dropped=True)
+    return Verdict(dropped=[Dropped("record", "undecodable", "it is empty")])
 
 
 def _tally(*groups: tuple[int, Verdict]) -> Tally:
@@ -79,6 +79,17 @@ def test_only_so_many_rows_are_kept() -> None:
     assert tally.dropped_counts == {"undecodable": KEPT_ROWS + 5}
     with pytest.raises(ClientError, match=rf"\({KEPT_ROWS + 5} in all\)"):
         tally.refuse()
+
+
+def test_the_first_of_each_reason_are_always_kept() -> None:
+    """Boxes before them, however many, do not leave a refusal without names."""
+    tally = _tally((KEPT_ROWS // 5 + 1, _passed(50, 5)), (1000, _image_dropped()))
+    assert [drop.reason for drop in tally.dropped[KEPT_ROWS:]] == ["undecodable"] * 10
+    with pytest.raises(ClientError) as caught:
+        tally.refuse()
+    heading, *lines = str(caught.value).splitlines()
+    assert heading.startswith("1000 of 3001 images")
+    assert lines == ["record: undecodable, it is empty"] * 10 + ["... and 990 more."]
 
 
 def test_a_record_takes_few_bytes() -> None:

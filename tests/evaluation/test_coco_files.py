@@ -71,6 +71,17 @@ def test_what_is_written_is_read_bit_by_bit(tmp_path: Path) -> None:
         assert found.dtype == expected.dtype, column
 
 
+def test_byte_order_marks(tmp_path: Path) -> None:
+    """As training reads them: files that were saved on Windows."""
+    files = written(tmp_path)
+    expected, _ = read_results(*files)
+    for file in files:
+        file.write_text(file.read_text(), encoding="utf-8-sig")
+    results, names = read_results(*files)
+    assert names == ("cat", "dog")
+    np.testing.assert_array_equal(results.detections, expected.detections)
+
+
 @pytest.mark.parametrize(
     ("truth", "found"),
     [
@@ -125,10 +136,31 @@ WRONG = [
     pytest.param(
         None,
         '[{"image_id": 7, "category_id": 17, "bbox": [0, 0, 1, NaN], "score": 1}]',
-        r"found\.json: .*",
+        r"found\.json: \[0\]\.bbox\[3\]: Input should be a finite number",
         id="NaN",
     ),
     pytest.param(None, [{"image_id": 7}], r"\[0\]\.category_id: Field required", id="no score"),
+    pytest.param(
+        TRUTH | {"images": [{"id": 2**63, "width": 9, "height": 9}]},
+        None,
+        r"images\[0\]\.id: .*less than 9223372036854775808",
+        id="an id of more than 64 bits",
+    ),
+    pytest.param(
+        TRUTH | {"images": [{"id": 1, "width": 2**40, "height": 9}]},
+        None,
+        r"images\[0\]\.width: .*less than or equal to 1000000",
+        id="more pixels than there are",
+    ),
+    pytest.param(
+        None,
+        [FOUND[0] | {"bbox": [0, 0, 1e300, 1]}],
+        r"\[0\]\.bbox\[2\]: .*less than or equal to 10000000",
+        id="infinite as float32",
+    ),
+    pytest.param(
+        None, [FOUND[0] | {"score": 1e300}], r"\[0\]\.score: .*less than", id="infinite score"
+    ),
 ]
 
 

@@ -41,18 +41,17 @@ class AnnotationError(ClientError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Annotation:
-    """What one annotation file says.
+    """What one annotation file says of its image.
 
     ``size``: declared (width, height); ``boxes_px``: (n, 4) float32 corners xyxy, as declared (they
     may overhang or have no area); ``class_ids``: (n,) int64; ``categories``: class id -> name, may
-    be empty or incomplete; ``file``: path of the image inside its channel, if the file tells it.
+    be empty or incomplete.
     """
 
     size: tuple[int, int]
     boxes_px: npt.NDArray[np.float32]
     class_ids: npt.NDArray[np.int64]
     categories: dict[int, str]
-    file: str | None
 
 
 def _no_bool(value: object) -> object:
@@ -80,7 +79,7 @@ class _Size(BaseModel):
 
 
 class _Document(BaseModel):
-    file: str | None = None
+    file: str | None = None  # which image it means is for image_pairs to find out
     image_size: Annotated[list[_Size], Field(min_length=1, max_length=1)]
     annotations: list[_Object]
     categories: Any = None
@@ -111,9 +110,7 @@ def from_object(content: object, name: str) -> Annotation:
     ).reshape(-1, 4)
     class_ids = np.array([o.class_id for o in objects], np.int64)
     size = document.image_size[0]
-    return Annotation(
-        (size.width, size.height), boxes, class_ids, _names(document.categories), document.file
-    )
+    return Annotation((size.width, size.height), boxes, class_ids, _names(document.categories))
 
 
 def class_map_names(metadata: object) -> dict[int, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from typing import Protocol
@@ -87,6 +88,25 @@ def _from_file(path: Path, num_classes: int) -> tuple[str, ...]:
         num_classes,
     )
     return ()
+
+
+class FoundNames:
+    """Names that annotations give to class ids, collected by several threads at once."""
+
+    def __init__(self) -> None:
+        self._names: dict[int, set[str]] = {}
+        self._lock = threading.Lock()
+
+    def add(self, names: Mapping[int, str]) -> None:
+        """What one annotation calls its classes."""
+        with self._lock:
+            for class_id, name in names.items():
+                self._names.setdefault(class_id, set()).add(name)
+
+    def so_far(self) -> dict[int, set[str]]:
+        """Class id -> its names; a copy."""
+        with self._lock:
+            return {class_id: set(names) for class_id, names in self._names.items()}
 
 
 class Naming(Protocol):

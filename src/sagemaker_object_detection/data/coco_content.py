@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sagemaker_object_detection.data.annotations import shown
+from sagemaker_object_detection.data.coco_ids import NO_ID, find, whole
 from sagemaker_object_detection.data.coco_stream import Entry, entries
 from sagemaker_object_detection.data.column import Column
 from sagemaker_object_detection.data.listing import Listing
@@ -24,8 +25,7 @@ _WANTED = {
 }
 _LARGEST_PX = 1e7
 _LARGEST_SIDE = 10**6
-_CROWD = -(2**63)
-_CHUNK = 2**16
+_CROWD = NO_ID
 
 
 class CocoContent:
@@ -82,13 +82,14 @@ class CocoContent:
     def places(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Number of the image and class id of every annotation; class id -1 for crowds.
 
-        To be called once: the ids are forgotten, to make room.
+        To be called once, and after `refuse`: the ids are forgotten, to make room, and only where
+        nothing is wrong does every annotation have its place.
         """
-        records = _find(self._ids.array(), self._image_ids.array())
+        records = find(self._ids.array(), self._image_ids.array())
         self._image_ids = Column("q")
         crowd = self._category_ids.array() == _CROWD
         categories = np.array(sorted(self._categories), np.int64)
-        class_ids = _find(categories, self._category_ids.array())
+        class_ids = find(categories, self._category_ids.array())
         self._category_ids = Column("q")
         rows = np.flatnonzero(((records < 0) | (class_ids < 0)) & ~crowd)
         if len(rows):
@@ -102,7 +103,7 @@ class CocoContent:
         self._offenders.add(f"{self._path}, {entry.key}[{entry.number}]{named}: {what}.")
 
     def _add_image(self, entry: Entry, value: Mapping[str, Any]) -> None:
-        image_id, width, height = (_whole(value.get(key)) for key in ("id", "width", "height"))
+        image_id, width, height = (whole(value.get(key)) for key in ("id", "width", "height"))
         if image_id is None:
             self._fault(entry, f"id is {shown(value.get('id'))}. Give the image a whole number")
             return
@@ -155,8 +156,8 @@ class CocoContent:
         return None
 
     def _add_category(self, entry: Entry, value: Mapping[str, Any]) -> None:
-        category, name = _whole(value.get("id")), value.get("name")
-        if category is None or category == _CROWD:
+        category, name = whole(value.get("id")), value.get("name")
+        if category is None:
             self._fault(entry, f"id is {shown(value.get('id'))}. Give it a whole number")
         elif not isinstance(name, str) or not name.strip():
             self._fault(entry, f"name is {shown(name)}. Give the category a name")
@@ -176,13 +177,18 @@ class CocoContent:
             self._names.add(name)
 
     def _add_box(self, entry: Entry, value: Mapping[str, Any]) -> None:
-        if value.get("iscrowd") not in (None, 0, "0"):
+        iscrowd = value.get("iscrowd")
+        if iscrowd in (1, "1"):
             self.crowd_boxes += 1
             self._append(0, _CROWD, (0, 0, 0, 0))
             return
-        image_id, category = _whole(value.get("image_id")), _whole(value.get("category_id"))
+        image_id, category = whole(value.get("image_id")), whole(value.get("category_id"))
         bbox = value.get("bbox")
-        if image_id is None:
+        if iscrowd not in (None, 0, "0"):
+            self._fault(
+                entry, f"iscrowd is {shown(iscrowd)}. Write 1 where it is of a crowd, or else 0"
+            )
+        elif image_id is None:
             self._fault(
                 entry, f"image_id is {shown(value.get('image_id'))}. Write the id of its image"
             )
@@ -199,8 +205,6 @@ class CocoContent:
             )
         else:
             self._append(image_id, category, bbox)
-            return
-        self._append(0, _CROWD, (0, 0, 0, 0))  # so that places count as in the file
 
     def _append(self, image_id: int, category: int, bbox: Sequence[float]) -> None:
         self._image_ids.append(image_id)
@@ -231,41 +235,16 @@ class CocoContent:
             if records[row] < 0:
                 self._fault(
                     entry,
-                    f"no image has the id {_whole(entry.value.get('image_id'))} that its image_id "
+                    f"no image has the id {whole(entry.value.get('image_id'))} that its image_id "
                     "says. Add the image to the list or remove the annotation",
                 )
             else:
                 self._fault(
                     entry,
-                    f"no category has the id {_whole(entry.value.get('category_id'))} that its "
+                    f"no category has the id {whole(entry.value.get('category_id'))} that its "
                     "category_id says. Add the category to the list or remove the annotation",
                 )
             row = next(wanted, -1)
-
-
-def _find(known: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int32]:
-    """Places of numbers in an array of different ones, -1 for those that are not there."""
-    places = np.full(len(wanted), -1, np.int32)
-    if not len(known):
-        return places
-    order = np.argsort(known, kind="stable").astype(np.int32)
-    ordered = known[order]
-    for start in range(0, len(wanted), _CHUNK):  # what is in between takes memory
-        span = slice(start, start + _CHUNK)
-        at = np.minimum(np.searchsorted(ordered, wanted[span]), len(known) - 1)
-        places[span] = np.where(ordered[at] == wanted[span], order[at], -1)
-    return places
-
-
-def _whole(value: object) -> int | None:
-    """A whole number of 64 bits, also where it is written as 7.0 or "7"; None for other values."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, str) and len(value) < 19 and value.isascii() and value.isdecimal():
-        return int(value)
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return int(value)
-    return value if isinstance(value, int) and -(2**63) < value < 2**63 else None
 
 
 def _is_box(value: object) -> bool:

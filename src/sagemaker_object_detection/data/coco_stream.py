@@ -14,7 +14,7 @@ import ijson
 import ijson.backends.yajl2_c as yajl
 
 from sagemaker_object_detection.data.annotations import load
-from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection.platform.errors import ClientError, naming
 
 _STARTS = frozenset({"start_map", "start_array"})
 _ENDS = frozenset({"end_map", "end_array"})
@@ -47,7 +47,7 @@ def entries(path: Path, wanted: Mapping[str, Collection[str]]) -> Iterator[Entry
     """
     missing = set(wanted)
     try:
-        with path.open("rb") as file:
+        with naming(path), path.open("rb") as file:
             file.seek(3 if file.read(3) == b"\xef\xbb\xbf" else 0)
             events = yajl.basic_parse(file, use_float=True, buf_size=_BUFFER)
             numbers = dict.fromkeys(wanted, 0)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import threading
 from array import array
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-
 from sagemaker_object_detection.data.annotations import AnnotationError, load, parse, shown
+from sagemaker_object_detection.data.class_names import FoundNames
 from sagemaker_object_detection.data.dataset import RawRecord
 from sagemaker_object_detection.data.listing import Listing
 from sagemaker_object_detection.data.names import Chosen, Lookup
+from sagemaker_object_detection.data.records import from_annotation
 from sagemaker_object_detection.data.refusal import Offenders
 from sagemaker_object_detection.platform import files
+from sagemaker_object_detection.platform.errors import naming
 
 _SHOWN_CANDIDATES = 4
 
@@ -50,16 +49,16 @@ class Pairs:
 
 
 class ImageSource:
-    """The records of pairs (see `pair_files`).
-
-    Attributes:
-        class_names: names that the categories of the annotations read so far give to a class id.
-    """
+    """The records of pairs (see `pair_files`)."""
 
     def __init__(self, pairs: Pairs) -> None:
         self._pairs = pairs
-        self._lock = threading.Lock()
-        self.class_names: dict[int, set[str]] = defaultdict(set)
+        self._found = FoundNames()
+
+    @property
+    def class_names(self) -> Mapping[int, Set[str]]:
+        """Names that the categories of the annotations read so far give to a class id."""
+        return self._found.so_far()
 
     @property
     def unannotated(self) -> Sequence[str]:
@@ -76,18 +75,11 @@ class ImageSource:
     def read(self, index: int) -> RawRecord:
         """Image and annotation, corners in pixels of the declared size."""
         note = self._pairs.note(index)
-        annotation = parse(files.content(note), note)
-        with self._lock:
-            for class_id, name in annotation.categories.items():
-                self.class_names[class_id].add(name)
-        return RawRecord(
-            self.read_image(index),
-            annotation.boxes_px.astype(np.float64),
-            annotation.class_ids,
-            np.zeros(len(annotation.class_ids), dtype=bool),
-            annotation.size,
-            note,
-        )
+        with naming(note):
+            text = files.content(note)
+        annotation = parse(text, note)
+        self._found.add(annotation.categories)
+        return from_annotation(self.read_image(index), annotation, note)
 
     def read_image(self, index: int) -> bytes:
         """The encoded picture alone."""
@@ -196,10 +188,11 @@ class _Pairing:
     def _said(self, note: int) -> str | None:
         """What an annotation says as its file. Raises AnnotationError when it cannot be read."""
         path = self._notes.path(note)
-        try:
-            content = load(path.read_bytes(), str(path))
-        except FileNotFoundError:
-            raise AnnotationError(f"{path} is a link to nothing. Mend or remove it.") from None
+        if not path.is_file():
+            raise AnnotationError(f"{path} is a link to nothing. Mend or remove it.")
+        with naming(path):
+            text = path.read_bytes()
+        content = load(text, str(path))
         said = content.get("file") if isinstance(content, dict) else None
         return said if isinstance(said, str) and said else None
 

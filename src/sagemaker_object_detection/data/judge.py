@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sagemaker_object_detection.boxes import clip, from_px, is_degenerate
 from sagemaker_object_detection.data.dataset import Labels, RawRecord
 from sagemaker_object_detection.images import ImageError, check, decode, is_truncated_jpeg
-from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection.platform.errors import ClientError, naming
 
 _OVERHANG = 1e-6
 _PIXELS_FROM = 2.0
@@ -39,7 +39,6 @@ class Verdict:
         declared_boxes: objects of the annotation, before any was dropped.
         clipped: boxes that were cut off at the picture's edge.
         dropped: the picture, or boxes of it.
-        image_dropped: whether the record as a whole is left out.
         fault: what refuses the record and with it the channel.
         size: (width, height) of the stored picture.
         digest: 64 bits of a hash of the encoded picture.
@@ -50,7 +49,6 @@ class Verdict:
     declared_boxes: int = 0
     clipped: int = 0
     dropped: list[Dropped] = field(default_factory=list)
-    image_dropped: bool = False
     fault: Dropped | None = None
     size: tuple[int, int] | None = None
     digest: int = 0
@@ -67,9 +65,12 @@ def judge(
         read: gives the record, or raises ClientError for a label that cannot be understood.
         num_classes: class ids must be in 0..num_classes-1.
         keep_image: whether the decoded picture is wanted.
+
+    Raises OSError, with a file name, where the system fails to read what is there.
     """
     try:
-        raw = read()
+        with naming(name):
+            raw = read()
     except ClientError as error:
         return Verdict(fault=Dropped(name, "unreadable_label", str(error)))
     except OSError as error:
@@ -87,7 +88,6 @@ def judge(
         return Verdict(fault=Dropped(name, "class_id", detail))
     verdict = Verdict(declared_boxes=len(raw.class_ids))
     if not _check_image(raw, name, verdict, keep_image):
-        verdict.image_dropped = True
         return verdict
     _check_boxes(raw, name, verdict)
     digest = hashlib.sha1(raw.image, usedforsecurity=False).digest()  # the fastest there is
@@ -124,29 +124,45 @@ def _check_boxes(raw: RawRecord, name: str, verdict: Verdict) -> None:
         verdict.labels = _no_labels()
         return
     assert verdict.size is not None
+    shares = np.zeros(len(boxes), np.bool_)
     if raw.declared_size is not None:
+        if min(raw.declared_size) > 1:  # else the first pixel may be all there is
+            shares = np.abs(boxes).max(axis=1) <= 1
         boxes = from_px(boxes, *raw.declared_size)
     boxes = boxes.astype(np.float32)  # first, so that no kept box loses its area by rounding
     clipped = clip(boxes)
     flat = is_degenerate(boxes)
     outside = ~flat & is_degenerate(clipped)
-    good = ~flat & ~outside
-    if not good.all():
-        shown = np.round(boxes * np.tile(verdict.size, 2), 1)
-        for kind, rows in (("zero_area", flat), ("outside", outside)):
-            for row in np.flatnonzero(rows):
-                detail = f"box {row}, class {raw.class_ids[row]}, {shown[row].tolist()} px"
-                if raw.declared_size is None and np.abs(boxes[row]).max() > _PIXELS_FROM:
-                    corners = ", ".join(f"{value:g}" for value in boxes[row])
-                    detail = (
-                        f"box {row}, class {raw.class_ids[row]}: corners [{corners}] are not in "
-                        "0..1; pixels must be divided by the picture's width and height"
-                    )
-                verdict.dropped.append(Dropped(name, kind, detail))
+    shares &= ~flat & ~outside
+    good = ~flat & ~outside & ~shares
+    for kind, rows in (("zero_area", flat), ("outside", outside), ("not_in_pixels", shares)):
+        for row in np.flatnonzero(rows):
+            where = _corners(kind, raw.boxes[row], boxes[row], raw, verdict.size)
+            detail = f"box {row}, class {raw.class_ids[row]}{where}"
+            verdict.dropped.append(Dropped(name, kind, detail))
     verdict.clipped = int((np.abs(clipped - boxes).max(axis=1) > _OVERHANG)[good].sum())
     verdict.labels = Labels(
         clipped[good], raw.class_ids[good].astype(np.int32), raw.difficult[good]
     )
+
+
+def _corners(
+    kind: str, given: NDArray[Any], box: NDArray[Any], raw: RawRecord, size: tuple[int, int]
+) -> str:
+    """Where a dropped box is; `given` (4,) as the record has it, `box` (4,) in 0..1."""
+    corners = ", ".join(f"{value:g}" for value in given)
+    if kind == "not_in_pixels":
+        return (
+            f": corners [{corners}] are all within one pixel; shares of the picture's sides must "
+            "be multiplied by its width and height"
+        )
+    if raw.declared_size is None and np.abs(box).max() > _PIXELS_FROM:
+        return (
+            f": corners [{corners}] are not in 0..1; pixels must be divided by the picture's width "
+            "and height"
+        )
+    corners_px = np.round(box * np.tile(size, 2), 1).tolist()
+    return f", {corners_px} px"
 
 
 def _no_labels() -> Labels:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from sagemaker_object_detection.data.recordio import PACK_AGAIN, RecordIOError
 
 _LARGEST = 1e7
+_WIDEST = 1000
 
 
 class DetectionLabel(NamedTuple):
@@ -58,9 +59,12 @@ def parse_label(label: npt.NDArray[np.float32], name: str) -> DetectionLabel:
 
 def _width(label: npt.NDArray[np.float32], position: int, what: str, least: int, name: str) -> int:
     value = float(label[position])
-    if not value.is_integer() or not least <= value <= 1000:
+    if not value.is_integer() or not least <= value <= _WIDEST:
         shown = ", ".join(f"{number:g}" for number in label[:7])
-        text = f"{what} is {value:g}, it must be a whole number from {least}; the label: [{shown}]"
+        text = (
+            f"{what} is {value:g}, it must be a whole number from {least} to {_WIDEST}; the label: "
+            f"[{shown}]"
+        )
         raise RecordIOError(name, text, PACK_AGAIN)
     return int(value)
 

@@ -100,4 +100,5 @@ class _Ending:
 
 def is_image(name: str) -> bool:
     """Whether the suffix of a file says that it is an image."""
-    return f".{name.rpartition('.')[2].lower()}" in files.IMAGE_SUFFIXES
+    _, dot, suffix = name.rpartition(".")
+    return dot + suffix.lower() in files.IMAGE_SUFFIXES

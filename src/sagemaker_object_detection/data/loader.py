@@ -21,7 +21,7 @@ from sagemaker_object_detection.data.augment import Augmentation
 from sagemaker_object_detection.data.dataset import Dataset, Labels
 from sagemaker_object_detection.data.sharding import WHOLE, Share
 from sagemaker_object_detection.images import ImageError, decode, resize_square
-from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection.platform.errors import ClientError, naming
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,9 @@ class Loader:
         record = int(batch.records[row])
         name = self._dataset.name(record)
         try:
-            picture = decode(self._dataset.image(record), name)
+            with naming(name):
+                data = self._dataset.image(record)
+            picture = decode(data, name)
         except (ImageError, FileNotFoundError) as error:
             raise ClientError(
                 f"{name} was sound when the channel was checked, and is not any more ({error}). "

@@ -8,13 +8,10 @@ A line is ``{"source-ref": "s3://bucket/a.jpg", "bounding-box": {...}, "bounding
 from __future__ import annotations
 
 import os
-import threading
 from array import array
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
-
-import numpy as np
 
 from sagemaker_object_detection.data.annotations import (
     AnnotationError,
@@ -23,12 +20,14 @@ from sagemaker_object_detection.data.annotations import (
     load,
     shown,
 )
+from sagemaker_object_detection.data.class_names import FoundNames
 from sagemaker_object_detection.data.column import Column
 from sagemaker_object_detection.data.dataset import RawRecord
 from sagemaker_object_detection.data.listing import Listing, is_image
+from sagemaker_object_detection.data.records import from_annotation
 from sagemaker_object_detection.data.refusal import Offenders
 from sagemaker_object_detection.platform import files
-from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection.platform.errors import ClientError, naming
 
 _IMAGE_ATTRIBUTE = "source-ref"
 _SHOWN_KEYS = 8
@@ -48,7 +47,6 @@ class ManifestSource:
             the one object of a line that has annotations.
 
     Attributes:
-        class_names: names that the class maps of the lines read so far give to a class id.
         unlisted: images of the folder that no line names.
         unannotated: lines whose image has no annotation (a labelling job that failed for it).
 
@@ -61,8 +59,7 @@ class ManifestSource:
         self._manifest = manifest
         self._image_attribute = attribute_names[0] if attribute_names else _IMAGE_ATTRIBUTE
         self._attribute = attribute_names[1] if len(attribute_names) > 1 else None
-        self._lock = threading.Lock()
-        self.class_names: dict[int, set[str]] = defaultdict(set)
+        self._found = FoundNames()
         listing = Listing.of(images)
         self._folder, self._names = listing.folder, listing.names
         self._index(listing)
@@ -74,6 +71,11 @@ class ManifestSource:
     def __del__(self) -> None:
         if hasattr(self, "_descriptor"):
             os.close(self._descriptor)
+
+    @property
+    def class_names(self) -> Mapping[int, Set[str]]:
+        """Names that the class maps of the lines read so far give to a class id."""
+        return self._found.so_far()
 
     @property
     def unannotated(self) -> Sequence[str]:
@@ -94,19 +96,14 @@ class ManifestSource:
         content = _object(text, where)
         attribute = self._annotated_by(content, where)
         if attribute is None:
-            raise AnnotationError(f"{where}: the file was changed while it was being read.")
+            raise AnnotationError(
+                f"{where}: its annotation was there when the file was opened and is not any more. "
+                "Do not change the file while it is being read."
+            )
         annotation = from_object(content[attribute], f"{where}, '{attribute}'")
         names = class_map_names(content.get(f"{attribute}-metadata"))
-        with self._lock:
-            for class_id, name in (annotation.categories | names).items():
-                self.class_names[class_id].add(name)
-        return RawRecord(
-            self.read_image(index),
-            annotation.boxes_px.astype(np.float64),
-            annotation.class_ids,
-            np.zeros(len(annotation.class_ids), dtype=bool),
-            annotation.size,
-        )
+        self._found.add(annotation.categories | names)
+        return from_annotation(self.read_image(index), annotation)
 
     def read_image(self, index: int) -> bytes:
         """The encoded picture alone."""
@@ -130,7 +127,7 @@ class ManifestSource:
         starts, lengths, lines, places = Column("q"), Column("q"), Column("i"), Column("i")
         lonely = Column("i"), Column("i")
         start = 0
-        with self._manifest.open("rb") as file:
+        with naming(self._manifest), self._manifest.open("rb") as file:
             for number, line in enumerate(file, 1):
                 begin, start = start, start + len(line)
                 if not line.strip():

@@ -7,6 +7,7 @@ beside its text, and 12 more while it has to be found again; they have room for 
 from __future__ import annotations
 
 import heapq
+import unicodedata
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -85,6 +86,9 @@ class Chosen(Sequence[str]):
 class Lookup:
     """Where the names with a certain key are; 12 bytes for each, as hashes in order.
 
+    Letters with marks are found however they are composed: macOS takes the names of files apart,
+    and what a program has written about them may be whole (Unicode's forms NFD and NFC).
+
     Args:
         names: the names.
         key: what of a name is looked for.
@@ -93,16 +97,22 @@ class Lookup:
     def __init__(self, names: Sequence[str], key: Callable[[str], str]) -> None:
         self._names = names
         self._key = key
-        self._hashes = np.fromiter((hash(key(name)) for name in names), np.int64, len(names))
+        hashes = (hash(_composed(key(name))) for name in names)
+        self._hashes = np.fromiter(hashes, np.int64, len(names))
         self._places = np.argsort(self._hashes, kind="stable").astype(np.int32)
         self._hashes.sort()
 
     def find(self, key: str) -> Iterator[int]:
         """Positions of the names that have this key, in their order."""
+        key = _composed(key)
         wanted = hash(key)
         place = int(self._hashes.searchsorted(wanted))
         while place < len(self._hashes) and self._hashes[place] == wanted:
             position = int(self._places[place])
-            if self._key(self._names[position]) == key:
+            if _composed(self._key(self._names[position])) == key:
                 yield position
             place += 1
+
+
+def _composed(text: str) -> str:
+    return text if text.isascii() else unicodedata.normalize("NFC", text)

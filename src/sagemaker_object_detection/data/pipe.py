@@ -36,9 +36,11 @@ _SEND_AGAIN = (
     "job again."
 )
 _WRAP = (
-    "The channel must come as RecordIO: .rec files made by im2rec, or an augmented manifest with "
+    "The channel must come as RecordIO: .rec files made by im2rec and nothing else under the "
+    "prefix, where an .idx or .lst file would be sent as well, or an augmented manifest with "
     'RecordWrapperType "RecordIO".'
 )
+_TOO_LARGE = f"{_SEND_AGAIN} Or a RecordIO file was wrapped once more. {recordio.UNWRAP}"
 
 
 class Stopped(Exception):
@@ -214,7 +216,7 @@ class Frames:
         declared = self._size + length
         if declared > LARGEST_RECORD:
             what = f"{declared} bytes are declared, a record has at most {LARGEST_RECORD}"
-            raise self._error(self._start, what, _SEND_AGAIN)
+            raise self._error(self._start, what, _TOO_LARGE)
         return flag, length
 
     def finish(self) -> None:

@@ -63,6 +63,12 @@ REASONS: Mapping[str, Reason] = {
         "The box lies wholly outside the picture.",
         "Correct or remove the object; corners of RecordIO are divided by width and height.",
     ),
+    "not_in_pixels": Reason(
+        "box dropped",
+        "The box lies within the first pixel: its corners are shares of the picture's sides, where "
+        "all forms but RecordIO have pixels.",
+        "Multiply left and right by the picture's width, top and bottom by its height.",
+    ),
     "overhang": Reason(
         "box changed",
         "The box hangs over the picture's edge and was cut off there.",

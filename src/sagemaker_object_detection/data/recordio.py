@@ -12,14 +12,13 @@ import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple, NoReturn, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from sagemaker_object_detection.data.column import Column
-from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection.platform.errors import ClientError, naming
 
 MAGIC = 0xCED7230A
 MAGIC_BYTES = struct.pack("<I", MAGIC)
@@ -34,6 +33,7 @@ PACK_AGAIN = (
     "Pack it as detection data: im2rec.py --pack-label, with list lines of "
     "'index 2 5 class_id xmin ymin xmax ymax ... path' (corners in 0..1)."
 )
+UNWRAP = 'Leave the channel\'s RecordWrapperType out for .rec files, or set it to "None".'
 
 
 class RecordIOError(ClientError):
@@ -86,8 +86,8 @@ def scan(path: Path) -> RecordIndex:
     file that ends inside a record; OSError as the system gives it.
     """
     offsets, lengths = Column("q"), Column("q")
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
+    with naming(path), path.open("rb", buffering=0) as file:
+        descriptor = file.fileno()
         size = os.fstat(descriptor).st_size
         if size == 0:
             raise RecordIOError(str(path), "the file is empty (0 bytes)", _COPY_AGAIN)
@@ -109,8 +109,6 @@ def scan(path: Path) -> RecordIndex:
                 start = position
         if start != size:
             _refuse_end(path, len(offsets), start, size + FRAME.size, size)
-    finally:
-        os.close(descriptor)
     return RecordIndex(path, offsets.array(), lengths.array())
 
 
@@ -167,8 +165,10 @@ def unpack(payload: bytes, name: str) -> PackedImage:
     """Take a payload apart; `name` (RecordIndex.name) is what errors call it.
 
     Raises RecordIOError for a payload too short for what it declares, for the scalar label of
-    classification data and for a record without an image.
+    classification data, for a record without an image and for a RecordIO file as a record.
     """
+    if payload.startswith(MAGIC_BYTES):  # no label has so many numbers
+        raise RecordIOError(name, "the record is a whole RecordIO file, wrapped once more", UNWRAP)
     if len(payload) < _IMAGE_HEADER.size:
         what = f"{len(payload)} bytes are too few for the header of an image record (24)"
         raise RecordIOError(name, what, PACK_AGAIN)
@@ -211,12 +211,7 @@ class RecordIOWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._data.close()
         self._index.close()
 

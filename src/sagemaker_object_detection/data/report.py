@@ -191,14 +191,20 @@ def _duplicates(checked: Checked) -> Json:
 
 
 def _leakage(channels: Sequence[Checked]) -> tuple[list[Json], list[Json]]:
-    """Pictures that two channels share by name, and how many of the later one they are."""
+    """Pictures that two channels share by name, and how many of the later one they are.
+
+    All channels that share some have equally much room for names.
+    """
+    found = [
+        (first, second, pairs)
+        for first, second in combinations(channels, 2)
+        if len(pairs := pairs_across(first.tally.digests, second.tally.digests))
+    ]
     named: list[Json] = []
     counts: list[Json] = []
-    for first, second in combinations(channels, 2):
-        pairs = pairs_across(first.tally.digests, second.tally.digests)
+    for first, second, pairs in found:
         names = first.tally.channel, second.tally.channel
-        if len(pairs):
-            counts.append({"channels": list(names), "images": len(pairs)})
-        for a, b in pairs[: _LEAKED_PAIRS - len(named)].tolist():
+        counts.append({"channels": list(names), "images": len(pairs)})
+        for a, b in pairs[: _LEAKED_PAIRS // len(found)].tolist():
             named.append({names[0]: first.passed_name(a), names[1]: second.passed_name(b)})
     return named, counts

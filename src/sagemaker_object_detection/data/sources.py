@@ -14,8 +14,8 @@ from sagemaker_object_detection.data.class_names import check_categories
 from sagemaker_object_detection.data.coco import CocoSource
 from sagemaker_object_detection.data.dataset import RawRecord, Source
 from sagemaker_object_detection.data.image_pairs import ImageSource, pair_files
-from sagemaker_object_detection.data.labels import parse_label
 from sagemaker_object_detection.data.manifest import ManifestSource
+from sagemaker_object_detection.data.records import from_payload
 from sagemaker_object_detection.platform import files, memory
 from sagemaker_object_detection.platform.channels import Channel
 from sagemaker_object_detection.platform.errors import ClientError
@@ -51,10 +51,9 @@ class RecordIOSource:
         file = int(np.searchsorted(self._starts, index, side="right")) - 1
         return file, index - int(self._starts[file])
 
-    def _unpack(self, index: int) -> recordio.PackedImage:
+    def _payload(self, index: int) -> bytes:
         file, record = self._locate(index)
-        payload = recordio.read(self._descriptors[file], self._indexes[file], record)
-        return recordio.unpack(payload, self.name(index))
+        return recordio.read(self._descriptors[file], self._indexes[file], record)
 
     def name(self, index: int) -> str:
         """`train.rec, record 12 (byte 34567)`."""
@@ -63,14 +62,11 @@ class RecordIOSource:
 
     def read(self, index: int) -> RawRecord:
         """Image and label, corners in 0..1."""
-        packed = self._unpack(index)
-        label = parse_label(packed.label, self.name(index))
-        boxes = label.boxes.astype(np.float64)
-        return RawRecord(packed.image, boxes, label.class_ids, label.difficult)
+        return from_payload(self._payload(index), self.name(index))
 
     def read_image(self, index: int) -> bytes:
         """The encoded picture alone."""
-        return self._unpack(index).image
+        return recordio.unpack(self._payload(index), self.name(index)).image
 
 
 def open_sources(

@@ -7,13 +7,10 @@ bytes of the image, then the JSON text of the annotation, then, where asked for,
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-
-import numpy as np
 
 from sagemaker_object_detection.data import recordio
 from sagemaker_object_detection.data.annotations import (
@@ -23,9 +20,10 @@ from sagemaker_object_detection.data.annotations import (
     load,
     shown,
 )
+from sagemaker_object_detection.data.class_names import FoundNames
 from sagemaker_object_detection.data.dataset import RawRecord
-from sagemaker_object_detection.data.labels import parse_label
 from sagemaker_object_detection.data.pipe import Record
+from sagemaker_object_detection.data.records import from_annotation, from_payload
 from sagemaker_object_detection.platform.errors import ClientError
 
 _ATTRIBUTES = (
@@ -138,14 +136,12 @@ class SampleReader:
     """Turns samples into records for the gate, and notes the class names they hold."""
 
     def __init__(self) -> None:
-        self._names: dict[int, set[str]] = {}
-        self._lock = threading.Lock()
+        self._found = FoundNames()
 
     @property
     def class_names(self) -> Mapping[int, Set[str]]:
         """Names that the samples read so far give to a class id."""
-        with self._lock:
-            return {class_id: set(names) for class_id, names in self._names.items()}
+        return self._found.so_far()
 
     def parse(self, sample: Sample) -> RawRecord:
         """The record of a sample; any thread may call it.
@@ -153,18 +149,8 @@ class SampleReader:
         Raises ClientError for a label or annotation that cannot be understood.
         """
         if len(sample.parts) == 1:
-            packed = recordio.unpack(sample.parts[0], sample.name)
-            label = parse_label(packed.label, sample.name)
-            boxes = label.boxes.astype(np.float64)
-            return RawRecord(packed.image, boxes, label.class_ids, label.difficult)
-        annotation = self._annotation(sample)
-        return RawRecord(
-            sample.parts[0],
-            annotation.boxes_px.astype(np.float64),
-            annotation.class_ids,
-            np.zeros(len(annotation.class_ids), dtype=bool),
-            annotation.size,
-        )
+            return from_payload(sample.parts[0], sample.name)
+        return from_annotation(sample.parts[0], self._annotation(sample))
 
     def _annotation(self, sample: Sample) -> Annotation:
         found: list[object] = []
@@ -187,10 +173,5 @@ class SampleReader:
                 f"{_ATTRIBUTES}"
             )
         annotation = from_object(found[0], sample.name)
-        self._note(annotation.categories | names)
+        self._found.add(annotation.categories | names)
         return annotation
-
-    def _note(self, names: Mapping[int, str]) -> None:
-        with self._lock:
-            for class_id, name in names.items():
-                self._names.setdefault(class_id, set()).add(name)

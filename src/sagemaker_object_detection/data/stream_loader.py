@@ -195,6 +195,7 @@ class StreamLoader:
         records = np.full(size, -1, dtype=np.int64)
         records[: len(rows)] = [row.position for row in rows]
         self._make_room(max(len(row.view.boxes) for row in rows))
+        self._compare_width()
         batch = empty_batch(records, self._side, self._label_rows)
         for index, row in enumerate(rows):
             put(batch, index, row.view.pixels, row.view.boxes, row.view.class_ids)
@@ -204,16 +205,24 @@ class StreamLoader:
     def _make_room(self, boxes: int) -> None:
         """More rows of labels when a batch needs them: few at a time, as each costs every step."""
         self._label_rows = max(self._label_rows, -(-boxes // _ROWS_AT_ONCE) * _ROWS_AT_ONCE)
-        if boxes > self._declared_boxes and not self._warned:
-            self._warned = True
-            log.warning(
-                "Channel '%s': an image has %d boxes, label_width has room for %d. Nothing is "
-                "lost, but the service's own algorithm would fail. Set label_width to %d or more.",
-                self._channel,
-                boxes,
-                self._declared_boxes,
-                2 + 5 * boxes,
-            )
+
+    def _compare_width(self) -> None:
+        """Warn once when an image has more boxes than label_width has room for.
+
+        Those of its label count, as in File mode: a view may show fewer.
+        """
+        tally = self.first_pass
+        if self._warned or tally is None or tally.declared_boxes_max <= self._declared_boxes:
+            return
+        self._warned = True
+        log.warning(
+            "Channel '%s': an image has %d boxes, label_width has room for %d. Nothing is "
+            "lost, but the service's own algorithm would fail. Set label_width to %d or more.",
+            self._channel,
+            tally.declared_boxes_max,
+            self._declared_boxes,
+            tally.label_width,
+        )
 
 
 def _size(image: NDArray[Any]) -> tuple[int, int]:

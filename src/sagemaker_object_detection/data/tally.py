@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from sagemaker_object_detection.data.column import Column
 from sagemaker_object_detection.data.judge import Dropped, Verdict
 from sagemaker_object_detection.data.reasons import BOX_REASONS
-from sagemaker_object_detection.data.refusal import refusal
+from sagemaker_object_detection.data.refusal import SHOWN_OFFENDERS, refusal
 from sagemaker_object_detection.platform.errors import ClientError
 
 EARLIEST_REFUSAL = 200
 """Records of a stream that must have come before it is refused for what was dropped of it."""
 KEPT_ROWS = 10_000
-"""Dropped records and boxes that are kept by name; more are only counted."""
+"""Dropped records and boxes that are kept by name; of more only the first of each reason are."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Tally:
         declared_boxes: boxes of the pictures that were not dropped, before boxes were.
         declared_boxes_max: of the fullest of them.
         clipped: boxes cut off at the picture's edge.
-        dropped: the first KEPT_ROWS, by name.
+        dropped: the first KEPT_ROWS, by name, and beyond them the first few of each reason.
         dropped_counts: all, by reason.
         faults: the first KEPT_ROWS records that refuse the channel; fault_count counts all.
     """
@@ -108,7 +108,8 @@ class Tally:
     def _drop(self, rows: list[Dropped]) -> None:
         for row in rows:
             self.dropped_counts[row.reason] += 1
-            if len(self.dropped) < KEPT_ROWS:
+            first = self.dropped_counts[row.reason] <= SHOWN_OFFENDERS  # what a refusal shows
+            if first or len(self.dropped) < KEPT_ROWS:
                 self.dropped.append(row)
 
     @property

@@ -6,6 +6,7 @@ Everingham et al. 2015, "The Pascal Visual Object Classes Challenge: A Retrospec
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,8 +66,13 @@ def score(
         area(ranking.right, ranking.positives)
         for ranking in rank(results, num_classes, overlap_threshold, rules)
     )
+    return AveragePrecision(mean_over_classes(per_class), per_class)
+
+
+def mean_over_classes(per_class: Iterable[float]) -> float:
+    """Mean of what is not NaN: of the classes that have boxes. 0 without any."""
     present = [value for value in per_class if not math.isnan(value)]
-    return AveragePrecision(float(np.mean(present)) if present else 0.0, per_class)
+    return float(np.mean(present)) if present else 0.0
 
 
 def rank(

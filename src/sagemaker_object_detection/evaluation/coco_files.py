@@ -5,38 +5,42 @@ They may be those of a training job or of any other program.
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from sagemaker_object_detection.data.dataset import Labels
 from sagemaker_object_detection.evaluation.results import Results, ResultsBuilder
 from sagemaker_object_detection.platform.errors import ClientError
 
-_Side = Annotated[int, Field(gt=0)]
-_Box = tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
+# Within what the columns of Results can hold.
+_Id = Annotated[int, Field(gt=-(2**63), lt=2**63)]
+_Side = Annotated[int, Field(gt=0, le=10**6)]
+_Pixels = Annotated[float, Field(ge=-1e7, le=1e7, allow_inf_nan=False)]
+_Score = Annotated[float, Field(ge=-1e30, le=1e30, allow_inf_nan=False)]
 Content = TypeVar("Content")
 
 
 class _Image(BaseModel):
-    id: int
+    id: _Id
     width: _Side
     height: _Side
 
 
 class _Category(BaseModel):
-    id: int
+    id: _Id
     name: str
 
 
 class _Placed(BaseModel):
     image_id: int
     category_id: int
-    bbox: _Box
+    bbox: tuple[_Pixels, _Pixels, _Pixels, _Pixels]
 
 
 class _Annotation(_Placed):
@@ -51,7 +55,7 @@ class _Truth(BaseModel):
 
 
 class _Detection(_Placed):
-    score: FiniteFloat
+    score: _Score
 
 
 _TRUTH = TypeAdapter(_Truth)
@@ -141,7 +145,7 @@ def _numbered(ids: list[int], what: str, file: Path) -> dict[int, int]:
 
 def _read(file: Path, form: TypeAdapter[Content], cure: str) -> Content:
     try:
-        return form.validate_json(file.read_bytes())
+        return form.validate_json(file.read_bytes().removeprefix(BOM_UTF8))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = "".join(

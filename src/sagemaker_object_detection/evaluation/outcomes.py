@@ -12,7 +12,7 @@ from sagemaker_object_detection.evaluation.matching import match
 from sagemaker_object_detection.evaluation.results import Results
 from sagemaker_object_detection.evaluation.summary import Summary
 
-PICTURES = 12
+_PICTURES = 12
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ def outcomes(results: Results, summary: Summary) -> Outcomes:
     )
 
 
-def choose(outcome: Outcomes, most: int = PICTURES) -> dict[str, list[int]]:
-    """Positions of the images to show, at most so many of each kind.
+def choose(outcome: Outcomes) -> dict[str, list[int]]:
+    """Positions of the images to show, at most twelve of each kind.
 
     best: highest F1, of equal ones the highest scores; at most a third of the images, so that
     small data sets show others too. worst: most false detections, missed: most boxes not found, of
@@ -75,12 +75,12 @@ def choose(outcome: Outcomes, most: int = PICTURES) -> dict[str, list[int]]:
     f1 = np.nan_to_num(outcome.f1)
     some = np.flatnonzero(outcome.found)
     best = some[np.lexsort((-outcome.score[some], -f1[some]))]
-    best = best[: min(most, -(-len(f1) // 3))]
+    best = best[: min(_PICTURES, -(-len(f1) // 3))]
 
     def most_of(errors: NDArray[Any]) -> list[int]:
         those = np.setdiff1d(np.flatnonzero(errors), best)
         order = np.lexsort((f1[those], -errors[those]))
-        chosen: list[int] = those[order][:most].tolist()
+        chosen: list[int] = those[order][:_PICTURES].tolist()
         return chosen
 
     return {

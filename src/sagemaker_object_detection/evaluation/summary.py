@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from sagemaker_object_detection.data.report import class_labels
+from sagemaker_object_detection.evaluation.average_precision import mean_over_classes
 from sagemaker_object_detection.evaluation.coco import coco_suite
 from sagemaker_object_detection.evaluation.confusion import confusion
 from sagemaker_object_detection.evaluation.curves import (
@@ -52,8 +52,7 @@ class Summary:
     @property
     def mean(self) -> float:
         """Mean average precision over the classes that occur, 0..1; 0 when none does."""
-        present = [curve.average_precision for curve in self.curves if curve.positives]
-        return float(np.mean(present)) if present else 0.0
+        return mean_over_classes(curve.average_precision for curve in self.curves)
 
 
 def summarise(results: Results, class_names: Sequence[str], overlap_threshold: float) -> Summary:
