@@ -214,7 +214,7 @@ def test_log_warns_of_what_is_odd(caplog: pytest.LogCaptureFixture) -> None:
     empty = ", ".join(str(i) for i in range(1, 21))
     leaked = "; ".join(f"validation/{i}.jpg is train/0.jpg" for i in range(5))
     assert warnings[10:] == [
-        "2 more were dropped.",
+        "2 more of channel 'train' were dropped.",
         f"Channel 'train' has no box of class {empty}, and 4 more.",
         "Channel 'train': 1 images are copies of others in it, byte for byte, as train/0.jpg and "
         "train/1.jpg.",

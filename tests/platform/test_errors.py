@@ -274,6 +274,12 @@ def test_naming_keeps_the_name_that_is_known() -> None:
     assert caught.value.filename == "inner"
 
 
+def test_naming_leaves_an_error_that_is_only_a_text() -> None:
+    """With a name such an error would print as "[Errno None] None: ..."."""
+    with pytest.raises(OSError, match=r"^the archive is cut short$"), naming("outer"):
+        raise OSError("the archive is cut short")
+
+
 def _raise(error: BaseException) -> None:
     raise error
 

@@ -17,7 +17,6 @@ from sagemaker_object_detection.data.names import Chosen, Lookup
 from sagemaker_object_detection.data.records import from_annotation
 from sagemaker_object_detection.data.refusal import Offenders
 from sagemaker_object_detection.platform import files
-from sagemaker_object_detection.platform.errors import naming
 
 _SHOWN_CANDIDATES = 4
 
@@ -75,9 +74,7 @@ class ImageSource:
     def read(self, index: int) -> RawRecord:
         """Image and annotation, corners in pixels of the declared size."""
         note = self._pairs.note(index)
-        with naming(note):
-            text = files.content(note)
-        annotation = parse(text, note)
+        annotation = parse(files.content(note), note)
         self._found.add(annotation.categories)
         return from_annotation(self.read_image(index), annotation, note)
 
@@ -190,9 +187,7 @@ class _Pairing:
         path = self._notes.path(note)
         if not path.is_file():
             raise AnnotationError(f"{path} is a link to nothing. Mend or remove it.")
-        with naming(path):
-            text = path.read_bytes()
-        content = load(text, str(path))
+        content = load(files.content(str(path)), str(path))
         said = content.get("file") if isinstance(content, dict) else None
         return said if isinstance(said, str) and said else None
 

@@ -57,7 +57,7 @@ def _log_channel(name: str, channel: Mapping[str, Any]) -> None:
         log.warning("Dropped %s: %s, %s", drop["record"], drop["reason"], drop["detail"])
     more = sum(channel["dropped_counts"].values()) - len(drops)
     if more:
-        log.warning("%d more were dropped.", more)
+        log.warning("%d more of channel '%s' were dropped.", more, name)
     empty = [label for label, count in channel["boxes_per_class"].items() if not count]
     if empty:
         log.warning("Channel '%s' has no box of class %s.", name, ", ".join(_shortened(empty)))

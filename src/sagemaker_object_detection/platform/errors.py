@@ -169,7 +169,8 @@ def naming(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.filename is None:
+        # One that has no number has its whole text already, which a name would hide.
+        if error.filename is None and error.errno is not None:
             error.filename = os.fspath(path)
         raise
 

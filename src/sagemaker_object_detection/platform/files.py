@@ -10,7 +10,7 @@ from typing import Literal
 
 import ijson
 
-from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection.platform.errors import ClientError, naming
 
 Kind = Literal["recordio", "image"]
 
@@ -108,9 +108,9 @@ def content(path: str) -> bytes:
     """A file's bytes; of very many files, one after the other.
 
     A Path would enter each name into the interpreter's table of strings, which is then rebuilt
-    again and again in the memory of every thread.
+    again and again in the memory of every thread. Raises OSError naming the file.
     """
-    with io.FileIO(path) as file:
+    with naming(path), io.FileIO(path) as file:
         return file.readall()
 
 
