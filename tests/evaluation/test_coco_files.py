@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from sagemaker_object_detection.evaluation import coco
 from sagemaker_object_detection.evaluation.coco_files import read_results
@@ -39,7 +43,8 @@ def written(folder: Path, truth: object = TRUTH, found: object = FOUND) -> tuple
 
 def test_files_of_another_program(tmp_path: Path) -> None:
     """Images in the order of the file, classes in that of their ids."""
-    results, names = read_results(*written(tmp_path))
+    read = read_results(*written(tmp_path))
+    results, names = read.results, read.class_names
     assert names == ("cat", "dog")
     assert results.records.tolist() == [42, 7]
     assert results.sizes.tolist() == [[100, 50], [10, 20]]
@@ -63,7 +68,8 @@ def test_what_is_written_is_read_bit_by_bit(tmp_path: Path) -> None:
         images.append((rows.astype(np.float32), boxes, draw.integers(0, 2, count).tolist(), flags))
     results = results_of(images, (641, 479))
     truth = coco.ground_truth(results, ["a", "b", "c"], ["red", "blue"])
-    again, names = read_results(*written(tmp_path, truth, coco.detections(results)))
+    read = read_results(*written(tmp_path, truth, coco.detections(results)))
+    again, names = read.results, read.class_names
     assert names == ("red", "blue")
     for column in vars(results):
         expected, found = getattr(results, column), getattr(again, column)
@@ -71,13 +77,66 @@ def test_what_is_written_is_read_bit_by_bit(tmp_path: Path) -> None:
         assert found.dtype == expected.dtype, column
 
 
+def _random_files(seed: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Boxes of few whole pixels, so that IoU often lies at a threshold and scores are often equal;
+    a third are of crowds, and areas are those of outlines.
+    """
+    draw = np.random.default_rng(seed)
+    images = [{"id": number, "width": 200, "height": 200} for number in (9, 4, 6)]
+    categories = [{"id": number, "name": f"class {number}"} for number in (3, 90)]
+
+    def placed() -> dict[str, Any]:
+        corner, sides = draw.integers(0, 4, 2) * 10, draw.integers(1, 13, 2) * 10
+        return {
+            "image_id": int(draw.choice([9, 4, 6])),
+            "category_id": int(draw.choice([3, 90])),
+            "bbox": [*corner.tolist(), *sides.tolist()],
+        }
+
+    annotations = [
+        {**placed(), "id": 100 + number, "iscrowd": int(number % 3 == 0)} for number in range(24)
+    ]
+    for one in annotations:
+        one["area"] = one["bbox"][2] * one["bbox"][3] * draw.uniform(0.2, 1)
+    found = [{**placed(), "score": int(draw.integers(1, 9)) / 8} for _ in range(60)]
+    truth = {"images": images, "categories": categories, "annotations": annotations}
+    return truth, found
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_suite_is_what_pycocotools_says_of_the_files(seed: int, tmp_path: Path) -> None:
+    files = written(tmp_path, *_random_files(seed))
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(files[0]))
+        evaluation = COCOeval(truth, truth.loadRes(str(files[1])), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    expected = [None if value < 0 else value for value in evaluation.stats]
+    suite = read_results(*files).suite
+    assert list(suite.values()) == expected
+    assert suite["AP"] is not None
+    assert 0 < suite["AP"] < 1
+
+
+def test_the_size_of_a_box_without_an_area_is_its_own(tmp_path: Path) -> None:
+    truth, found = _random_files(0)
+    for one in truth["annotations"]:
+        one["area"] = one["bbox"][2] * one["bbox"][3]
+    expected = read_results(*written(tmp_path, truth, found)).suite
+    for one in truth["annotations"]:
+        del one["area"]
+    assert read_results(*written(tmp_path, truth, found)).suite == expected
+
+
 def test_byte_order_marks(tmp_path: Path) -> None:
     """As training reads them: files that were saved on Windows."""
     files = written(tmp_path)
-    expected, _ = read_results(*files)
+    expected = read_results(*files).results
     for file in files:
         file.write_text(file.read_text(), encoding="utf-8-sig")
-    results, names = read_results(*files)
+    read = read_results(*files)
+    results, names = read.results, read.class_names
     assert names == ("cat", "dog")
     np.testing.assert_array_equal(results.detections, expected.detections)
 
@@ -91,7 +150,7 @@ def test_byte_order_marks(tmp_path: Path) -> None:
     ],
 )
 def test_empty_files(truth: dict[str, Any], found: list[Any], tmp_path: Path) -> None:
-    results, _ = read_results(*written(tmp_path, truth, found))
+    results = read_results(*written(tmp_path, truth, found)).results
     assert len(results) == len(truth["images"])
     assert len(results.detections) == len(found)
     assert len(results.boxes) == len(truth["annotations"])

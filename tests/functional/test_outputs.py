@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from sagemaker_object_detection.evaluation.average_precision import score
-from sagemaker_object_detection.evaluation.coco import coco_suite
 from sagemaker_object_detection.evaluation.coco_files import read_results
 from sagemaker_object_detection.model import artifact
 from tests.training_job import TrainingJob, pictures, write_recordio
@@ -76,11 +75,11 @@ def test_the_figures_agree(done: TrainingJob) -> None:
 
 def test_anyone_can_score_again(done: TrainingJob) -> None:
     folder = done.paths.output_data_dir
-    results, names = read_results(folder / "ground_truth.json", folder / "detections.json")
+    read = read_results(folder / "ground_truth.json", folder / "detections.json")
     metrics = _read(done, "metrics.json")
-    assert len(names) == CLASSES
-    assert score(results, CLASSES, 0.5).mean == pytest.approx(metrics["mAP"], abs=1e-6)
-    assert coco_suite(results, CLASSES) == pytest.approx(metrics["coco"], abs=1e-6)
+    assert len(read.class_names) == CLASSES
+    assert score(read.results, CLASSES, 0.5).mean == pytest.approx(metrics["mAP"], abs=1e-6)
+    assert read.suite == pytest.approx(metrics["coco"], abs=1e-6)
 
 
 def test_twins(done: TrainingJob) -> None:

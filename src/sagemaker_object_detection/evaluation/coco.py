@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -81,12 +81,21 @@ def detections(results: Results) -> list[dict[str, Any]]:
 
 def coco_suite(results: Results, num_classes: int) -> dict[str, float | None]:
     """COCO's twelve figures by name, see SUITE; None where there is no box of that kind."""
-    truth = ground_truth(
-        results, [str(record) for record in results.records], list(map(str, range(num_classes)))
-    )
+    names = [str(record) for record in results.records]
+    truth = ground_truth(results, names, [str(class_id) for class_id in range(num_classes)])
+    return suite_of(truth, detections(results))
+
+
+def suite_of(
+    truth: Mapping[str, Any], results: Iterable[Mapping[str, Any]]
+) -> dict[str, float | None]:
+    """As coco_suite, of contents in COCO's form: those of ground_truth and of detections.
+
+    An annotation's `iscrowd` and `area` count as pycocotools takes them.
+    """
     found = [
         {**one, "id": number, "area": one["bbox"][2] * one["bbox"][3], "iscrowd": 0}
-        for number, one in enumerate(detections(results), 1)
+        for number, one in enumerate(results, 1)
     ]
     with contextlib.redirect_stdout(io.StringIO()):  # it tells its progress
         evaluation = _Evaluation(_coco(truth), _coco({**truth, "annotations": found}), "bbox")

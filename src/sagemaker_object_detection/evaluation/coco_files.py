@@ -6,7 +6,8 @@ They may be those of a training job or of any other program.
 from __future__ import annotations
 
 from codecs import BOM_UTF8
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from sagemaker_object_detection.data.dataset import Labels
+from sagemaker_object_detection.evaluation.coco import suite_of
 from sagemaker_object_detection.evaluation.results import Results, ResultsBuilder
 from sagemaker_object_detection.platform.errors import ClientError
 
@@ -22,6 +24,7 @@ from sagemaker_object_detection.platform.errors import ClientError
 _Id = Annotated[int, Field(gt=-(2**63), lt=2**63)]
 _Side = Annotated[int, Field(gt=0, le=10**6)]
 _Pixels = Annotated[float, Field(ge=-1e7, le=1e7, allow_inf_nan=False)]
+_Area = Annotated[float, Field(ge=0, le=1e14, allow_inf_nan=False)]
 _Score = Annotated[float, Field(ge=-1e30, le=1e30, allow_inf_nan=False)]
 Content = TypeVar("Content")
 
@@ -44,6 +47,7 @@ class _Placed(BaseModel):
 
 
 class _Annotation(_Placed):
+    area: _Area | None = None
     iscrowd: int = 0
     ignore: int = 0
 
@@ -69,11 +73,24 @@ _DETECTIONS_CURE = (
 )
 
 
-def read_results(truth_file: Path, detections_file: Path) -> tuple[Results, tuple[str, ...]]:
-    """Results, and a name for each class id, which is a category's place in the order of the ids.
+@dataclass(frozen=True)
+class CocoResults:
+    """What two files hold.
 
-    Images come in the order of the file, with their ids as records. What has `ignore` set, or is a
-    crowd, counts as difficult.
+    Attributes:
+        results: images in the order of the file, with their ids as records. What has `ignore` set,
+            or is a crowd, counts as difficult.
+        class_names: one for each class id, which is a category's place in the order of the ids.
+        suite: COCO's figures of the files as they are, with their crowds and areas, see SUITE.
+    """
+
+    results: Results
+    class_names: tuple[str, ...]
+    suite: Mapping[str, float | None]
+
+
+def read_results(truth_file: Path, detections_file: Path) -> CocoResults:
+    """Read and score two files.
 
     Raises:
         ClientError: a file is no JSON of that form, has an id twice, or speaks of an image or a
@@ -95,7 +112,21 @@ def read_results(truth_file: Path, detections_file: Path) -> tuple[Results, tupl
     for image, (mine, there) in enumerate(zip(found.of_image, boxes.of_image, strict=True)):
         labels = Labels(boxes.boxes[there], boxes.class_ids[there], difficult[there])
         builder.add(truth.images[image].id, sizes[image], rows[mine], labels)
-    return builder.build(), tuple(one.name for one in categories)
+    names = tuple(one.name for one in categories)
+    return CocoResults(builder.build(), names, _suite(truth, detections))
+
+
+def _suite(truth: _Truth, detections: Sequence[_Detection]) -> Mapping[str, float | None]:
+    annotations = [
+        {
+            **one.model_dump(mode="json"),
+            "id": number,
+            "area": one.bbox[2] * one.bbox[3] if one.area is None else one.area,
+        }
+        for number, one in enumerate(truth.annotations, 1)
+    ]
+    content = {**truth.model_dump(), "annotations": annotations}
+    return suite_of(content, [one.model_dump(mode="json") for one in detections])
 
 
 class _Rows:

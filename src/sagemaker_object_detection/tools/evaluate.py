@@ -131,6 +131,7 @@ def _score_model(
 
 
 def _score_file(truth: Path, detections: Path, overlap_threshold: float | None) -> Channels:
-    results, names = read_results(truth, detections)
+    read = read_results(truth, detections)
     threshold = DEFAULTS.overlap_threshold if overlap_threshold is None else overlap_threshold
-    yield Scored(detections.stem, results, ""), summarise(results, names, threshold)
+    summary = summarise(read.results, read.class_names, threshold, read.suite)
+    yield Scored(detections.stem, read.results, ""), summary
