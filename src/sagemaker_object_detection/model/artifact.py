@@ -95,7 +95,7 @@ def read_config(folder: Path) -> ModelConfig:
     except json.JSONDecodeError as error:
         where = f"line {error.lineno} column {error.colno}"
         raise ArtifactError(f"{path} is not JSON ({error.msg} at {where}); {CURE}") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # no text, a huge number, too deep
         raise ArtifactError(f"{path} cannot be read ({error}); {CURE}") from error
     if not isinstance(raw, dict):
         raise ArtifactError(f"{path} must hold a JSON object, got {type(raw).__name__}; {CURE}")
