@@ -162,6 +162,8 @@ def test_the_files(model: Model, tmp_path: Path) -> None:
     assert {key.partition(":")[0] for key in saved} == {"arg", "aux"}
     assert {array.dtype for array in saved.values()} == {np.float32}
     assert len(saved) == len(graph.args) + len(graph.auxs)
+    assert "__init__" in graph.symbol.tojson()  # addresses in memory, other ones in each run
+    assert "__init__" not in (tmp_path / artifact.SYMBOL_FILE).read_text()
 
 
 def test_the_graph_follows_the_training(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sagemaker_object_detection.model import graph_json
 from sagemaker_object_detection.model.artifact import ArtifactError
 from sagemaker_object_detection.model.service_graph import ServiceGraph, read_graph
 from tests import service_artifact
@@ -116,6 +117,15 @@ def test_anchors_at_another_image_shape(
     else:
         with pytest.raises(ArtifactError, match=outcome):
             found.lay_anchors(side)
+
+
+def test_initialisers_are_left_out(tmp_path: Path) -> None:
+    """Words of another program, which MXNet would look up; the values are in the params file."""
+    service = Service("vgg-16", 1, 300, width=1 / 16)
+    assert "__init__" in graph(service).tojson()
+    found = _read(service, tmp_path)
+    assert "__init__" not in found.heads.tojson()
+    assert "__shape__" in found.heads.tojson()
 
 
 def test_multipliers_are_the_services(tmp_path: Path) -> None:
@@ -298,6 +308,18 @@ def test_files_that_are_no_graph(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "x-symbol.json"
     path.write_bytes(content)
     with pytest.raises(ArtifactError):
+        read_graph(path)
+
+
+def test_a_file_that_is_too_large_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x-symbol.json"
+    graph(Service("vgg-16", 1, 300, width=1 / 16)).save(str(path))
+    monkeypatch.setattr(graph_json, "MAX_BYTES", path.stat().st_size)
+    read_graph(path)
+    monkeypatch.setattr(graph_json, "MAX_BYTES", path.stat().st_size - 1)
+    with pytest.raises(ArtifactError, match=r"x-symbol\.json is larger than"):
         read_graph(path)
 
 
