@@ -15,13 +15,11 @@ import random
 import re
 import statistics
 import subprocess
-import sys
 import threading
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 import data
 import serving
 

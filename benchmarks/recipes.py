@@ -17,12 +17,9 @@ import csv
 import json
 import os
 import statistics
-import sys
 import time
 from itertools import groupby
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 import data
 import job
 

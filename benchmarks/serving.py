@@ -25,10 +25,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 import data
+from numpy.typing import NDArray
 
 SIDE = 512
 PORT = 18080
