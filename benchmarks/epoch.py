@@ -9,17 +9,16 @@ graphs then. Memory is the largest sum of PSS over a side's processes.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import itertools
 import os
 import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import data
 import job
+from processes import family, proportional_mib
 
 BATCH = 8
 SIDES = ("gluoncv", "float32", "bfloat16")
@@ -44,25 +43,7 @@ class PeakMemory:
 
     def _sample(self) -> None:
         while not self._done.wait(0.5):
-            self.mib = max(self.mib, sum(map(_pss, _family(self._pid))) / 1024)
-
-
-def _family(pid: int) -> list[int]:
-    found = [pid]
-    with contextlib.suppress(OSError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            for child in (task / "children").read_text().split():
-                found += _family(int(child))
-    return found
-
-
-def _pss(pid: int) -> int:
-    """KiB."""
-    with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1])
-    return 0
+            self.mib = max(self.mib, sum(map(proportional_mib, family(self._pid))))
 
 
 def gluoncv_epoch(base_network: str) -> None:

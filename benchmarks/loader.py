@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import data
+from processes import children
 
 BATCH = 8
 SIDE = 300
@@ -106,16 +107,10 @@ SIDES = {
 
 
 def cpu_seconds() -> float:
-    """CPU time of this process, and of its children that ended."""
-    own = resource.getrusage(resource.RUSAGE_SELF)
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    living = sum(_cpu_of(pid) for pid in _children(os.getpid()))
-    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime + living
-
-
-def _children(pid: int) -> list[int]:
-    tasks = Path(f"/proc/{pid}/task").glob("*/children")
-    return [int(child) for task in tasks for child in task.read_text(encoding="ascii").split()]
+    """CPU time of this process and its children, ended or not."""
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    spent = sum(sum(resource.getrusage(one)[:2]) for one in who)
+    return spent + sum(map(_cpu_of, children(os.getpid())))
 
 
 def _cpu_of(pid: int) -> float:
