@@ -122,7 +122,7 @@ def measure(side: str, images: int) -> tuple[float, float, float]:
     """Images a CPU-second, images a second, cores used; after one epoch's worth of warm-up."""
     batches = SIDES[side](data.bccd() / "train" / "train.rec")
     seen = 0
-    while seen < 205:
+    while seen < data.TRAINING_IMAGES:
         seen += next(batches)
     cpu, wall, seen = cpu_seconds(), time.perf_counter(), 0
     while seen < images:
