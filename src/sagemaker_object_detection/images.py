@@ -1,7 +1,7 @@
 """Decoding and resizing of pictures: one way for the gate, the loader and the endpoint.
 
 A picture is a uint8 array of shape (height, width, 3) in RGB. Orientation tags (EXIF) are ignored,
-since boxes refer to the pixels as they are stored.
+since boxes refer to the pixels as they are stored; a TIFF is turned by OpenCV all the same.
 """
 
 from __future__ import annotations
