@@ -278,6 +278,11 @@ def _values_of_another(graph: onnx.GraphProto) -> None:
     place.key, place.value = "location", "../secret"
 
 
+def _a_name_less(folder: Path) -> None:
+    config = artifact.read_config(folder)
+    artifact.write_config(folder, replace(config, class_names=config.class_names[1:]))
+
+
 @pytest.mark.parametrize(
     ("damage", "precision", "message"),
     [
@@ -288,6 +293,7 @@ def _values_of_another(graph: onnx.GraphProto) -> None:
         (_change(_other_picture), "float32", r"'scores': \(1, 4, 3\), .* for 16 anchors"),
         (_change(_fewer_anchors), "float32", r"'scores': \(1, 16, 3\), .* for 3 anchors"),
         (_change(_values_of_another), "float32", "outside the base directory"),
+        (_a_name_less, "float32", r"model\.onnx tells 2 classes apart, model\.json .* has 1 class"),
         (_other_side, "float32", r"takes images of 32 px, model\.json says 64"),
         (lambda f: (f / artifact.ONNX_FILE).unlink(), "float32", r"lacks model\.onnx"),
         (lambda f: (f / artifact.INT8_FILE).unlink(), "int8", r"lacks model-int8\.onnx"),

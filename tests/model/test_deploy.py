@@ -121,6 +121,9 @@ def test_the_interface(model: Model) -> None:
     assert graph.args["anchors"].shape == (1, 2268, 4)
     assert graph.image_shape == SIDE
     assert detection_rule(symbol) == DetectionRule(0.01, 0.45, 400)
+    assert graph.num_classes() == lively_network.CLASSES
+    heads = DeployGraph(model.network.heads, graph.args, graph.auxs, SIDE)
+    assert heads.num_classes() is None
 
 
 def test_a_fresh_process_with_mxnet_alone_gets_the_same(model: Model, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import mxnet as mx
@@ -104,6 +105,17 @@ def test_a_parameter_of_the_service(
         arrays["arg:fc6_bias"] = mx.nd.zeros(bias)
     mx.nd.save(str(path), arrays)
     with pytest.raises(ArtifactError, match=message):
+        read_deploy_graph(folder)
+
+
+def test_a_class_without_a_name(tmp_path: Path) -> None:
+    """Else it would be noticed when the first picture shows one."""
+    folder = tiny_model.write(tmp_path)
+    config = artifact.read_config(folder)
+    artifact.write_config(folder, replace(config, class_names=("red", "blue", "not there")))
+    read_deploy_graph(folder)
+    artifact.write_config(folder, replace(config, class_names=("red",)))
+    with pytest.raises(ArtifactError, match=r"json tells 2 .* has 1 class_names; name every"):
         read_deploy_graph(folder)
 
 

@@ -78,6 +78,7 @@ class OpenVINOEngine:
         count = len(self._anchors)
         if shapes["scores"][:2] != (1, count) or shapes["offsets"] != (1, count, 4):
             raise ArtifactError(f"{name} gives {shapes} for {count} anchors; {artifact.CURE}")
+        self.num_classes = int(shapes["scores"][2]) - 1
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for _ in range(streams):
             self._idle.put(compiled.create_infer_request())
@@ -116,6 +117,7 @@ class OpenVINOEngine:
                 f"{folder / name} takes images of {engine.image_shape} px, "
                 f"{artifact.MODEL_FILE} says {config.image_shape}; {artifact.CURE}"
             )
+        config.require_names(engine.num_classes, folder / name)
         log.info(
             "Engine OpenVINO %s on %s, computing in %s with %s threads.",
             openvino.get_version().partition("-")[0],

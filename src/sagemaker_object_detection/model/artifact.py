@@ -81,6 +81,17 @@ class ModelConfig:
             if not fits:
                 raise ValueError(f"{name} must be {expected}, got {getattr(self, name)!r}")
 
+    def require_names(self, num_classes: int, path: Path) -> None:
+        """Raise ArtifactError when the network at `path` tells more classes apart than have names.
+
+        It would be noticed only when such a class is found in a picture.
+        """
+        if num_classes > len(self.class_names):
+            raise ArtifactError(
+                f"{path} tells {num_classes} classes apart, {MODEL_FILE} beside it has "
+                f"{len(self.class_names)} class_names; name every class, in the order of class_id"
+            )
+
 
 def read_config(folder: Path) -> ModelConfig:
     """Read MODEL_FILE of an artefact. Fields this version does not know are left out.

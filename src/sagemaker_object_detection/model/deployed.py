@@ -46,7 +46,11 @@ def read_deployed(folder: Path) -> tuple[DeployGraph, ModelConfig]:
             raise ArtifactError(
                 f"{folder / artifact.PARAMS_FILE} lacks {', '.join(names[:5])}; {artifact.CURE}"
             )
-        return DeployGraph(symbol, arrays.args, arrays.auxs, config.image_shape), config
+        graph = DeployGraph(symbol, arrays.args, arrays.auxs, config.image_shape)
+        num_classes = graph.num_classes()
+        if num_classes is not None:
+            config.require_names(num_classes, folder / artifact.SYMBOL_FILE)
+        return graph, config
     return _of_service(folder)
 
 
