@@ -88,6 +88,14 @@ def _add(folder: Path, *names: str) -> Path:
             id="the first host",
         ),
         pytest.param(
+            lambda f: [
+                _rename(f, "algo_1", "algo_2"),
+                _add(f, "model_algo_10-symbol.json", "model_algo_10-0000.params"),
+            ],
+            "model_algo_2",
+            id="the first host by its number",
+        ),
+        pytest.param(
             lambda f: _add(f, "deploy_model_algo_1-symbol.json", "deploy_model_algo_1-0000.params"),
             "model_algo_1",
             id="the algorithm's own before what was made of it",
