@@ -10,38 +10,31 @@ import argparse
 import csv
 import os
 import shutil
-import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 import data
 import job
 
 
 def hyperparameters(options: argparse.Namespace) -> dict[str, str]:
     """The job's hyperparameters; both sides take learning rate, schedule and batch from them."""
-    return {
-        "num_classes": str(data.NUM_CLASSES),
-        "num_training_samples": "205",
-        "base_network": options.base_network,
-        "use_pretrained_model": "0",
-        "epochs": str(options.epochs),
-        "mini_batch_size": "8",
-        "optimizer": options.optimizer,
-        "learning_rate": str(options.learning_rate),
-        "lr_schedule": "cosine",
-        "warmup_steps": "50",
-        "precision": options.precision,
-        "seed": str(options.seed),
-    }
+    settings = job.bccd_settings(
+        options.base_network,
+        options.epochs,
+        optimizer=options.optimizer,
+        learning_rate=options.learning_rate,
+        lr_schedule="cosine",
+        warmup_steps=50,
+        precision=options.precision,
+        seed=options.seed,
+    )
+    return {name: str(value) for name, value in settings.items()}
 
 
 def run_ours(options: argparse.Namespace, out: Path) -> None:
     """Train by ./train on a tree of its own and copy its metrics.csv."""
-    folder = data.bccd()
-    channels = {name: folder / name for name in ("train", "validation")}
-    base = job.make_tree(out.stem, hyperparameters(options), channels)
+    base = job.make_tree(out.stem, hyperparameters(options), job.bccd_channels())
     job.run_train(base)
     shutil.copy(base / "output" / "data" / "metrics.csv", out)
 
@@ -66,8 +59,8 @@ def run_gluoncv(options: argparse.Namespace, out: Path) -> None:
     side = settings.image_shape
     spec = get_spec(settings.base_network, side)
     net = gluoncv_loop.build(spec, data.NUM_CLASSES, settings.seed)
-    learning_rate = make_learning_rate(settings, 205)
-    batches = gluoncv_loop.training_batches(net, folder / "train" / "train.rec", side, 8)
+    learning_rate = make_learning_rate(settings, data.TRAINING_IMAGES)
+    batches = gluoncv_loop.training_batches(net, folder / "train" / "train.rec", side, job.BATCH)
     trainer_options = {} if settings.optimizer == "adam" else {"momentum": 0.9, "wd": 0.0005}
     trainer = gluoncv_loop.make_trainer(net, settings.optimizer, trainer_options)
     update = 0

@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 import data
 import job
 
@@ -26,19 +23,10 @@ def main() -> None:
     parser.add_argument("--base-network", default="resnet-18")
     options = parser.parse_args()
     print(data.machine(), vars(options), flush=True)
-    settings = {
-        "num_classes": data.NUM_CLASSES,
-        "num_training_samples": 205,
-        "base_network": options.base_network,
-        "use_pretrained_model": 0,
-        "epochs": options.epochs,
-        "mini_batch_size": 8,
-        "precision": "bfloat16",
-        "ema_decay": 0,
-        "quantize": 0,
-    }
-    channels = {name: data.bccd() / name for name in ("train", "validation")}
-    base = job.make_tree("batchnorm", settings, channels)
+    settings = job.bccd_settings(
+        options.base_network, options.epochs, precision="bfloat16", ema_decay=0, quantize=0
+    )
+    base = job.make_tree("batchnorm", settings, job.bccd_channels())
     os.environ["SAGEMAKER_BASE_DIR"] = str(base)
     os.environ["OBJECT_DETECTION_CPU_DEVICES"] = str(options.devices)
 

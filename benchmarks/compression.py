@@ -14,7 +14,6 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 import data
 
@@ -34,7 +33,7 @@ def run(options: argparse.Namespace, compression: str, base: Path) -> list[tuple
         job.configure(
             dict.fromkeys(("train", "validation"), "application/x-recordio"),
             num_classes=data.NUM_CLASSES,
-            num_training_samples=205,
+            num_training_samples=data.TRAINING_IMAGES,
             base_network=options.base_network,
             mini_batch_size=4,
             epochs=options.epochs,

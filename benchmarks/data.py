@@ -13,6 +13,7 @@ from sagemaker_object_detection.tools.conversion import convert
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "benchmarks"
 NUM_CLASSES = 3
+TRAINING_IMAGES = 205
 SPLITS = [("train", "train"), ("val", "validation"), ("test", "test")]
 
 

@@ -9,20 +9,17 @@ graphs then. Memory is the largest sum of PSS over a side's processes.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import itertools
 import os
 import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 import data
 import job
+from processes import family, proportional_mib
 
-BATCH = 8
 SIDES = ("gluoncv", "float32", "bfloat16")
 
 
@@ -45,25 +42,7 @@ class PeakMemory:
 
     def _sample(self) -> None:
         while not self._done.wait(0.5):
-            self.mib = max(self.mib, sum(map(_pss, _family(self._pid))) / 1024)
-
-
-def _family(pid: int) -> list[int]:
-    found = [pid]
-    with contextlib.suppress(OSError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            for child in (task / "children").read_text().split():
-                found += _family(int(child))
-    return found
-
-
-def _pss(pid: int) -> int:
-    """KiB."""
-    with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1])
-    return 0
+            self.mib = max(self.mib, sum(map(proportional_mib, family(self._pid))))
 
 
 def gluoncv_epoch(base_network: str) -> None:
@@ -74,7 +53,7 @@ def gluoncv_epoch(base_network: str) -> None:
 
     net = gluoncv_loop.build(get_spec(base_network, 300), data.NUM_CLASSES, 0)
     path = data.bccd()
-    loader = gluoncv_loop.training_batches(net, path / "train" / "train.rec", 300, BATCH)
+    loader = gluoncv_loop.training_batches(net, path / "train" / "train.rec", 300, job.BATCH)
     trainer = gluoncv_loop.make_trainer(net, "adam", {})
     first = gluoncv_loop.train(net, trainer, loader, lambda update: 1e-5)
     for _ in itertools.islice(first, 1):
@@ -83,7 +62,8 @@ def gluoncv_epoch(base_network: str) -> None:
     images = sum(
         count for _, _, count in gluoncv_loop.train(net, trainer, loader, lambda update: 1e-5)
     )
-    seconds = (time.perf_counter() - begun) * 205 / images  # its last batch rolls over
+    # Its last batch rolls over.
+    seconds = (time.perf_counter() - begun) * data.TRAINING_IMAGES / images
     file = path / "validation" / "validation.rec"
     _, validation = gluoncv_loop.evaluate(net, file, 300, data.NUM_CLASSES)
     print(seconds, 0.0, validation)
@@ -91,18 +71,8 @@ def gluoncv_epoch(base_network: str) -> None:
 
 def ours_epoch(base_network: str, precision: str) -> None:
     """Two epochs of ./train; prints seconds of the second's training, its waits, validation."""
-    settings = {
-        "num_classes": data.NUM_CLASSES,
-        "num_training_samples": 205,
-        "base_network": base_network,
-        "use_pretrained_model": 0,
-        "epochs": 2,
-        "mini_batch_size": BATCH,
-        "precision": precision,
-        "quantize": 0,
-    }
-    channels = {name: data.bccd() / name for name in ("train", "validation")}
-    row = job.run_train(job.make_tree("epoch", settings, channels))[-1]
+    settings = job.bccd_settings(base_network, 2, precision=precision, quantize=0)
+    row = job.run_train(job.make_tree("epoch", settings, job.bccd_channels()))[-1]
     print(row["training_seconds"], row["loader_seconds"], row["validation_seconds"])
 
 
@@ -143,7 +113,7 @@ def main() -> None:
     if options.side:
         return ours_epoch(options.base_network, options.side)
     data.bccd()
-    print(data.machine(), options.base_network, "300 px, batch", BATCH, flush=True)
+    print(data.machine(), options.base_network, "300 px, batch", job.BATCH, flush=True)
     for number in range(options.rounds):
         reference: dict[str, float] = {}
         for side in SIDES:

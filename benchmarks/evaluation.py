@@ -8,15 +8,11 @@ anywhere.
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 import data
+import numpy as np
 
 from sagemaker_object_detection.data.dataset import Labels
 from sagemaker_object_detection.evaluation.average_precision import score

@@ -15,7 +15,6 @@ from random import Random
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 import damage
 
 from tests.data import samples

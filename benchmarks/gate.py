@@ -12,27 +12,23 @@ what the peak of the process's memory grows by from a tenth of the records to al
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 import cv2
 import data
 import numpy as np
+from many_records import FORMS, tree
+from processes import peak_bytes
 
 from sagemaker_object_detection.data.dataset import RawRecord, Source
 from sagemaker_object_detection.data.gate import survey
-from sagemaker_object_detection.data.labels import pack_label
-from sagemaker_object_detection.data.recordio import RecordIOWriter, pack
 from sagemaker_object_detection.data.sources import open_source
 from sagemaker_object_detection.platform.channels import Channel
 from sagemaker_object_detection.platform.forms import with_forms
@@ -129,122 +125,11 @@ def speed(rounds: int, repeats: int) -> None:
         print(f"{form:14s} ratio {statistics.median(found):.3f} (median of {rounds})")
 
 
-_WIDTH, _HEIGHT = 8, 6
-_PIXELS = np.arange(_WIDTH * _HEIGHT * 3, dtype=np.uint8).reshape(_HEIGHT, _WIDTH, 3)
-_CLASSES = 2
-
-
-def _image(number: int) -> bytes:
-    """A tiny picture, each number's its own."""
-    pixels = _PIXELS.copy()
-    pixels.flat[:4] = np.frombuffer(number.to_bytes(4, "little"), np.uint8)
-    return cv2.imencode(".png", pixels)[1].tobytes()
-
-
-def _boxes(number: int) -> list[tuple[int, list[int]]]:
-    """Class ids and boxes, xywh in pixels."""
-    return [(i % _CLASSES, [i, 1, 4, 4]) for i in range(number % 3 + 1)]
-
-
-def _name(number: int) -> str:
-    return f"{number:012}.png"
-
-
-def _note(number: int) -> dict[str, object]:
-    objects = [
-        {"class_id": class_id, "left": x, "top": y, "width": w, "height": h}
-        for class_id, (x, y, w, h) in _boxes(number)
-    ]
-    size = [{"width": _WIDTH, "height": _HEIGHT, "depth": 3}]
-    return {"file": _name(number), "image_size": size, "annotations": objects}
-
-
-def write_recordio(folder: Path, count: int) -> None:
-    """A .rec file."""
-    (folder / "train").mkdir(parents=True)
-    with RecordIOWriter(folder / "train" / "data.rec") as writer:
-        for number in range(count):
-            boxes = np.array([box for _, box in _boxes(number)], np.float64)
-            boxes[:, 2:] += boxes[:, :2]
-            boxes /= (_WIDTH, _HEIGHT, _WIDTH, _HEIGHT)
-            label = pack_label(boxes, [class_id for class_id, _ in _boxes(number)])
-            writer.write(pack(label, number, _image(number)))
-
-
-def _write_images(folder: Path, count: int) -> Path:
-    for name in ("train", "train_annotation"):
-        (folder / name).mkdir(parents=True)
-    for number in range(count):
-        (folder / "train" / _name(number)).write_bytes(_image(number))
-    return folder / "train_annotation"
-
-
-def write_image(folder: Path, count: int) -> None:
-    """Images and one annotation for each."""
-    notes = _write_images(folder, count)
-    for number in range(count):
-        path = notes / _name(number).replace(".png", ".json")
-        path.write_text(json.dumps(_note(number)), encoding="utf-8")
-
-
-def write_coco(folder: Path, count: int) -> None:
-    """Images and a COCO file."""
-    with (_write_images(folder, count) / "instances.json").open("w", encoding="utf-8") as file:
-        file.write('{"images": [')
-        for number in range(count):
-            size = {"width": _WIDTH, "height": _HEIGHT}
-            entry = {"id": number, "file_name": _name(number)} | size
-            file.write(",\n" * (number > 0) + json.dumps(entry))
-        file.write('],\n"annotations": [')
-        box_id = 0
-        for number in range(count):
-            for class_id, box in _boxes(number):
-                entry = {"id": box_id, "image_id": number, "category_id": class_id + 1, "bbox": box}
-                file.write(",\n" * (box_id > 0) + json.dumps(entry))
-                box_id += 1
-        names = [{"id": i + 1, "name": f"class {i}"} for i in range(_CLASSES)]
-        file.write(f'],\n"categories": {json.dumps(names)}}}\n')
-
-
-def write_manifest(folder: Path, count: int) -> None:
-    """Images and an augmented manifest."""
-    with (_write_images(folder, count) / "train.manifest").open("w", encoding="utf-8") as file:
-        for number in range(count):
-            line = {"source-ref": f"s3://bucket/data/{_name(number)}", "boxes": _note(number)}
-            file.write(json.dumps(line) + "\n")
-
-
-MEMORY_FORMS = {
-    "recordio": write_recordio,
-    "image": write_image,
-    "coco": write_coco,
-    "manifest": write_manifest,
-}
-
-
-@contextmanager
-def tree(form: str, count: int) -> Iterator[Path]:
-    """A job's tree whose train channel has so many records, removed afterwards."""
-    data.BUILD.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=data.BUILD, prefix=f"gate-{form}-") as name:
-        base = Path(name)
-        MEMORY_FORMS[form](base / "input" / "data", count)
-        write_recordio(base / "validation", 3)
-        (base / "validation" / "train").rename(base / "input" / "data" / "validation")
-        (base / "input" / "config").mkdir()
-        settings = {"num_classes": _CLASSES, "num_training_samples": count}
-        file = base / "input" / "config" / "hyperparameters.json"
-        file.write_text(json.dumps(settings), encoding="utf-8")
-        yield base
-
-
 def peak_of_reading(base: Path) -> None:
     """Read a job's channels; print the peak of this process's memory in bytes."""
     job = load_job({BASE_DIR_VARIABLE: str(base)})
     read_channels(job, Alone(World()), THREADS, lambda: False).close()
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    (peak,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
-    print(int(peak) * 1024)
+    print(peak_bytes())
 
 
 def memory(records: int, forms: Sequence[str]) -> None:
@@ -276,7 +161,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--records", type=int, default=200_000)
-    parser.add_argument("--forms", nargs="*", default=list(MEMORY_FORMS), choices=MEMORY_FORMS)
+    parser.add_argument("--forms", nargs="*", default=list(FORMS), choices=FORMS)
     parser.add_argument("--tree", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.tree:

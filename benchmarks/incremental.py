@@ -10,27 +10,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 import data
 import job
-
-
-def settings(options: argparse.Namespace, optimizer: str, rate: float) -> dict[str, object]:
-    """Hyperparameters of the first job."""
-    return {
-        "num_classes": data.NUM_CLASSES,
-        "num_training_samples": 205,
-        "base_network": options.base_network,
-        "use_pretrained_model": 0,
-        "epochs": options.epochs,
-        "mini_batch_size": 8,
-        "optimizer": optimizer,
-        "learning_rate": rate,
-        "precision": "bfloat16",
-    }
 
 
 def main() -> None:
@@ -43,16 +26,29 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=5e-4)
     parser.add_argument("--warmup-steps", type=int, nargs="*", default=[0])
     options = parser.parse_args()
-    folder = data.bccd()
-    channels = {name: folder / name for name in ("train", "validation")}
-    first = settings(options, "adam", 5e-4) | {"lr_schedule": "cosine", "warmup_steps": 50}
+    channels = job.bccd_channels()
+    first = job.bccd_settings(
+        options.base_network,
+        options.epochs,
+        optimizer="adam",
+        learning_rate=5e-4,
+        lr_schedule="cosine",
+        warmup_steps=50,
+        precision="bfloat16",
+    )
+    again = job.bccd_settings(
+        options.base_network,
+        1,
+        optimizer=options.optimizer,
+        learning_rate=options.learning_rate,
+        precision="bfloat16",
+    )
     base = options.model
     if not (base / "model" / "model.json").is_file():
         base = job.make_tree("incremental-first", first, channels)
         job.run_train(base)
     own = json.loads((base / "model" / "model.json").read_text(encoding="utf-8"))["validation"]
     print(data.machine(), options.base_network, f"first model: mAP {own['mAP']:.4f}", flush=True)
-    again = settings(options, options.optimizer, options.learning_rate) | {"epochs": 1}
     for steps in ("", *options.warmup_steps):
         given = again | ({} if steps == "" else {"warmup_steps": steps})
         own_model = (base / "model").resolve()

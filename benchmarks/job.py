@@ -13,6 +13,26 @@ from pathlib import Path
 
 import data
 
+BATCH = 8
+
+
+def bccd_settings(base_network: str, epochs: int, **more: object) -> dict[str, object]:
+    """Hyperparameters of a job on BCCD without pretrained weights, in batches of BATCH."""
+    return {
+        "num_classes": data.NUM_CLASSES,
+        "num_training_samples": data.TRAINING_IMAGES,
+        "base_network": base_network,
+        "use_pretrained_model": 0,
+        "epochs": epochs,
+        "mini_batch_size": BATCH,
+        **more,
+    }
+
+
+def bccd_channels(*names: str) -> dict[str, Path]:
+    """Channels of BCCD in RecordIO: train and validation, or those that are named."""
+    return {name: data.bccd() / name for name in names or ("train", "validation")}
+
 
 def make_tree(
     name: str,

@@ -17,8 +17,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 import data
+from processes import children
 
 BATCH = 8
 SIDE = 300
@@ -107,16 +107,10 @@ SIDES = {
 
 
 def cpu_seconds() -> float:
-    """CPU time of this process, and of its children that ended."""
-    own = resource.getrusage(resource.RUSAGE_SELF)
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    living = sum(_cpu_of(pid) for pid in _children(os.getpid()))
-    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime + living
-
-
-def _children(pid: int) -> list[int]:
-    tasks = Path(f"/proc/{pid}/task").glob("*/children")
-    return [int(child) for task in tasks for child in task.read_text(encoding="ascii").split()]
+    """CPU time of this process and its children, ended or not."""
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    spent = sum(sum(resource.getrusage(one)[:2]) for one in who)
+    return spent + sum(map(_cpu_of, children(os.getpid())))
 
 
 def _cpu_of(pid: int) -> float:
@@ -128,7 +122,7 @@ def measure(side: str, images: int) -> tuple[float, float, float]:
     """Images a CPU-second, images a second, cores used; after one epoch's worth of warm-up."""
     batches = SIDES[side](data.bccd() / "train" / "train.rec")
     seen = 0
-    while seen < 205:
+    while seen < data.TRAINING_IMAGES:
         seen += next(batches)
     cpu, wall, seen = cpu_seconds(), time.perf_counter(), 0
     while seen < images:

@@ -1,29 +1,26 @@
 """Ten times the requests that the endpoint can do, and ten thousand bodies that are no pictures.
 
 python benchmarks/overload.py [--seconds 60] [--bodies 10000] [--precision auto]
-Needs hey (Debian's hey). ResNet-50 at 512 px, the artefact of benchmarks/serving.py (made if it is
-not there). Prints how each request ended, how long the good ones took, and the memory of the
-worker: after a first overload of 10 seconds, the most and at the end.
+Needs hey (Debian's hey). ResNet-50 at 512 px, made if it is not there. Prints how each request
+ended, how long the good ones took, and the memory of the worker: after a first overload of 10
+seconds, the most and at the end.
 """
 
 from __future__ import annotations
 
 import argparse
 import http.client
-import json
 import random
 import re
 import statistics
-import subprocess
-import sys
 import threading
 from collections import Counter
 from contextlib import closing
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 import data
-import serving
+import endpoint
+from endpoint import hey, logged
+from processes import children, resident_mib
 
 OVERLOAD = 10
 CLIENTS = 400
@@ -36,17 +33,12 @@ class Memory(threading.Thread):
         super().__init__(daemon=True)
         self._pid = pid
         self._ended = threading.Event()
-        self.samples: list[float] = [self.now()]
-
-    def now(self) -> float:
-        """Resident megabytes at this moment."""
-        status = Path(f"/proc/{self._pid}/status").read_text().splitlines()
-        return int(next(line.split()[1] for line in status if line.startswith("VmRSS"))) / 1024
+        self.samples: list[float] = [resident_mib(pid)]
 
     def run(self) -> None:
         """Called by start."""
         while not self._ended.wait(0.5):
-            self.samples.append(self.now())
+            self.samples.append(resident_mib(self._pid))
 
     def stop(self) -> list[float]:
         """End; the samples."""
@@ -55,32 +47,29 @@ class Memory(threading.Thread):
         return self.samples
 
 
-def load(base: Path, seconds: float, each: float) -> tuple[Counter[str], list[str]]:
+def load(seconds: float, each: float) -> tuple[Counter[str], list[str]]:
     """How often each status came, and how requests failed that got no answer.
 
     each: requests a second of a client.
     """
-    given = ["-m", "POST", "-T", "image/jpeg", "-D", base / "picture.jpg", "-t", 60]
-    command = ["hey", "-z", f"{seconds}s", "-c", CLIENTS, "-q", each, *given, serving.URL]
-    done = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True)
-    told, _, errors = done.stdout.partition("Error distribution:")
+    told, _, errors = hey("-z", f"{seconds}s", "-c", CLIENTS, "-q", each, "-t", 60).partition(
+        "Error distribution:"
+    )
     statuses = {code: int(n) for code, n in re.findall(r"\[(\d+)\]\s+(\d+) responses", told)}
     return Counter(statuses), errors.split("\n")[1:]
 
 
-def good_seconds(base: Path) -> list[float]:
+def good_seconds() -> list[float]:
     """Of the requests that succeeded, by the endpoint's log."""
-    lines = (base / "serve.log").read_text(encoding="utf-8").splitlines()
-    told = [json.loads(line) for line in lines if line.startswith("{")]
-    return [one["ms"]["total"] / 1000 for one in told if one["status"] == 200]
+    return [one["ms"]["total"] / 1000 for one in logged() if one["status"] == 200]
 
 
-def nonsense(base: Path, count: int) -> Counter[int]:
+def nonsense(count: int) -> Counter[int]:
     """Statuses of bodies that are noise, pieces of a picture, or a picture with errors in it."""
     chance = random.Random(1)
-    picture = (base / "picture.jpg").read_bytes()
+    picture = (endpoint.BASE / "picture.jpg").read_bytes()
     statuses: Counter[int] = Counter()
-    with closing(http.client.HTTPConnection("127.0.0.1", serving.PORT, timeout=60)) as client:
+    with closing(http.client.HTTPConnection("127.0.0.1", endpoint.PORT, timeout=60)) as client:
         for number in range(count):
             body = bytearray(picture[: chance.randrange(1, len(picture))])
             if number % 3 == 0:
@@ -103,21 +92,19 @@ def main() -> None:
     parser.add_argument("--bodies", type=int, default=10_000)
     parser.add_argument("--precision", default="auto")
     options = parser.parse_args()
-    base = data.BUILD / "serving"
-    if not (base / "model").is_dir():
-        serving.make_artifact(base)
-    print(data.machine(), f"ResNet-50 at {serving.SIDE} px, {options.precision}", flush=True)
-    with serving.serving(base, options.precision) as (server, _):
-        children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
-        rate = len(serving.hey(base, "-z", "10s", "-c", serving.CLIENTS)) / 10
+    endpoint.make_artifact()
+    print(data.machine(), f"ResNet-50 at {endpoint.SIDE} px, {options.precision}", flush=True)
+    with endpoint.running(options.precision) as (server, _):
+        (worker,) = children(server.pid)
+        rate = len(endpoint.answered("-z", "10s", "-c", endpoint.CLIENTS)) / 10
         each = OVERLOAD * rate / CLIENTS
-        load(base, 10, each)
-        earlier = len(good_seconds(base))
-        memory = Memory(int(children[0]))
+        load(10, each)
+        earlier = len(good_seconds())
+        memory = Memory(worker)
         memory.start()
-        statuses, errors = load(base, options.seconds, each)
+        statuses, errors = load(options.seconds, each)
         samples = memory.stop()
-        good, total = good_seconds(base)[earlier:], sum(statuses.values())
+        good, total = good_seconds()[earlier:], sum(statuses.values())
         print(
             f"alone {rate:.1f}/s; for {options.seconds} s {total / options.seconds:.0f}/s were "
             f"asked for: {dict(statuses)}, without an answer: {errors or 'none'}; good ones "
@@ -126,14 +113,14 @@ def main() -> None:
             f"{samples[0]:.0f} MB before, {min(samples):.0f} to {max(samples):.0f} during, "
             f"{samples[-1]:.0f} at the end"
         )
-        before = memory.now()
+        before = resident_mib(worker)
         print(
-            f"{options.bodies} random bodies: {dict(nonsense(base, options.bodies))}; worker "
-            f"{before:.0f} MB before, {memory.now():.0f} after"
+            f"{options.bodies} random bodies: {dict(nonsense(options.bodies))}; worker "
+            f"{before:.0f} MB before, {resident_mib(worker):.0f} after"
         )
-        again = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
-        print(f"the same worker: {again == children}; a good request: ", end="")
-        print(f"{len(serving.hey(base, '-n', 1, '-c', 1))} answered")
+        same = children(server.pid) == [worker]
+        print(f"the same worker: {same}; a good request: ", end="")
+        print(f"{len(endpoint.answered('-n', 1, '-c', 1))} answered")
 
 
 if __name__ == "__main__":

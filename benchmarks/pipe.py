@@ -10,17 +10,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 import data
 import job
 
-BATCH = 8
 SIDE = 300
 THREADS = len(os.sched_getaffinity(0))
 BUFFER = 256 * 2**20
@@ -55,7 +52,7 @@ def measure_loader(pipe: bool, images: int) -> tuple[float, int]:
     from sagemaker_object_detection.data.stream_loader import StreamLoader
 
     file = data.bccd() / "train" / "train.rec"
-    epochs = 2 + images // 205
+    epochs = 2 + images // data.TRAINING_IMAGES
     loader: Loader | StreamLoader
     if pipe:
         path = data.BUILD / "pipe"
@@ -67,7 +64,7 @@ def measure_loader(pipe: bool, images: int) -> tuple[float, int]:
             THREADS,
             data.NUM_CLASSES,
             epochs=epochs,
-            expected_records=205,
+            expected_records=data.TRAINING_IMAGES,
             declared_boxes=69,
             buffer_bytes=BUFFER,
         )
@@ -77,12 +74,12 @@ def measure_loader(pipe: bool, images: int) -> tuple[float, int]:
 
     def batches() -> Iterator[Batch]:
         for epoch in range(epochs):
-            yield from loader.training_epoch(BATCH, 0, epoch, Augmentation())
+            yield from loader.training_epoch(job.BATCH, 0, epoch, Augmentation())
 
     seen = 0
     begun = 0.0
     for batch in batches():
-        if not begun and seen >= 205:
+        if not begun and seen >= data.TRAINING_IMAGES:
             begun, seen = time.perf_counter(), 0
         seen += len(batch.images)
         if begun and seen >= images:
@@ -95,26 +92,16 @@ def measure_loader(pipe: bool, images: int) -> tuple[float, int]:
 
 def measure_train(pipe: bool, base_network: str, epochs: int) -> float:
     """Images a second of ./train over its epochs, validation not counted."""
-    folder = data.bccd()
-    settings = {
-        "num_classes": data.NUM_CLASSES,
-        "num_training_samples": 205,
-        "base_network": base_network,
-        "use_pretrained_model": 0,
-        "epochs": epochs,
-        "mini_batch_size": BATCH,
-        "optimizer": "adam",
-        "precision": "bfloat16",
-    }
+    settings = job.bccd_settings(base_network, epochs, optimizer="adam", precision="bfloat16")
     file_mode = {"TrainingInputMode": "File"}
     config = {"train": {"TrainingInputMode": "Pipe"} if pipe else file_mode}
-    channels = {"validation": folder / "validation"} | ({} if pipe else {"train": folder / "train"})
+    channels = job.bccd_channels("validation") if pipe else job.bccd_channels()
     base = job.make_tree("pipe", settings, channels, {**config, "validation": file_mode})
     if pipe:
-        content = (folder / "train" / "train.rec").read_bytes()
+        content = (data.bccd() / "train" / "train.rec").read_bytes()
         feed(base / "input" / "data" / "train", content, epochs)
     rows = job.run_train(base)
-    return 205 * epochs / sum(float(row["training_seconds"]) for row in rows)
+    return data.TRAINING_IMAGES * epochs / sum(float(row["training_seconds"]) for row in rows)
 
 
 def main() -> None:

@@ -17,37 +17,29 @@ import csv
 import json
 import os
 import statistics
-import sys
 import time
 from itertools import groupby
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 import data
 import job
 
 SIDES = ("modern", "service", "gluoncv")
 TABLE = data.BUILD / "recipes.csv"
 COLUMNS = ("side", "network", "precision", "epochs", "seed", "epoch", "validation", "test", "min")
-BATCH = 8
 GLUONCV_RATE = 0.001
 GLUONCV_OPTIONS = {"momentum": 0.9, "wd": 0.0005}
 
 
 def run_ours(options: argparse.Namespace, seed: int) -> tuple[int, float, float]:
     """Epoch that was kept, and its mAP on the validation and on the test channel."""
-    settings = {
-        "num_classes": data.NUM_CLASSES,
-        "num_training_samples": 205,
-        "base_network": options.base_network,
-        "use_pretrained_model": 0,
-        "epochs": options.epochs,
-        "mini_batch_size": BATCH,
-        "precision": options.precision,
-        "seed": seed,
-        "recipe": options.side,
-    } | dict(pair.split("=", 1) for pair in options.set)
-    channels = {name: data.bccd() / name for name in ("train", "validation", "test")}
+    settings = job.bccd_settings(
+        options.base_network,
+        options.epochs,
+        precision=options.precision,
+        seed=seed,
+        recipe=options.side,
+    ) | dict(pair.split("=", 1) for pair in options.set)
+    channels = job.bccd_channels("train", "validation", "test")
     base = job.make_tree(f"recipes-{options.name or options.side}", settings, channels)
     job.run_train(base)
     model = json.loads((base / "model" / "model.json").read_text(encoding="utf-8"))
@@ -70,7 +62,7 @@ def run_gluoncv(options: argparse.Namespace, seed: int) -> tuple[int, float, flo
     spec = get_spec(options.base_network, 300)
     net = gluoncv_loop.build(spec, data.NUM_CLASSES, seed)
     files = {name: data.bccd() / name / f"{name}.rec" for name in ("train", "validation", "test")}
-    batches = gluoncv_loop.training_batches(net, files["train"], spec.image_shape, BATCH)
+    batches = gluoncv_loop.training_batches(net, files["train"], spec.image_shape, job.BATCH)
     trainer = gluoncv_loop.make_trainer(net, "sgd", dict(GLUONCV_OPTIONS))
     for epoch in range(options.epochs):
         losses = list(gluoncv_loop.train(net, trainer, batches, lambda update: GLUONCV_RATE))

@@ -14,9 +14,7 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 import data
 
 WARM_UP = 2
@@ -74,7 +72,8 @@ def measure_ours(base_network: str, batches: int, precision: str) -> float:
     dataset, _ = pass_gate("train", source, data.NUM_CLASSES, threads)
     network = build_network(get_spec(base_network, 300), data.NUM_CLASSES, precision)
     initialize(network, [mx.cpu()], 0)
-    settings = parse({"num_classes": "3", "num_training_samples": "205", "optimizer": "adam"})
+    samples = str(data.TRAINING_IMAGES)
+    settings = parse({"num_classes": "3", "num_training_samples": samples, "optimizer": "adam"})
     trainable = {n: p for n, p in network.parameters.items() if p.grad_req != "null"}
     recipe = Recipe(1, BATCH, 0, Augmentation(), LearningRate(1e-4), "algo-1")
     seen: list[float] = []

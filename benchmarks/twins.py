@@ -12,17 +12,14 @@ from __future__ import annotations
 import argparse
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 import data
+import numpy as np
 
 if TYPE_CHECKING:
     from sagemaker_object_detection.inference.predictor import Engine

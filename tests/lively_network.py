@@ -21,17 +21,17 @@ def pictures(count: int, side: int = SIDE, seed: int = 0) -> NDArray[np.uint8]:
     return coarse[:, :, index][:, :, :, index].astype(np.uint8)
 
 
-def build(base_network: str, side: int = SIDE, seed: int = 0) -> Network:
+def build(base_network: str) -> Network:
     """Every BatchNorm does something, and the heads have a likely spread."""
-    network = build_network(get_spec(base_network, side), CLASSES)
-    initialize(network, [mx.cpu()], seed)
-    random = np.random.default_rng(seed)
+    network = build_network(get_spec(base_network, SIDE), CLASSES)
+    initialize(network, [mx.cpu()], 0)
+    random = np.random.default_rng(0)
     for name, parameter in sorted(network.parameters.items()):
         if name.endswith(("_gamma", "_var")):
             parameter.set_data(mx.nd.array(random.uniform(0.7, 1.3, parameter.shape)))
         elif name.endswith(("_beta", "_mean")) and name != "pixel_mean":
             parameter.set_data(mx.nd.array(random.normal(0, 0.2, parameter.shape)))
-    data = mx.nd.array(pictures(2, side, seed).astype(np.float32))
+    data = mx.nd.array(pictures(2).astype(np.float32))
     spread = [float(head.asnumpy().std()) for head in network.block(data)]
     for name, parameter in network.parameters.items():
         if "predictor" in name:
@@ -40,6 +40,6 @@ def build(base_network: str, side: int = SIDE, seed: int = 0) -> Network:
     return network
 
 
-def graph(base_network: str, side: int = SIDE, seed: int = 0) -> DeployGraph:
+def graph(base_network: str) -> DeployGraph:
     """The deploy graph of such a network, with the defaults of training."""
-    return deploy_graph(build(base_network, side, seed), 0.45, 400)
+    return deploy_graph(build(base_network), 0.45, 400)

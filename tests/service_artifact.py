@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 
 from tests.service_network import Service, graph
 
-PREFIX = "model_algo_1"
-
 
 def shapes(symbol: Symbol, side: int) -> dict[str, tuple[int, ...]]:
     """Name -> shape of every argument and auxiliary state that a params file holds."""
@@ -130,15 +128,15 @@ def hyperparams(service: Service) -> dict[str, str]:
     }
 
 
-def write(folder: Path, service: Service, prefix: str = PREFIX, epoch: int = 0) -> Path:
+def write(folder: Path, service: Service) -> Path:
     """Write the artefact's files into `folder`, which is made if needed; returns it."""
     folder.mkdir(parents=True, exist_ok=True)
     symbol = graph(service)
-    stem = f"deploy_{prefix}" if service.deploy else prefix
+    stem = "deploy_model_algo_1" if service.deploy else "model_algo_1"
     arrays = {key: mx.nd.array(array) for key, array in values(service, symbol).items()}
     (folder / "hyperparams.json").write_text(json.dumps(hyperparams(service)))
     symbol.save(str(folder / f"{stem}-symbol.json"))
-    mx.nd.save(str(folder / f"{stem}-{epoch:04d}.params"), arrays)
+    mx.nd.save(str(folder / f"{stem}-0000.params"), arrays)
     return folder
 
 

@@ -108,16 +108,16 @@ def _trained(scores: Symbol, offsets: Symbol, anchors: Symbol) -> Symbol:
     )
     loss = mx.sym.MakeLoss(distance, grad_scale=1.0, normalization="valid", name="loc_loss")
     labels = mx.sym.MakeLoss(data=class_target, grad_scale=0, name="cls_label")
-    rows = _detection(shares, offsets, anchors, force_suppress=False)
+    rows = _detection(shares, offsets, anchors)
     return mx.sym.Group([shares, loss, labels, mx.sym.MakeLoss(rows, grad_scale=0, name="det_out")])
 
 
 def _deployed(scores: Symbol, offsets: Symbol, anchors: Symbol) -> Symbol:
     shares = mx.sym.SoftmaxActivation(data=scores, mode="channel", name="cls_prob")
-    return _detection(shares, offsets, anchors, force_suppress=False)
+    return _detection(shares, offsets, anchors)
 
 
-def _detection(shares: Symbol, offsets: Symbol, anchors: Symbol, force_suppress: bool) -> Symbol:
+def _detection(shares: Symbol, offsets: Symbol, anchors: Symbol) -> Symbol:
     return mx.sym.contrib.MultiBoxDetection(
         shares,
         offsets,
@@ -125,7 +125,7 @@ def _detection(shares: Symbol, offsets: Symbol, anchors: Symbol, force_suppress:
         name="detection",
         nms_threshold=0.45,
         nms_topk=400,
-        force_suppress=force_suppress,
+        force_suppress=False,
         variances=VARIANCES,
     )
 

@@ -93,6 +93,10 @@ def _palette_png() -> bytes:
     return _png(2, 1, 3, b"\0\0\1", b"PLTE\xff\0\0\0\0\xff")
 
 
+def _put(data: bytes, at: int, new: bytes) -> bytes:
+    return data[:at] + new + data[at + len(new) :]
+
+
 def _jpeg_declaring(width: int, height: int, data: bytes) -> bytes:
     at = data.index(b"\xff\xc0")
     return data[: at + 5] + struct.pack(">HH", height, width) + data[at + 9 :]
@@ -108,6 +112,8 @@ def _jpeg_declaring(width: int, height: int, data: bytes) -> bytes:
         ("cut png", "begins as a PNG but cannot be decoded", "libpng stops at the end"),
         ("huge png", "too many pixels: 60000 x 60000", "a bomb of a few bytes"),
         ("huge jpeg", "too many pixels: 65000 x 64000", "a bomb of a few bytes"),
+        ("huge webp", "too many pixels: 16384 x 16384", "a bomb of a few bytes"),
+        ("huge bmp", "too many pixels: 20000 x 30000", "a bomb of a few bytes"),
     ],
 )
 def test_decode_refuses(
@@ -123,6 +129,8 @@ def test_decode_refuses(
         "cut png": png[: len(png) // 2],
         "huge png": _png(60000, 60000, 2, b""),
         "huge jpeg": _jpeg_declaring(65000, 64000, jpeg),
+        "huge webp": _put(_encode(".webp", _bgr(picture)), 21, b"\xff" * 4),
+        "huge bmp": _put(_encode(".bmp", _bgr(picture)), 18, struct.pack("<ii", 20000, -30000)),
     }[kind]
     with pytest.raises(images.ImageError, match=message):
         images.decode(data, "photo.jpg")
@@ -220,7 +228,41 @@ def test_what_is_checked_and_what_is_decoded_are_the_same() -> None:
     assert outcomes == {True, False}
 
 
-@pytest.mark.parametrize("extension", [".jpg", ".png", ".webp", ".bmp"])
-def test_the_size_that_is_checked(extension: str) -> None:
-    data = _encode(extension, np.zeros((7, 31, 3), np.uint8))
+@pytest.mark.parametrize(
+    ("extension", "channels", "options"),
+    [
+        pytest.param(".jpg", 3, (), id="JPEG"),
+        pytest.param(".png", 3, (), id="PNG"),
+        pytest.param(".webp", 3, (cv2.IMWRITE_WEBP_QUALITY, 101), id="WebP without loss"),
+        pytest.param(".webp", 3, (cv2.IMWRITE_WEBP_QUALITY, 80), id="WebP"),
+        pytest.param(".webp", 4, (cv2.IMWRITE_WEBP_QUALITY, 80), id="WebP with alpha"),
+        pytest.param(".bmp", 3, (), id="BMP"),
+    ],
+)
+def test_the_size_that_is_checked(extension: str, channels: int, options: tuple[int, ...]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 31, channels), np.uint8)
+    data = _encode(extension, pixels, *options)
     assert images.check(data) == (31, 7)
+    assert images.header_size(data) == (31, 7)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"RIFF\0\0\0\0WEBPALPH" + bytes(30), id="an unknown chunk of WebP"),
+        pytest.param(b"BM" + bytes(40), id="a BMP without pixels"),
+        pytest.param(b"\x89PNG\r\n\x1a\n", id="a cut PNG"),
+        pytest.param(b"RIFF\0\0\0\0WEBPVP8L/", id="a cut WebP"),
+        pytest.param(b"BM\0\0", id="a cut BMP"),
+        pytest.param(b"GIF89a" + bytes(40), id="another format"),
+    ],
+)
+def test_headers_that_tell_no_size(data: bytes) -> None:
+    assert images.header_size(data) is None
+
+
+def test_a_bmp_as_os2_wrote_it() -> None:
+    header = struct.pack("<IHHHH", 12, 31, 7, 1, 24)
+    data = b"BM" + struct.pack("<IHHI", 0, 0, 0, 26) + header + bytes(96 * 7)
+    assert images.header_size(data) == (31, 7)
+    assert images.decode(data).shape == (7, 31, 3)

@@ -6,7 +6,7 @@ The network is written down here a second time, by torchvision's description of 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,9 @@ BOTTLENECKS = (3, 4, 6, 3)
 _TYPES = {"float64": "F64", "float32": "F32", "float16": "F16", "int64": "I64", "uint16": "BF16"}
 
 
-def state_dict(seed: int = 0, blocks: Sequence[int] = BOTTLENECKS) -> dict[str, Array]:
+def state_dict() -> dict[str, Array]:
     """Random values by torchvision's names, such that activations stay of the size of one."""
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     state: dict[str, Array] = {}
 
     def convolution(name: str, filters: int, given: int, size: int) -> None:
@@ -41,7 +41,7 @@ def state_dict(seed: int = 0, blocks: Sequence[int] = BOTTLENECKS) -> dict[str, 
     convolution("conv1", 64, 3, 7)
     batch_norm("bn1", 64)
     given = 64
-    for stage, count in enumerate(blocks):
+    for stage, count in enumerate(BOTTLENECKS):
         width = 64 << stage
         for number in range(count):
             block = f"layer{stage + 1}.{number}"

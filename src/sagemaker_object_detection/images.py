@@ -1,7 +1,7 @@
 """Decoding and resizing of pictures: one way for the gate, the loader and the endpoint.
 
 A picture is a uint8 array of shape (height, width, 3) in RGB. Orientation tags (EXIF) are ignored,
-since boxes refer to the pixels as they are stored.
+since boxes refer to the pixels as they are stored; a TIFF is turned by OpenCV all the same.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import numpy.typing as npt
 Image = npt.NDArray[np.uint8]
 
 MAX_PIXELS = 2**27
-"""More pixels than this (400 MB decoded) are refused before any memory is taken for them."""
+"""More pixels than this (400 MB decoded) are refused before any memory is taken for them, where
+`header_size` knows the format."""
 
 _READ_FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 _CHECK_FLAGS = cv2.IMREAD_REDUCED_COLOR_8 | cv2.IMREAD_IGNORE_ORIENTATION
@@ -25,6 +26,8 @@ _JPEG_SCAN = 0xDA
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD8)})
 _PNG_START = b"\x89PNG\r\n\x1a\n"
+_BMP_START = b"BM"
+_OLD_BMP = 12  # bytes of the header that OS/2 wrote
 
 
 class ImageError(ValueError):
@@ -129,28 +132,53 @@ def _is_broken_png(data: bytes) -> bool:
 
 
 def header_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height by the header of a PNG or JPEG; None where the header does not tell.
+    """Width and height by the header of a JPEG, PNG, WebP or BMP; None where it does not tell.
 
     The beginning of a file is enough if it reaches to the header of the frame. Other formats are
     bounded by OpenCV's own limit of 2^30 pixels.
     """
     width = height = 0
-    if data.startswith(_PNG_START) and len(data) >= 24:
-        width, height = struct.unpack_from(">II", data, 16)
-    elif data.startswith(_JPEG_START):
+    if data.startswith(_JPEG_START):
         for marker, start, length in _jpeg_segments(data):
             if marker in _JPEG_FRAMES and length >= 5:
                 height, width = struct.unpack_from(">HH", data, start + 1)
                 break
+    elif data.startswith(_PNG_START) and len(data) >= 24:
+        width, height = struct.unpack_from(">II", data, 16)
+    elif _is_webp(data) and len(data) >= 30:
+        width, height = _webp_size(data)
+    elif data.startswith(_BMP_START) and len(data) >= 26:
+        (length,) = struct.unpack_from("<I", data, 14)
+        width, height = struct.unpack_from("<HH" if length == _OLD_BMP else "<ii", data, 18)
+        height = abs(height)  # negative: rows from the top
     return (width, height) if width > 0 and height > 0 else None
+
+
+def _is_webp(data: bytes) -> bool:
+    return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """Width and height by the first chunk of a WebP; (0, 0) where it is of no known kind."""
+    kind = data[12:16]
+    if kind == b"VP8X":
+        width, height = (int.from_bytes(data[at : at + 3], "little") for at in (24, 27))
+        return width + 1, height + 1
+    if kind == b"VP8L":
+        (bits,) = struct.unpack_from("<I", data, 21)
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b"VP8 ":
+        width, height = struct.unpack_from("<HH", data, 26)
+        return width & 0x3FFF, height & 0x3FFF
+    return 0, 0
 
 
 def _what_is_wrong(data: bytes) -> str:
     for kind, is_kind in (
         ("JPEG", data.startswith(_JPEG_START)),
         ("PNG", data.startswith(_PNG_START)),
-        ("WebP", data[:4] == b"RIFF" and data[8:12] == b"WEBP"),
-        ("BMP", data.startswith(b"BM")),
+        ("WebP", _is_webp(data)),
+        ("BMP", data.startswith(_BMP_START)),
         ("GIF", data.startswith(b"GIF8")),
         ("TIFF", data[:4] in (b"II*\0", b"MM\0*")),
     ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import mxnet as mx
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 
 from sagemaker_object_detection.inference.engine_mxnet import MXNetEngine
 from sagemaker_object_detection.inference.engine_openvino import OpenVINOEngine, choose_precision
@@ -59,6 +61,20 @@ def real_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     artifact.write_config(made, ModelConfig(names, graph.image_shape, "resnet-18"))
     make_twins(made, [], threads=2, int8=False)
     return made
+
+
+def test_heads_are_told_apart_by_their_names(folder: Path, tmp_path: Path) -> None:
+    """Of three classes both have four columns."""
+    model = onnx.load(folder / artifact.ONNX_FILE)
+    heads = list(model.graph.output)
+    del model.graph.output[:]
+    model.graph.output.extend(reversed(heads))
+    path = tmp_path / "turned.onnx"
+    path.write_bytes(model.SerializeToString())
+    planes = lively_network.pictures(1, tiny_model.SIDE)
+    expected = OpenVINOEngine.from_folder(folder, "float32", threads=1).detect(planes)
+    found = OpenVINOEngine(path, "float32", threads=1).detect(planes)
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8", "auto"])
@@ -227,12 +243,57 @@ def _other_side(folder: Path) -> None:
     artifact.write_config(folder, replace(config, image_shape=64))
 
 
+def _change(change: Callable[[onnx.GraphProto], object]) -> Callable[[Path], None]:
+    """Change the graph of the twin."""
+
+    def changed(folder: Path) -> None:
+        model = onnx.load(folder / artifact.ONNX_FILE)
+        change(model.graph)
+        (folder / artifact.ONNX_FILE).write_bytes(model.SerializeToString())
+
+    return changed
+
+
+def _any_side(graph: onnx.GraphProto) -> None:
+    for side in graph.input[0].type.tensor_type.shape.dim[2:]:
+        side.dim_param = "side"
+
+
+def _other_picture(graph: onnx.GraphProto) -> None:
+    for side in graph.input[0].type.tensor_type.shape.dim[2:]:
+        side.dim_value = 16
+
+
+def _fewer_anchors(graph: onnx.GraphProto) -> None:
+    (anchors,) = (tensor for tensor in graph.initializer if tensor.name == "constant_anchors")
+    anchors.CopyFrom(numpy_helper.from_array(np.zeros((1, 3, 4), np.float32), anchors.name))
+
+
+def _values_of_another(graph: onnx.GraphProto) -> None:
+    """ONNX may keep values in a file that it names: OpenVINO reads none outside of the folder."""
+    (bias,) = (tensor for tensor in graph.initializer if tensor.name == "class_bias")
+    bias.ClearField("raw_data")
+    bias.data_location = onnx.TensorProto.EXTERNAL
+    place = bias.external_data.add()
+    place.key, place.value = "location", "../secret"
+
+
+def _a_name_less(folder: Path) -> None:
+    config = artifact.read_config(folder)
+    artifact.write_config(folder, replace(config, class_names=config.class_names[1:]))
+
+
 @pytest.mark.parametrize(
     ("damage", "precision", "message"),
     [
         (_cut, "float32", r"model\.onnx is not an ONNX model or is damaged"),
         (_other_outputs, "float32", r"has outputs \['anchors', 'offsets'\]"),
         (_without_metadata, "float32", "does not say how detections are made"),
+        (_change(_any_side), "float32", r"takes pictures of shape .*expected \(batch, 3, S, S\)"),
+        (_change(_other_picture), "float32", r"'scores': \(1, 4, 3\), .* for 16 anchors"),
+        (_change(_fewer_anchors), "float32", r"'scores': \(1, 16, 3\), .* for 3 anchors"),
+        (_change(_values_of_another), "float32", "outside the base directory"),
+        (_a_name_less, "float32", r"model\.onnx tells 2 classes apart, model\.json .* has 1 class"),
         (_other_side, "float32", r"takes images of 32 px, model\.json says 64"),
         (lambda f: (f / artifact.ONNX_FILE).unlink(), "float32", r"lacks model\.onnx"),
         (lambda f: (f / artifact.INT8_FILE).unlink(), "int8", r"lacks model-int8\.onnx"),
@@ -246,8 +307,8 @@ def test_damaged_artifact(
     precision: str,
     message: str,
 ) -> None:
-    for path in folder.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    damage(tmp_path)
+    (tmp_path / "secret").write_bytes(bytes(12))
+    copy = Path(shutil.copytree(folder, tmp_path / "model"))
+    damage(copy)
     with pytest.raises(ArtifactError, match=message):
-        OpenVINOEngine.from_folder(tmp_path, precision)
+        OpenVINOEngine.from_folder(copy, precision)

@@ -177,6 +177,15 @@ def test_weights_and_zero_points() -> None:
     assert values["data_zero"].dtype == values["norm_zero"].dtype == np.uint8
 
 
+def test_zero_is_in_every_range() -> None:
+    """Borders are padded with it, though no pixel of these images is so dark."""
+    images = np.maximum(_images(), 100)
+    result = quantise(_model(), [images], threads=1)
+    values = {t.name: numpy_helper.to_array(t) for t in result.graph.initializer}
+    assert values["data_zero"] == 0
+    assert values["data_scale"] == pytest.approx(images.max() / 255)
+
+
 def test_the_result_is_near() -> None:
     """Of the images that it was calibrated on: others may reach beyond the ranges."""
     model = _model()

@@ -83,6 +83,8 @@ def test_unknown_fields_are_left_out(tmp_path: Path) -> None:
         (b"[]", "must hold a JSON object, got list"),
         (b'{"format_version": 1}', "lacks class_names, image_shape, base_network"),
         (b"\xff\xfe", "cannot be read"),
+        (b"[" * 100_000, "cannot be read"),
+        (b'{"format_version": ' + b"9" * 5000 + b"}", "cannot be read"),
         (None, r"model.json is missing; give the unpacked model.tar.gz"),
     ],
 )

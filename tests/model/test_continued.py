@@ -273,6 +273,15 @@ def test_values_that_do_not_fit(
         earlier_network(folder, "vgg-16", 3, 300, "float32", mx.cpu())
 
 
+def test_a_damaged_file_is_told_as_the_channels(
+    service_folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(service_folder("vgg-16 at 300"), tmp_path / "model"))
+    (folder / artifact.PARAMS_FILE).write_bytes(b"no arrays")
+    with pytest.raises(ClientError, match=r"^The model in the channel 'model': .*params is not"):
+        earlier_network(folder, "vgg-16", 3, 300, "float32", mx.cpu())
+
+
 def _save_ours(folder: Path, network: Network) -> None:
     folder.mkdir()
     deploy_graph(network, *NMS).save(folder)

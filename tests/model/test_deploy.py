@@ -20,11 +20,13 @@ from sagemaker_object_detection.boxes import iou
 from sagemaker_object_detection.inference.engine_mxnet import MXNetEngine
 from sagemaker_object_detection.model import artifact, deploy
 from sagemaker_object_detection.model.deploy import DeployGraph, deploy_graph
+from sagemaker_object_detection.model.detection import DetectionRule
 from sagemaker_object_detection.model.network import Network, build_network, initialize
+from sagemaker_object_detection.model.onnx_heads import detection_rule
 from sagemaker_object_detection.model.specs import get_spec
+from tests import lively_network
 
-CLASSES = 3
-SIDE = 300
+SIDE = lively_network.SIDE
 
 WITH_MXNET_ALONE = """
 import sys
@@ -50,26 +52,8 @@ class Model(NamedTuple):
 @pytest.fixture(scope="module")
 def model() -> Model:
     """A network with heads of random weights that see something in two random images."""
-    network = build_network(get_spec("mobilenet1.0", SIDE), CLASSES)
-    initialize(network, [mx.cpu()], 0)
-    random = np.random.default_rng(0)
-    for name, parameter in sorted(network.parameters.items()):
-        if "predictor" in name:
-            parameter.set_data(mx.nd.array(random.normal(0, 1.0, parameter.shape)))
-        elif name.endswith("_gamma"):
-            parameter.set_data(mx.nd.array(random.uniform(1, 2, parameter.shape)))
-    coarse = random.integers(0, 256, (2, 3, 10, 10))
-    images = coarse.repeat(30, axis=2).repeat(30, axis=3).astype(np.float32)
-    scores, offsets = (head.asnumpy() for head in network.block(mx.nd.array(images)))
-    for head in (scores, offsets):  # bring both to a likely size, whatever the backbone gave
-        assert head.std() > 0
-    for name, parameter in network.parameters.items():
-        if "predictor" in name and name.endswith("weight"):
-            number = int(name.split("predictor")[1].split("_")[0])
-            wanted = 2.0 if number % 2 == 0 else 0.5
-            parameter.set_data(parameter.data() * wanted / (scores, offsets)[number % 2].std())
-        elif "predictor" in name:
-            parameter.set_data(parameter.data() * 0.1)
+    network = lively_network.build("mobilenet1.0")
+    images = lively_network.pictures(2).astype(np.float32)
     scores, offsets = (head.asnumpy() for head in network.block(mx.nd.array(images)))
     return Model(network, images, (scores, offsets))
 
@@ -136,6 +120,10 @@ def test_the_interface(model: Model) -> None:
     assert set(symbol.list_auxiliary_states()) == set(graph.auxs)
     assert graph.args["anchors"].shape == (1, 2268, 4)
     assert graph.image_shape == SIDE
+    assert detection_rule(symbol) == DetectionRule(0.01, 0.45, 400)
+    assert graph.num_classes() == lively_network.CLASSES
+    heads = DeployGraph(model.network.heads, graph.args, graph.auxs, SIDE)
+    assert heads.num_classes() is None
 
 
 def test_a_fresh_process_with_mxnet_alone_gets_the_same(model: Model, tmp_path: Path) -> None:
@@ -162,11 +150,13 @@ def test_the_files(model: Model, tmp_path: Path) -> None:
     assert {key.partition(":")[0] for key in saved} == {"arg", "aux"}
     assert {array.dtype for array in saved.values()} == {np.float32}
     assert len(saved) == len(graph.args) + len(graph.auxs)
+    assert "__init__" in graph.symbol.tojson()  # addresses in memory, other ones in each run
+    assert "__init__" not in (tmp_path / artifact.SYMBOL_FILE).read_text()
 
 
 def test_the_graph_follows_the_training(tmp_path: Path) -> None:
     """The arrays are the network's own: what is saved is what the network has become."""
-    network = build_network(get_spec("mobilenet1.0", SIDE), CLASSES)
+    network = build_network(get_spec("mobilenet1.0", SIDE), 3)
     initialize(network, [mx.cpu()], 0)
     graph = deploy_graph(network, 0.45, 400)
     for name in ("ssd_expand_conv0_weight", "ssd_expand_bn0_moving_var"):
@@ -180,7 +170,7 @@ def test_the_graph_follows_the_training(tmp_path: Path) -> None:
 
 def test_lower_precision_is_left_behind() -> None:
     """A network that trains in bfloat16 is deployed in float32."""
-    network = build_network(get_spec("mobilenet1.0", SIDE), CLASSES, "bfloat16")
+    network = build_network(get_spec("mobilenet1.0", SIDE), 3, "bfloat16")
     initialize(network, [mx.cpu()], 0)
     assert "amp_cast" not in deploy_graph(network, 0.45, 400).symbol.tojson()
 

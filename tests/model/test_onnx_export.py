@@ -111,6 +111,21 @@ def test_rules_of_other_graphs(rule: DetectionRule) -> None:
     require_same_detections(_run(convert_detector(graph), planes), _expected(graph, planes), 1e-4)
 
 
+def test_an_overlap_that_equals_the_threshold_suppresses() -> None:
+    """As in MXNet; ONNX's own operator lets both boxes stand."""
+    symbol, args = tiny_model.graph()
+    args["anchors"][0, 0], args["anchors"][0, 1] = (0, 0, 0.5, 0.5), (0, 0, 0.5, 0.25)
+    detection = mx.sym.contrib.MultiBoxDetection(*symbol.get_children(), nms_threshold=0.5)
+    graph = DeployGraph(detection, args, {}, tiny_model.SIDE)
+    picture = tiny_model.picture(
+        {(0, 0): "red", (1, 0): "dim red"}, tiny_model.SIDE, tiny_model.SIDE
+    )
+    planes = to_planes(picture)[None]
+    rows = _run(convert_detector(graph), planes)
+    assert not (rows[0, rows[0, :, 0] == 0, 2:] == (0, 0, 0.5, 0.25)).all(axis=1).any()
+    require_same_detections(rows, _expected(graph, planes), 1e-4)
+
+
 @pytest.mark.parametrize("name", SERVICES)
 def test_networks_of_the_service(service_folder: Callable[[str], Path], name: str) -> None:
     graph = read_deploy_graph(service_folder(name))

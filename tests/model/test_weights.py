@@ -195,6 +195,14 @@ def _other_names(path: Path) -> None:
     mx.nd.save(str(path), {f"arg:{k.replace('.', '_')}": v for k, v in arrays.items()})
 
 
+def _diverged(path: Path) -> None:
+    """Without a word the first loss would be NaN, and the learning rate blamed for it."""
+    arrays = mx.nd.load(str(path))
+    name = next(name for name in arrays if name.endswith("0.weight"))
+    arrays[name][0] = float("nan")
+    mx.nd.save(str(path), arrays)
+
+
 @pytest.mark.parametrize(
     ("base_network", "damage", "reason"),
     [
@@ -205,10 +213,12 @@ def _other_names(path: Path) -> None:
         ("resnet-18", _one_missing, "lacks conv0_weight"),
         ("resnet-18", _other_shape, "shape"),
         ("resnet-18", _other_names, "not present in ParameterDict"),
+        ("resnet-18", _diverged, "conv0_weight holds NaN or infinity"),
         ("resnet-18", Path.unlink, "No such file"),
         ("vgg-16", _cut, "Invalid NDArray file format"),
         ("vgg-16", _one_missing, "lacks conv0_weight"),
         ("vgg-16", _other_shape, "shape"),
+        ("vgg-16", _diverged, "conv0_weight holds NaN or infinity"),
         ("vgg-16", _other_names, "lacks conv0_weight"),
     ],
 )

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sagemaker_object_detection.model.artifact import ArtifactError, ModelConfig
-from sagemaker_object_detection.platform.errors import JobError, PlatformError, first_line
+from sagemaker_object_detection.platform.errors import PlatformError, first_line
 from sagemaker_object_detection.platform.python_process import last_words, with_package
 
 _MODULE = "sagemaker_object_detection.inference.conversion"
@@ -91,7 +91,7 @@ def _write(folder: Path, twin: bool, out: BinaryIO) -> None:
 
         graph, config = read_deployed(folder)
         told["config"] = asdict(config)
-    except (ArtifactError, JobError) as error:
+    except ArtifactError as error:
         told["fault"] = str(error)
     else:
         try:

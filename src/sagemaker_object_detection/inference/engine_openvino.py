@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 Precision = Literal["float32", "bfloat16", "int8"]
 
 _ELEMENT_TYPES = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
-_OUTPUTS = {"scores", "offsets", "anchors"}
+_HEADS = ("scores", "offsets")
+_OUTPUTS = {*_HEADS, "anchors"}
 
 
 class OpenVINOEngine:
@@ -56,8 +57,7 @@ class OpenVINOEngine:
         model = _read(core, source, name)
         self._rule = _rule(model, name)
         self._anchors = _take_anchors(model, name)
-        self.image_shape = int(model.input(0).partial_shape[2].get_length())
-        model.reshape([1, 3, self.image_shape, self.image_shape])
+        self.image_shape = _side(model, name)
         options: dict[str, Any] = {
             # Not left to OpenVINO, which takes bfloat16 wherever a CPU has it.
             "INFERENCE_PRECISION_HINT": _ELEMENT_TYPES[precision],
@@ -68,11 +68,17 @@ class OpenVINOEngine:
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads
         try:
+            model.reshape([1, 3, self.image_shape, self.image_shape])
             compiled = core.compile_model(model, "CPU", options)
         except RuntimeError as error:
             raise ArtifactError(
                 f"OpenVINO cannot run {name} ({last_line(error)}); {artifact.CURE}"
             ) from error
+        shapes = {head: tuple(compiled.output(head).shape) for head in _HEADS}
+        count = len(self._anchors)
+        if shapes["scores"][:2] != (1, count) or shapes["offsets"] != (1, count, 4):
+            raise ArtifactError(f"{name} gives {shapes} for {count} anchors; {artifact.CURE}")
+        self.num_classes = int(shapes["scores"][2]) - 1
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for _ in range(streams):
             self._idle.put(compiled.create_infer_request())
@@ -111,6 +117,7 @@ class OpenVINOEngine:
                 f"{folder / name} takes images of {engine.image_shape} px, "
                 f"{artifact.MODEL_FILE} says {config.image_shape}; {artifact.CURE}"
             )
+        config.require_names(engine.num_classes, folder / name)
         log.info(
             "Engine OpenVINO %s on %s, computing in %s with %s threads.",
             openvino.get_version().partition("-")[0],
@@ -151,7 +158,7 @@ class OpenVINOEngine:
                 request.start_async({0: np.ascontiguousarray(picture[None], dtype=np.float32)})
             for i, request in enumerate(started):
                 request.wait()
-                scores, offsets = (request.get_output_tensor(output).data for output in (0, 1))
+                scores, offsets = (request.get_tensor(head).data for head in _HEADS)
                 into[i] = decode(scores, offsets, self._anchors, self._rule)[0]
         finally:
             for request in started:
@@ -202,6 +209,16 @@ def _rule(model: openvino.Model, path: str) -> DetectionRule:
     if "nms_threshold" not in stored:
         raise ArtifactError(f"{path} does not say how detections are made; {artifact.CURE}")
     return DetectionRule.from_texts(stored, path)
+
+
+def _side(model: openvino.Model, path: str) -> int:
+    """Side of the square pictures in pixels."""
+    shape = model.input(0).partial_shape
+    if shape.rank.is_dynamic or len(shape) != 4 or shape[2].is_dynamic or shape[2] != shape[3]:
+        raise ArtifactError(
+            f"{path} takes pictures of shape {shape}, expected (batch, 3, S, S); {artifact.CURE}"
+        )
+    return int(shape[2].get_length())
 
 
 def _take_anchors(model: openvino.Model, path: str) -> npt.NDArray[np.float32]:

@@ -81,6 +81,17 @@ class ModelConfig:
             if not fits:
                 raise ValueError(f"{name} must be {expected}, got {getattr(self, name)!r}")
 
+    def require_names(self, num_classes: int, path: Path) -> None:
+        """Raise ArtifactError when the network at `path` tells more classes apart than have names.
+
+        It would be noticed only when such a class is found in a picture.
+        """
+        if num_classes > len(self.class_names):
+            raise ArtifactError(
+                f"{path} tells {num_classes} classes apart, {MODEL_FILE} beside it has "
+                f"{len(self.class_names)} class_names; name every class, in the order of class_id"
+            )
+
 
 def read_config(folder: Path) -> ModelConfig:
     """Read MODEL_FILE of an artefact. Fields this version does not know are left out.
@@ -95,7 +106,7 @@ def read_config(folder: Path) -> ModelConfig:
     except json.JSONDecodeError as error:
         where = f"line {error.lineno} column {error.colno}"
         raise ArtifactError(f"{path} is not JSON ({error.msg} at {where}); {CURE}") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # no text, a huge number, too deep
         raise ArtifactError(f"{path} cannot be read ({error}); {CURE}") from error
     if not isinstance(raw, dict):
         raise ArtifactError(f"{path} must hold a JSON object, got {type(raw).__name__}; {CURE}")

@@ -6,13 +6,15 @@ Parameters carry over, the optimiser's state does not.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import mxnet as mx
 import numpy as np
 
-from sagemaker_object_detection.model.earlier import EarlierModel, as_client_error, load_earlier
+from sagemaker_object_detection.model.artifact import ArtifactError
+from sagemaker_object_detection.model.earlier import EarlierModel, load_earlier
 from sagemaker_object_detection.model.network import Network, build_network, make_block
 from sagemaker_object_detection.model.service_graph import ServiceGraph
 from sagemaker_object_detection.model.specs import get_spec
@@ -45,12 +47,13 @@ def earlier_network(
     Raises:
         ClientError: the artefact is damaged, or its network is not the one asked for.
     """
-    earlier = load_earlier(folder)
-    require_agreement(earlier, base_network, num_classes)
+    with _as_client_error():
+        earlier = load_earlier(folder)
+    _require_agreement(earlier, base_network, num_classes)
     if earlier.graph is None:
         network = build_network(get_spec(base_network, image_shape), num_classes, precision)
     else:
-        with as_client_error():
+        with _as_client_error():
             network = service_network(earlier.graph, image_shape, precision)
     _require_fit(earlier, network)
     values = earlier.arrays.by_name
@@ -61,7 +64,16 @@ def earlier_network(
     return network, earlier
 
 
-def require_agreement(earlier: EarlierModel, base_network: str, num_classes: int) -> None:
+@contextmanager
+def _as_client_error() -> Iterator[None]:
+    """An artefact in a channel is the user's to mend."""
+    try:
+        yield
+    except ArtifactError as error:
+        raise ClientError(f"The model in the channel 'model': {error}.") from error
+
+
+def _require_agreement(earlier: EarlierModel, base_network: str, num_classes: int) -> None:
     """Raise ClientError, with both values of each, when base_network or num_classes differ."""
     if (earlier.base_network, earlier.num_classes) != (base_network, num_classes):
         raise ClientError(

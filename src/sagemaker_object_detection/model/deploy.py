@@ -38,6 +38,22 @@ class DeployGraph:
     auxs: Mapping[str, mx.nd.NDArray]
     image_shape: int
 
+    def num_classes(self) -> int | None:
+        """Foreground classes, C, by the shapes; None where there is no detection or none fits."""
+        heads = self.symbol.get_children()
+        if heads is None or len(heads.list_outputs()) != 3:
+            return None
+        scores = heads[0]  # (B, C + 1, N)
+        shapes = {name: array.shape for name, array in {**self.args, **self.auxs}.items()}
+        shapes["data"] = (1, 3, self.image_shape, self.image_shape)
+        try:
+            _, ((_, classes, _),), _ = scores.infer_shape(
+                **{name: shapes[name] for name in scores.list_inputs()}
+            )
+        except (mx.MXNetError, ValueError):
+            return None
+        return int(classes) - 1
+
     def save(self, folder: Path) -> Path:
         """Write symbol and parameters, each aside and renamed; returns the parameters' path.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import mxnet as mx
@@ -32,9 +33,8 @@ def read_deployed(folder: Path) -> tuple[DeployGraph, ModelConfig]:
         folder: our artefact, or the extracted files of the service's model.tar.gz.
 
     Raises:
-        ArtifactError: files of ours are missing or damaged, or it cannot be told for which
-            image_shape the service's were made.
-        ClientError: files of the service are missing, damaged or contradict each other.
+        ArtifactError: files are missing, damaged or contradict each other, or it cannot be told for
+            which image_shape the service's were made.
     """
     if (folder / artifact.MODEL_FILE).is_file() or not folder.is_dir():
         artifact.require_files(folder)
@@ -46,7 +46,11 @@ def read_deployed(folder: Path) -> tuple[DeployGraph, ModelConfig]:
             raise ArtifactError(
                 f"{folder / artifact.PARAMS_FILE} lacks {', '.join(names[:5])}; {artifact.CURE}"
             )
-        return DeployGraph(symbol, arrays.args, arrays.auxs, config.image_shape), config
+        graph = DeployGraph(symbol, arrays.args, arrays.auxs, config.image_shape)
+        num_classes = graph.num_classes()
+        if num_classes is not None:
+            config.require_names(num_classes, folder / artifact.SYMBOL_FILE)
+        return graph, config
     return _of_service(folder)
 
 
@@ -61,23 +65,31 @@ def _of_service(folder: Path) -> tuple[DeployGraph, ModelConfig]:
     network = service_network(earlier.graph, earlier.image_shape, "float32")
     values = earlier.arrays.by_name
     for name, parameter in network.parameters.items():
-        if name not in values or values[name].shape != parameter.shape:
-            raise ArtifactError(f"{folder}: parameter {name} is missing or misshapen")
+        value = values.get(name)
+        if value is None or value.shape != parameter.shape:
+            found = "is missing" if value is None else f"has shape {value.shape}"
+            raise ArtifactError(
+                f"{folder}: parameter {name} {found}, the network wants {parameter.shape}; "
+                f"{artifact.CURE}, all files of one job"
+            )
         parameter.initialize(init=mx.init.Zero(), ctx=[mx.cpu()], force_reinit=True)
-        parameter.set_data(values[name])
-    rule = _suppression(folder)
-    graph = deploy_graph(network, rule["nms_threshold"], int(rule["nms_topk"]))
+        parameter.set_data(value)
+    nms_threshold, nms_topk = _suppression(folder)
+    graph = deploy_graph(network, nms_threshold, nms_topk)
     names = tuple(f"class_{number}" for number in range(earlier.num_classes))
-    return graph, ModelConfig(names, earlier.image_shape, earlier.base_network)
+    config = ModelConfig(names, earlier.image_shape, earlier.base_network, nms_threshold)
+    return graph, config
 
 
-def _suppression(folder: Path) -> dict[str, float]:
-    """How the service's job was told to suppress boxes; load_earlier has read the same file."""
+def _suppression(folder: Path) -> tuple[float, int]:
+    """nms_threshold and nms_topk of the service's job; load_earlier has read the same file."""
     path = folder / artifact.HYPERPARAMETERS_FILE
     stated = {**_SERVICE_DEFAULTS, **json.loads(path.read_text(encoding="utf-8"))}
-    try:
-        return {name: float(stated[name]) for name in _SERVICE_DEFAULTS}
-    except (TypeError, ValueError) as error:
-        raise ArtifactError(
-            f"{path}: nms_threshold and nms_topk must be numbers ({error}); {artifact.CURE}"
-        ) from error
+    threshold, topk = (stated[name] for name in _SERVICE_DEFAULTS)
+    with suppress(TypeError, ValueError, OverflowError):
+        if 0 < float(threshold) <= 1 and 1 <= float(topk) < 2**31:
+            return float(threshold), int(float(topk))
+    raise ArtifactError(
+        f"{path}: nms_threshold must be above 0 and at most 1 and nms_topk a positive integer, got "
+        f"{threshold!s:.40} and {topk!s:.40}; {artifact.CURE}, all files of one job"
+    )

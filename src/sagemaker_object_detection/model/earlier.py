@@ -10,8 +10,6 @@ import json
 import logging
 import math
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -22,10 +20,10 @@ from sagemaker_object_detection.model import artifact
 from sagemaker_object_detection.model.archive import SYMBOL_ENDING
 from sagemaker_object_detection.model.artifact import ArtifactError, ModelConfig
 from sagemaker_object_detection.model.names import PREFIX
-from sagemaker_object_detection.model.service_graph import ServiceGraph, read_graph
+from sagemaker_object_detection.model.service_graph import ServiceGraph
+from sagemaker_object_detection.model.service_symbol import read_graph
 from sagemaker_object_detection.model.specs import get_spec
 from sagemaker_object_detection.model.stored import Arrays, load_arrays
-from sagemaker_object_detection.platform.errors import ClientError
 
 log = logging.getLogger(__name__)
 
@@ -66,33 +64,23 @@ class _Stated(NamedTuple):
     image_shape: int | None = None
 
 
-@contextmanager
-def as_client_error() -> Iterator[None]:
-    """An artefact in a channel is the user's to mend."""
-    try:
-        yield
-    except ArtifactError as error:
-        raise ClientError(f"The model in the channel 'model': {error}.") from error
-
-
 def load_earlier(folder: Path) -> EarlierModel:
-    """Read the artefact in `folder`, see archive.find_model.
+    """Read the artefact in `folder`, which holds a graph and its parameters.
 
     Raises:
-        ClientError: files are missing, damaged or contradict each other.
+        ArtifactError: files are missing, damaged or contradict each other.
     """
-    with as_client_error():
-        symbol_path, params_path = _choose_files(folder)
-        stem = symbol_path.with_name(symbol_path.name.removesuffix(SYMBOL_ENDING))
-        log.info("Using model weights from file %s.", stem)
-        arrays = load_arrays(params_path)
-        _require_finite(params_path, arrays)
-        if any(name.startswith(PREFIX) for name in arrays.args):
-            return _ours(artifact.read_config(folder), arrays)
-        graph = read_graph(symbol_path)
-        if (folder / artifact.MODEL_FILE).is_file():
-            return _continued(folder, graph, arrays)
-        return _of_service(folder, graph, arrays)
+    symbol_path, params_path = _choose_files(folder)
+    stem = symbol_path.with_name(symbol_path.name.removesuffix(SYMBOL_ENDING))
+    log.info("Using model weights from file %s.", stem)
+    arrays = load_arrays(params_path)
+    _require_finite(params_path, arrays)
+    if any(name.startswith(PREFIX) for name in arrays.args):
+        return _ours(folder, arrays)
+    graph = read_graph(symbol_path)
+    if (folder / artifact.MODEL_FILE).is_file():
+        return _continued(folder, graph, arrays)
+    return _of_service(folder, graph, arrays)
 
 
 def _choose_files(folder: Path) -> tuple[Path, Path]:
@@ -126,11 +114,12 @@ def _require_finite(path: Path, arrays: Arrays) -> None:
             )
 
 
-def _ours(config: ModelConfig, arrays: Arrays) -> EarlierModel:
+def _ours(folder: Path, arrays: Arrays) -> EarlierModel:
+    config = artifact.read_config(folder)
     try:
         get_spec(config.base_network, config.image_shape)
     except ValueError as error:
-        raise ArtifactError(f"{artifact.MODEL_FILE}: {error}; {artifact.CURE}") from error
+        raise ArtifactError(f"{folder / artifact.MODEL_FILE}: {error}; {artifact.CURE}") from error
     return EarlierModel(
         "ours",
         config.base_network,
@@ -149,7 +138,7 @@ def _continued(folder: Path, graph: ServiceGraph, arrays: Arrays) -> EarlierMode
     return EarlierModel(
         "service",
         graph.base_network,
-        _agreed_classes(graph, stated, artifact.MODEL_FILE),
+        _agreed_classes(graph, stated, folder / artifact.MODEL_FILE),
         config.class_names,
         config.image_shape,
         _validation_map(config),
@@ -164,7 +153,7 @@ def _of_service(folder: Path, graph: ServiceGraph, arrays: Arrays) -> EarlierMod
     return EarlierModel(
         "service",
         graph.base_network,
-        _agreed_classes(graph, stated, artifact.HYPERPARAMETERS_FILE),
+        _agreed_classes(graph, stated, path),
         (),
         stated.image_shape,
         None,
@@ -173,13 +162,13 @@ def _of_service(folder: Path, graph: ServiceGraph, arrays: Arrays) -> EarlierMod
     )
 
 
-def _agreed_classes(graph: ServiceGraph, stated: _Stated, file: str) -> int:
-    """num_classes of the graph, which has to be what the file beside it says."""
+def _agreed_classes(graph: ServiceGraph, stated: _Stated, path: Path) -> int:
+    """num_classes of the graph, which has to be what the file beside it, at `path`, says."""
     num_classes = graph.num_classes(stated.image_shape or _ANY_SIDE)
     ours = (stated.base_network or graph.base_network, stated.num_classes or num_classes)
     if ours != (graph.base_network, num_classes):
         raise ArtifactError(
-            f"{file} says base_network {ours[0]} and num_classes {ours[1]}, the graph beside it is "
+            f"{path} says base_network {ours[0]} and num_classes {ours[1]}, the graph beside it is "
             f"{graph.base_network} with {num_classes}; {artifact.CURE}, all files of one job"
         )
     return num_classes

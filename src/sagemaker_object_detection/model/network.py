@@ -27,7 +27,6 @@ from sagemaker_object_detection.model.specs import Spec
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-HEAD_OUTPUTS = ("class_scores", "box_offsets")
 _CONSTANTS = ("pixel_mean", "pixel_scale", "init_scale")
 
 
@@ -114,10 +113,15 @@ def trace_heads(spec: Spec, num_classes: int) -> mx.sym.Symbol:
     normalised = mx.sym.broadcast_mul(centred, scale, name="normalised")
     with autograd.train_mode(), mx.name.NameManager():
         class_scores, box_offsets, _ = net(normalised)
+    return name_heads(class_scores, box_offsets)
+
+
+def name_heads(class_scores: mx.sym.Symbol, box_offsets: mx.sym.Symbol) -> mx.sym.Symbol:
+    """The heads of any network as one symbol, whose outputs have the same names in each."""
     return mx.sym.Group(
         [
-            mx.sym.identity(class_scores, name=HEAD_OUTPUTS[0]),
-            mx.sym.identity(box_offsets, name=HEAD_OUTPUTS[1]),
+            mx.sym.identity(class_scores, name="class_scores"),
+            mx.sym.identity(box_offsets, name="box_offsets"),
         ]
     )
 

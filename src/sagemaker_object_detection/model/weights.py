@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import mxnet as mx
+import numpy as np
 from gluoncv.model_zoo import get_model
 
 from sagemaker_object_detection.model.names import PREFIX
@@ -61,7 +62,7 @@ def load_backbone(network: Network, path: Path) -> int:
     """Copy the file's values into the network's backbone; returns how many parameters.
 
     Raises:
-        ClientError: the file is damaged or belongs to another network.
+        ClientError: the file is damaged, belongs to another network or holds NaN or infinity.
     """
     values = _read(get_spec(network.base_network, network.image_shape), path)
     shared = [name for name in network.parameters if name in values]
@@ -88,10 +89,14 @@ def _read(spec: Spec, path: Path) -> dict[str, mx.nd.NDArray]:
     for name, parameter in donor.collect_params().items():
         plain = name.removeprefix(donor.prefix)
         try:
-            values[PREFIX + family + plain] = parameter.data()
+            value = parameter.data()
         except RuntimeError:  # not in the file
             if not _is_dispensable(plain, is_vgg):
                 raise _refusal(spec, path, f"it lacks {plain}") from None
+            continue
+        if not np.isfinite(value.asnumpy()).all():
+            raise _refusal(spec, path, f"{plain} holds NaN or infinity")
+        values[PREFIX + family + plain] = value
     return values
 
 
