@@ -53,7 +53,9 @@ def test_the_services_own(tmp_path: Path) -> None:
     folder = service_artifact.write(tmp_path / "model", service)
     result = _export(folder, tmp_path / "detector.onnx")
     assert result.exit_code == 0, result.output
-    assert "no class names, up to 400 detections" in result.output
+    assert "2 classes, up to 400 detections" in result.output
+    texts = {p.key: p.value for p in onnx.load(tmp_path / "detector.onnx").metadata_props}
+    assert texts["class_names"] == '["class_0", "class_1"]'
 
 
 def _nothing(folder: Path) -> None:

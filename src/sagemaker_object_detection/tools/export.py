@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from sagemaker_object_detection.model.artifact import MODEL_FILE, ArtifactError, read_config
+from sagemaker_object_detection.model.artifact import MODEL_FILE, ArtifactError
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.tools.folders import make_folder
 
@@ -35,22 +35,21 @@ def command(model: Path, out: Path, form: str) -> None:
         classes, rows = export_onnx(model, out)
     except ArtifactError as error:
         raise ClientError(str(error)) from error
-    named = f"{classes} classes" if classes else "no class names"
-    click.echo(f"Wrote {out}: {named}, up to {rows} detections a picture.")
+    click.echo(f"Wrote {out}: {classes} classes, up to {rows} detections a picture.")
 
 
 def export_onnx(model: Path, out: Path) -> tuple[int, int]:
     """Write the ONNX file.
 
     Returns:
-        How many classes have names, and how many rows the output has.
+        How many classes it has, and how many rows the output has.
 
     Raises:
         ArtifactError, ClientError: the model cannot be used.
     """
     # Slow to import, and the command line is to answer at once.
     from sagemaker_object_detection.model.archive import extract, find_model
-    from sagemaker_object_detection.model.deployed import read_deploy_graph
+    from sagemaker_object_detection.model.deployed import read_deployed
     from sagemaker_object_detection.model.onnx_export import convert_detector
     from sagemaker_object_detection.model.onnx_heads import write_onnx
 
@@ -62,9 +61,9 @@ def export_onnx(model: Path, out: Path) -> tuple[int, int]:
             extract(model, folder)
         if not (folder / MODEL_FILE).is_file():
             folder = find_model(folder, Path(scratch))
-        names = read_config(folder).class_names if (folder / MODEL_FILE).is_file() else ()
-        detector = convert_detector(read_deploy_graph(folder), names)
+        graph, config = read_deployed(folder)
+        detector = convert_detector(graph, config.class_names)
     make_folder(out.parent)
     write_onnx(detector, out)
     rows = detector.graph.output[0].type.tensor_type.shape.dim[1].dim_value
-    return len(names), rows
+    return len(config.class_names), rows
