@@ -261,6 +261,24 @@ def test_headers_that_tell_no_size(data: bytes) -> None:
     assert images.header_size(data) is None
 
 
+@pytest.mark.parametrize(
+    ("extension", "told"),
+    [
+        (".tiff", "the image is a TIFF, which is not read here; send a JPEG or PNG"),
+        (".jp2", "the image is not an image: it begins with "),
+        (".ppm", "the image is not an image: it begins with b'P6"),
+    ],
+)
+def test_what_else_opencv_reads_is_refused(extension: str, told: str) -> None:
+    """Nothing bounds the memory for them, and OpenCV turns a TIFF by its orientation tag."""
+    data = _encode(extension, np.zeros((7, 31, 3), np.uint8))
+    assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) is not None
+    for read in (images.decode, images.check):
+        with pytest.raises(images.ImageError) as refused:
+            read(data)
+        assert str(refused.value).startswith(told)
+
+
 def test_a_bmp_as_os2_wrote_it() -> None:
     header = struct.pack("<IHHHH", 12, 31, 7, 1, 24)
     data = b"BM" + struct.pack("<IHHI", 0, 0, 0, 26) + header + bytes(96 * 7)

@@ -1,7 +1,9 @@
 """Decoding and resizing of pictures: one way for the gate, the loader and the endpoint.
 
 A picture is a uint8 array of shape (height, width, 3) in RGB. Orientation tags (EXIF) are ignored,
-since boxes refer to the pixels as they are stored; a TIFF is turned by OpenCV all the same.
+since boxes refer to the pixels as they are stored. It comes as JPEG, PNG, WebP or BMP. What else
+OpenCV reads is refused: it turns a TIFF by its tag whatever it is told, and would take gigabytes
+for formats whose headers are not looked at here.
 """
 
 from __future__ import annotations
@@ -15,8 +17,7 @@ import numpy.typing as npt
 Image = npt.NDArray[np.uint8]
 
 MAX_PIXELS = 2**27
-"""More pixels than this (400 MB decoded) are refused before any memory is taken for them, where
-`header_size` knows the format."""
+"""More pixels than this (400 MB decoded) are refused before any memory is taken for them."""
 
 _READ_FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 _CHECK_FLAGS = cv2.IMREAD_REDUCED_COLOR_8 | cv2.IMREAD_IGNORE_ORIENTATION
@@ -40,7 +41,8 @@ def decode(data: bytes, name: str = "the image") -> Image:
     Grey, palette, CMYK and 16-bit pictures become 8-bit RGB, an alpha channel is left out, of an
     animation the first picture counts. `name` is what an error calls the picture.
 
-    Raises ImageError when the bytes are empty, no picture, cut short, or declare over MAX_PIXELS.
+    Raises ImageError when the bytes are empty, no picture of these formats, cut short, or declare
+    over MAX_PIXELS.
     """
     _refuse_early(data, name)
     return _decoded(data, _READ_FLAGS, name)
@@ -55,28 +57,30 @@ def check(data: bytes, name: str = "the image") -> tuple[int, int]:
     Raises ImageError as `decode` does.
     """
     size = _refuse_early(data, name)
-    if size is not None and data.startswith(_JPEG_START):
+    if data.startswith(_JPEG_START):
         _decoded(data, _CHECK_FLAGS, name)
         return size
     height, width = _decoded(data, _READ_FLAGS, name).shape[:2]
     return width, height
 
 
-def _refuse_early(data: bytes, name: str) -> tuple[int, int] | None:
-    """The size by the header, None where it does not tell.
+def _refuse_early(data: bytes, name: str) -> tuple[int, int]:
+    """The size by the header.
 
     Raises ImageError for what is known to be wrong before anything is decoded.
     """
     if not data:
         raise ImageError(f"{name} is empty (0 bytes)")
+    if is_truncated_jpeg(data):
+        raise ImageError(f"{name} is a JPEG that was cut short: its end marker is missing")
     size = header_size(data)
-    if size is not None and size[0] * size[1] > MAX_PIXELS:
+    if size is None:
+        raise ImageError(f"{name} {_what_is_wrong(data)}")
+    if size[0] * size[1] > MAX_PIXELS:
         raise ImageError(
             f"{name} has too many pixels: {size[0]} x {size[1]}, at most {MAX_PIXELS} are read; "
             "make it smaller"
         )
-    if is_truncated_jpeg(data):
-        raise ImageError(f"{name} is a JPEG that was cut short: its end marker is missing")
     if _is_broken_png(data):
         raise ImageError(f"{name} {_what_is_wrong(data)}")
     return size
@@ -134,8 +138,7 @@ def _is_broken_png(data: bytes) -> bool:
 def header_size(data: bytes) -> tuple[int, int] | None:
     """Width and height by the header of a JPEG, PNG, WebP or BMP; None where it does not tell.
 
-    The beginning of a file is enough if it reaches to the header of the frame. Other formats are
-    bounded by OpenCV's own limit of 2^30 pixels.
+    The beginning of a file is enough if it reaches to the header of the frame.
     """
     width = height = 0
     if data.startswith(_JPEG_START):
@@ -179,11 +182,12 @@ def _what_is_wrong(data: bytes) -> str:
         ("PNG", data.startswith(_PNG_START)),
         ("WebP", _is_webp(data)),
         ("BMP", data.startswith(_BMP_START)),
-        ("GIF", data.startswith(b"GIF8")),
-        ("TIFF", data[:4] in (b"II*\0", b"MM\0*")),
     ):
         if is_kind:
             return f"begins as a {kind} but cannot be decoded: it is damaged or was cut short"
+    for kind, begins in (("GIF", b"GIF8"), ("TIFF", b"II*\0"), ("TIFF", b"MM\0*")):
+        if data.startswith(begins):
+            return f"is a {kind}, which is not read here; send a JPEG or PNG"
     return f"is not an image: it begins with {data[:8]!r}; send a JPEG or PNG"
 
 

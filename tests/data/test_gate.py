@@ -210,7 +210,7 @@ PARTS = [
     pytest.param(
         Sample(PNG[: len(PNG) // 2]), "undecodable", "damaged or was cut", id="half a PNG"
     ),
-    pytest.param(Sample(b"GIF89a or not"), "undecodable", "begins as a GIF", id="no GIF after all"),
+    pytest.param(Sample(b"GIF89a or not"), "undecodable", "is a GIF, which", id="a GIF"),
     pytest.param(Sample(b"hello world"), "undecodable", "is not an image: it begins", id="text"),
 ]
 
