@@ -113,8 +113,8 @@ def as_job_error(error: BaseException) -> JobError:
         return error
     text = str(error).strip()
     if lacks_memory(error):
-        told = first_line(error) if text else ""
-        return ClientError(f"Out of memory{f' ({told})' if told else ''}. {_MORE_MEMORY}")
+        told = first_line(error)
+        return ClientError(f"Out of memory{f' ({told})' if text else ''}. {_MORE_MEMORY}")
     if isinstance(error, OSError):
         if error.errno == errno.ENOMEM:
             return ClientError(f"Out of memory. {_MORE_MEMORY}")
