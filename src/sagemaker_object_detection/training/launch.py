@@ -231,6 +231,6 @@ def _terms(channel: Channel) -> str:
 
 def _difference(one: object, other: object) -> str:
     if isinstance(one, dict) and isinstance(other, dict):
-        names = [name for name in one if one[name] != other.get(name)]
-        return ", ".join(f"{name}: {one[name]!r}, {other.get(name)!r}" for name in names)
+        names = [name for name in {**one, **other} if one.get(name) != other.get(name)]
+        return ", ".join(f"{name}: {one.get(name)!r}, {other.get(name)!r}" for name in names)
     return f"{one}, {other}"
