@@ -13,7 +13,6 @@ from typing import Any
 import mxnet as mx
 import numpy as np
 import pytest
-from mxnet import gluon
 
 from sagemaker_object_detection.data.augment import Augmentation
 from sagemaker_object_detection.data.loader import Batch
@@ -30,34 +29,7 @@ from sagemaker_object_detection.training.loop import TrainingLoop
 from sagemaker_object_detection.training.position import Recipe
 from sagemaker_object_detection.training.schedule import LearningRate
 from sagemaker_object_detection.training.update import Updates
-
-SIDE = 8
-GRID = 2
-CLASSES = 2
-
-pytestmark = pytest.mark.filterwarnings("ignore:Cannot decide type for the following arguments")
-
-
-def _network(devices: int = 1) -> Network:
-    """An anchor for each quarter of the picture, scored by its mean colour; weights of zero."""
-    data = mx.sym.var("data")
-    cell = SIDE // GRID
-    pooled = mx.sym.Pooling(data, kernel=(cell, cell), stride=(cell, cell), pool_type="avg")
-    heads = []
-    for name, width in (("scores", CLASSES + 1), ("offsets", 4)):
-        conv = mx.sym.Convolution(pooled / 255, kernel=(1, 1), num_filter=width, name=name)
-        rows = mx.sym.transpose(conv, axes=(0, 2, 3, 1))
-        heads.append(mx.sym.reshape(rows, shape=(0, -1, width)))
-    symbol = mx.sym.Group(heads)
-    block = gluon.SymbolBlock(symbol, data)
-    shapes, _, _ = symbol.infer_shape(data=(1, 3, SIDE, SIDE))
-    for name, shape in zip(symbol.list_arguments(), shapes, strict=True):
-        if name != "data":
-            block.collect_params()[name].shape = shape
-    block.initialize(mx.init.Zero(), ctx=[mx.cpu(device) for device in range(devices)])
-    edges = np.arange(GRID) / GRID
-    anchors = [[x, y, x + 1 / GRID, y + 1 / GRID] for y in edges for x in edges]
-    return Network("resnet-18", SIDE, CLASSES, symbol, np.array([anchors], np.float32), block)
+from tests.training.networks import SIDE, make_network
 
 
 def _batch(images: int = 2, first: int = 0) -> Batch:
@@ -99,7 +71,7 @@ def _loop(
     rate: LearningRate | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainingLoop:
-    network = network or _network()
+    network = network or make_network()
     recipe = Recipe(
         epochs=epochs,
         batch_size=2,
@@ -212,7 +184,7 @@ def test_the_augmentation_reaches_the_loader() -> None:
     ],
 )
 def test_the_schedule_sets_the_rate(rate: LearningRate, weights: float | None) -> None:
-    network = _network()
+    network = make_network()
     list(_loop(Script(_batch(2)), network=network, rate=rate).epochs())
     moved = np.abs(network.parameters["scores_weight"].data().asnumpy()).max()
     assert (moved == 0) if weights == 0 else (moved > 0)
@@ -259,7 +231,7 @@ def _weights(network: Network, name: str, value: float) -> Network:
 @pytest.mark.parametrize("batches", [1, 3])
 def test_a_loss_that_is_not_finite(name: str, value: float, part: str, batches: int) -> None:
     script = Script(*[_batch(2)] * batches)
-    loop = _loop(script, network=_weights(_network(), name, value))
+    loop = _loop(script, network=_weights(make_network(), name, value))
     with pytest.raises(
         ClientError, match=rf"The loss {part} became (nan|inf) in epoch 0, batch 0: .*learning_rate"
     ):
@@ -378,9 +350,9 @@ def _interrupted(stop_at: int, script: Script, network: Network) -> TrainingLoop
 def test_it_goes_on_where_it_was_interrupted(stop_at: int) -> None:
     """Two epochs of three batches, each of its own: the same losses and weights in the end."""
     batches = [_batch(1), _batch(2), _batch(3)]
-    whole = _network()
+    whole = make_network()
     expected = list(_loop(Script(*batches), epochs=2, network=whole).epochs())
-    network = _network()
+    network = make_network()
     first = _interrupted(stop_at, Script(*batches), network)
     second = _loop(Script(*batches), epochs=2, network=network)
     second.position = copy.deepcopy(first.position)
@@ -397,7 +369,7 @@ def test_it_goes_on_where_it_was_interrupted(stop_at: int) -> None:
 
 def _trained(devices: int, sizes: tuple[int, ...]) -> list[np.ndarray[Any, Any]]:
     """Weights after batches of pictures that all differ, on every device."""
-    network = _network(devices)
+    network = make_network(devices)
     random = np.random.default_rng(5)
     batches = []
     for size in sizes:
