@@ -7,7 +7,7 @@ import errno
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import mxnet as mx
@@ -21,7 +21,7 @@ from sagemaker_object_detection.model.network import Network
 from sagemaker_object_detection.platform import logs
 from sagemaker_object_detection.platform.errors import ClientError, JobError, PlatformError
 from sagemaker_object_detection.platform.world import World
-from sagemaker_object_detection.training.communicator import Alone
+from sagemaker_object_detection.training.communicator import Alone, Communicator
 from sagemaker_object_detection.training.gradients import make_gradient_trainer
 from sagemaker_object_detection.training.history import EpochResult
 from sagemaker_object_detection.training.interruptions import BrokenData, Interrupted
@@ -30,6 +30,7 @@ from sagemaker_object_detection.training.position import Recipe
 from sagemaker_object_detection.training.schedule import LearningRate
 from sagemaker_object_detection.training.update import Updates
 from tests.training.networks import SIDE, make_network
+from tests.training.processes import InThreads, communicators, in_all, worlds
 
 
 def _batch(images: int = 2, first: int = 0) -> Batch:
@@ -70,6 +71,7 @@ def _loop(
     network: Network | None = None,
     rate: LearningRate | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    communicator: Communicator | None = None,
 ) -> TrainingLoop:
     network = network or make_network()
     recipe = Recipe(
@@ -85,10 +87,10 @@ def _loop(
     )
     loader: Any = script
     devices = next(iter(network.parameters.values())).list_ctx()
-    alone = Alone(World())
+    told = communicator or Alone(World())
     return TrainingLoop(
-        Updates(network, trainer, devices, alone),
-        alone,
+        Updates(network, trainer, devices, told),
+        told,
         loader,
         recipe,
         script.validate,
@@ -391,3 +393,58 @@ def test_devices_that_share_batches_come_where_one_comes(devices: int) -> None:
     for several, one in zip(_trained(devices, sizes), _trained(1, sizes), strict=True):
         np.testing.assert_allclose(several, one, atol=1e-5)
         assert one.any()
+
+
+def _together(
+    kv_store: str, sizes: Sequence[Sequence[int]], stop_at: Mapping[int, int] | None = None
+) -> list[tuple[TrainingLoop, list[EpochResult], bool]]:
+    """Processes with batches of these sizes, each with weights of its own, as threads.
+
+    Args:
+        stop_at: process -> the batch before which it is asked to stop.
+    """
+
+    def train(communicator: InThreads) -> tuple[TrainingLoop, list[EpochResult], bool]:
+        rank = communicator.world.rank
+        asked: list[None] = []
+
+        def should_stop() -> bool:
+            asked.append(None)
+            return len(asked) >= (stop_at or {}).get(rank, 99)
+
+        batches = [_batch(size) for size in sizes[rank]]
+        loop = _loop(Script(*batches), should_stop=should_stop, communicator=communicator)
+        try:
+            return loop, list(loop.epochs()), False
+        except Interrupted:
+            return loop, [], True
+
+    return in_all(communicators(worlds(len(sizes), kv_store=kv_store)), train)
+
+
+def test_processes_in_step_make_as_many_updates_as_that_with_most() -> None:
+    """Every result is that of all."""
+    done = _together("dist_sync", [(2, 2, 1), (2,)])
+    for loop, (result,), _ in done:
+        assert (result.records, loop.position.updates) == (7, 3)
+    (_, (first,), _), (_, (second,), _) = done
+    assert first.losses == second.losses
+
+
+def test_processes_that_go_on_by_themselves_meet_after_the_epoch() -> None:
+    done = _together("dist_async", [(2, 2, 1), (2,)])
+    assert [loop.position.updates for loop, _, _ in done] == [3, 1]
+    assert [results[0].records for _, results, _ in done] == [7, 7]
+
+
+@pytest.mark.parametrize(
+    ("kv_store", "updates"),
+    [
+        pytest.param("dist_sync", [1, 1], id="in step: all at the same batch"),
+        pytest.param("dist_async", [3, 1], id="each in its own time: after the epoch's batches"),
+    ],
+)
+def test_one_process_that_is_asked_to_stop_stops_all(kv_store: str, updates: list[int]) -> None:
+    done = _together(kv_store, [(2, 2, 2), (2, 2, 2)], stop_at={1: 2})
+    assert [loop.position.updates for loop, _, _ in done] == updates
+    assert all(stopped for _, _, stopped in done)
