@@ -1,6 +1,6 @@
 """Hosts of a distributed job: network namespaces joined by a bridge, each with its own /opt/ml.
 
-Needs root and Debian's iproute2; `namespaces_work` tells whether it can be done here.
+Needs root and Debian's iproute2; `why_no_namespaces` tells what keeps it from being done here.
 """
 
 from __future__ import annotations

@@ -88,11 +88,18 @@ def _other_file(path: Path) -> None:
     np.savez(path, a=np.zeros(3))
 
 
+def _scrambled(path: Path) -> None:
+    """A member's way of compression, in the directory at the end, is one that there is not."""
+    content = bytearray(path.read_bytes())
+    content[content.rindex(b"PK\x01\x02") + 10] = 99
+    path.write_bytes(content)
+
+
 def _pickled(path: Path) -> None:
     np.savez(path, **{"state.json": np.array([{"a": 1}], dtype=object)})
 
 
-@pytest.mark.parametrize("damage", [_cut, _flip, _empty, _other_file, _pickled])
+@pytest.mark.parametrize("damage", [_cut, _flip, _empty, _other_file, _scrambled, _pickled])
 def test_a_torn_one_is_passed_over(
     damage: Any, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -115,6 +122,28 @@ def test_one_of_another_training_is_passed_over(
     CheckpointFolder(folder, {**IDENTITY, "num_classes": 5}).save(1, _checkpoint())
     assert CheckpointFolder(folder, IDENTITY).latest() is None
     assert "of another training, whose num_classes is 5 and not 2." in caplog.text
+
+
+def test_higher_numbers_of_another_training_take_no_place(folder: Path, tmp_path: Path) -> None:
+    """As in a folder that was used before, by a job with another seed or number of hosts."""
+    earlier = CheckpointFolder(folder, {**IDENTITY, "num_classes": 5})
+    earlier.keep_best(_model(tmp_path, "theirs"), 7)
+    for number in (90, 120):
+        earlier.save(number, _checkpoint(5))
+    checkpoints = CheckpointFolder(folder, IDENTITY)
+    for number in (10, 20, 30):
+        checkpoints.keep_best(_model(tmp_path, f"after {number}"), number // 10)
+        checkpoints.save(number, _checkpoint(number))
+    assert sorted(path.name for path in folder.iterdir()) == [
+        *("best-0002", "best-0003", "best-0007"),
+        *(f"checkpoint-{number:08d}.npz" for number in (20, 30, 90, 120)),
+    ]
+    again = CheckpointFolder(folder, IDENTITY)
+    found = again.latest()
+    assert found is not None
+    assert found[1].arrays["weight:a"][0, 0] == 30
+    again.restore_best(tmp_path / "model")
+    assert (tmp_path / "model" / "model.json").read_text() == "after 30"
 
 
 def test_foreign_files_are_left_alone(folder: Path) -> None:

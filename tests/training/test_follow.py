@@ -39,7 +39,7 @@ class Epochs:
     records: int = 8
 
     def epochs(self) -> Iterator[EpochResult]:
-        for epoch, value in enumerate(self.values):
+        for epoch, value in enumerate(self.values, self.position.epoch):
             if value is None:
                 raise self.end
             self.position.updates += 1
@@ -258,6 +258,47 @@ def test_hooks(tmp_path: Path) -> None:
     )
     follow(job, loop, graph, data, _progress(job), hooks)
     assert seen == ["best", 0, "moment", 1, "moment", "best", 2, "moment", "moment"]
+
+
+def _earlier(job: Job, *values: float) -> Progress:
+    """What a checkpoint tells of the epochs before it."""
+    progress = _progress(job)
+    for result in Epochs(values).epochs():
+        progress.add(result)
+    return progress
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param([], id="all epochs were done"),
+        pytest.param([None], id="stopped before another one was"),
+    ],
+)
+def test_a_new_container_has_the_table_of_the_epochs_before(
+    values: list[float | None], tmp_path: Path
+) -> None:
+    job = make_job(tmp_path, epochs=20)
+    loop: Any = Epochs(values, position=Position(2, 9))
+    graph: Any = Graph()
+    data: Any = Channels()
+    follow(job, loop, graph, data, _earlier(job, 0.25, 0.5), NOTHING)
+    table = (job.paths.output_data_dir / "metrics.csv").read_text().splitlines()
+    assert [row["mAP"] for row in csv.DictReader(table)] == ["0.25", "0.5"]
+
+
+def test_streams_are_reported_after_their_first_pass(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Which is not of epoch 0 where training goes on from a checkpoint."""
+    job = make_job(tmp_path, epochs=20, mini_batch_size=4)
+    loop: Any = Epochs([0.5, 0.6], position=Position(2, 9), records=100)
+    graph: Any = Graph()
+    stub = Channels(streams=["train"])
+    data: Any = stub
+    follow(job, loop, graph, data, _earlier(job, 0.25, 0.5), NOTHING)
+    assert stub.reports == [()]
+    assert caplog.text.count("num_training_samples is 8") == 1
 
 
 def test_a_training_that_had_stopped_early_does_not_go_on(tmp_path: Path) -> None:

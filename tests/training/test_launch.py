@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from sagemaker_object_detection.platform.stop_request import StopRequest
 from sagemaker_object_detection.platform.world import World
 from sagemaker_object_detection.training import launch
 from tests.training.jobs import make_job
+from tests.training.processes import InThreads, communicators, in_all, worlds
 
 TWO = World("horovod", "dist_sync", ("algo-1", "algo-2"), 1, 0)
 
@@ -60,3 +62,47 @@ def test_jobs_have_keys_of_their_own() -> None:
     environments = ({}, {"TRAINING_JOB_NAME": "a"}, {"TRAINING_JOB_ARN": "b"})
     keys = {launch._key(environ, hosts) for environ in environments for hosts in (("x",), ("y",))}
     assert len(keys) == 6
+
+
+@pytest.mark.parametrize(
+    ("channels", "given", "told"),
+    [
+        pytest.param(["train"], {"seed": 3}, "hyperparameters differ (seed: '3', '0')", id="value"),
+        pytest.param([], {}, "channels differ (train: None, 'None F", id="one less"),
+        pytest.param(
+            ["train", "test"], {}, "channels differ (test: 'None F", id="one that the first has not"
+        ),
+    ],
+)
+def test_hosts_that_do_not_have_the_same_job(
+    channels: list[str], given: dict[str, object], told: str, tmp_path: Path
+) -> None:
+    """All say which term differs, and the value of either."""
+    jobs = [
+        make_job(tmp_path / "first", ["train"]),
+        make_job(tmp_path / "second", channels, **given),
+    ]
+
+    def exchange(communicator: InThreads) -> str:
+        world = communicator.world
+        anyone: Any = communicator
+        with pytest.raises(ClientError, match="algo-2 and algo-1 do not have the same") as error:
+            launch._exchange(anyone, jobs[world.rank], world, "127.0.0.1")
+        return str(error.value)
+
+    for message in in_all(communicators(worlds(2)), exchange):
+        assert told in message
+
+
+def test_what_hosts_tell_each_other(tmp_path: Path) -> None:
+    jobs = [make_job(tmp_path / name, ["train"]) for name in ("first", "second")]
+
+    def exchange(communicator: InThreads) -> list[str]:
+        world = communicator.world
+        anyone: Any = communicator
+        address = f"127.0.0.{world.rank + 1}"
+        facts = launch._exchange(anyone, jobs[world.rank], world, address)
+        assert all(len(set(fact["ports"])) == 3 for fact in facts)
+        return [fact["address"] for fact in facts]
+
+    assert in_all(communicators(worlds(2)), exchange) == [["127.0.0.1", "127.0.0.2"]] * 2

@@ -11,9 +11,11 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from sagemaker_object_detection.evaluation.average_precision import AveragePrecision
+from sagemaker_object_detection.training.early_stopping import EarlyStopping
 from sagemaker_object_detection.training.history import EpochResult
 from sagemaker_object_detection.training.live import LIVE_FILE, LiveView
 from sagemaker_object_detection.training.position import Position
+from sagemaker_object_detection.training.progress import Progress
 
 NAN = float("nan")
 LOSSES = {"cross_entropy": 3.0, "smooth_l1": 1.5}
@@ -27,6 +29,13 @@ def _position(epoch: int, batches: int) -> Position:
 def _result(epoch: int, mean: float) -> EpochResult:
     score = AveragePrecision(mean, (mean, NAN))
     return EpochResult(epoch, {"cross_entropy": 2.0, "smooth_l1": 1.0}, score, 0.01, 80, 8, 1, 2)
+
+
+def _progress(*means: float) -> Progress:
+    progress = Progress(EarlyStopping(1, 1, 0))
+    for epoch, mean in enumerate(means):
+        progress.add(_result(epoch, mean))
+    return progress
 
 
 def _read(folder: Path) -> dict[str, Any]:
@@ -47,7 +56,7 @@ def _events(folder: Path) -> list[tuple[str, int, float]]:
 
 
 def test_inside_an_epoch(tmp_path: Path) -> None:
-    live = LiveView(tmp_path / "output", 30, tensorboard=False)
+    live = LiveView(tmp_path / "output", 30, _progress(), tensorboard=False)
     live.batches(_position(2, 50), LOSSES, 0.005)
     found = _read(tmp_path / "output")
     assert found.pop("time") > 0
@@ -68,8 +77,17 @@ def test_inside_an_epoch(tmp_path: Path) -> None:
 
 
 def test_after_epochs(tmp_path: Path) -> None:
-    live = LiveView(tmp_path, 30, tensorboard=False)
+    live = LiveView(tmp_path, 30, _progress(), tensorboard=False)
     live.epoch(Position(2, 200), _result(1, 0.25), _result(0, 0.5))
+    live.batches(_position(2, 10), LOSSES, 0.005)
+    found = _read(tmp_path)
+    assert found["validation"] == {"epoch": 1, "mAP": 0.25}
+    assert found["best"] == {"epoch": 0, "mAP": 0.5}
+
+
+def test_where_training_goes_on(tmp_path: Path) -> None:
+    """What was best before is told from the first line on."""
+    live = LiveView(tmp_path, 30, _progress(0.5, 0.25), tensorboard=False)
     live.batches(_position(2, 10), LOSSES, 0.005)
     found = _read(tmp_path)
     assert found["validation"] == {"epoch": 1, "mAP": 0.25}
@@ -78,7 +96,7 @@ def test_after_epochs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("epochs", [0, 1])
 def test_the_end(epochs: int, tmp_path: Path) -> None:
-    live = LiveView(tmp_path, 1, tensorboard=False)
+    live = LiveView(tmp_path, 1, _progress(), tensorboard=False)
     if epochs:
         live.epoch(Position(1, 100), _result(0, 0.5), _result(0, 0.5))
     live.end(Position(epochs, 100 * epochs), "stopped")
@@ -88,7 +106,7 @@ def test_the_end(epochs: int, tmp_path: Path) -> None:
 
 
 def test_events(tmp_path: Path) -> None:
-    live = LiveView(tmp_path, 30, tensorboard=True)
+    live = LiveView(tmp_path, 30, _progress(), tensorboard=True)
     live.batches(_position(0, 100), LOSSES, 0.005)
     live.epoch(Position(1, 100), _result(0, 0.5), _result(0, 0.5))
     live.end(Position(1, 100), "finished")

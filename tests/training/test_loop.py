@@ -7,13 +7,12 @@ import errno
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import mxnet as mx
 import numpy as np
 import pytest
-from mxnet import gluon
 
 from sagemaker_object_detection.data.augment import Augmentation
 from sagemaker_object_detection.data.loader import Batch
@@ -22,7 +21,7 @@ from sagemaker_object_detection.model.network import Network
 from sagemaker_object_detection.platform import logs
 from sagemaker_object_detection.platform.errors import ClientError, JobError, PlatformError
 from sagemaker_object_detection.platform.world import World
-from sagemaker_object_detection.training.communicator import Alone
+from sagemaker_object_detection.training.communicator import Alone, Communicator
 from sagemaker_object_detection.training.gradients import make_gradient_trainer
 from sagemaker_object_detection.training.history import EpochResult
 from sagemaker_object_detection.training.interruptions import BrokenData, Interrupted
@@ -30,34 +29,8 @@ from sagemaker_object_detection.training.loop import TrainingLoop
 from sagemaker_object_detection.training.position import Recipe
 from sagemaker_object_detection.training.schedule import LearningRate
 from sagemaker_object_detection.training.update import Updates
-
-SIDE = 8
-GRID = 2
-CLASSES = 2
-
-pytestmark = pytest.mark.filterwarnings("ignore:Cannot decide type for the following arguments")
-
-
-def _network(devices: int = 1) -> Network:
-    """An anchor for each quarter of the picture, scored by its mean colour; weights of zero."""
-    data = mx.sym.var("data")
-    cell = SIDE // GRID
-    pooled = mx.sym.Pooling(data, kernel=(cell, cell), stride=(cell, cell), pool_type="avg")
-    heads = []
-    for name, width in (("scores", CLASSES + 1), ("offsets", 4)):
-        conv = mx.sym.Convolution(pooled / 255, kernel=(1, 1), num_filter=width, name=name)
-        rows = mx.sym.transpose(conv, axes=(0, 2, 3, 1))
-        heads.append(mx.sym.reshape(rows, shape=(0, -1, width)))
-    symbol = mx.sym.Group(heads)
-    block = gluon.SymbolBlock(symbol, data)
-    shapes, _, _ = symbol.infer_shape(data=(1, 3, SIDE, SIDE))
-    for name, shape in zip(symbol.list_arguments(), shapes, strict=True):
-        if name != "data":
-            block.collect_params()[name].shape = shape
-    block.initialize(mx.init.Zero(), ctx=[mx.cpu(device) for device in range(devices)])
-    edges = np.arange(GRID) / GRID
-    anchors = [[x, y, x + 1 / GRID, y + 1 / GRID] for y in edges for x in edges]
-    return Network("resnet-18", SIDE, CLASSES, symbol, np.array([anchors], np.float32), block)
+from tests.training.networks import SIDE, make_network
+from tests.training.processes import InThreads, communicators, in_all, worlds
 
 
 def _batch(images: int = 2, first: int = 0) -> Batch:
@@ -98,8 +71,9 @@ def _loop(
     network: Network | None = None,
     rate: LearningRate | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    communicator: Communicator | None = None,
 ) -> TrainingLoop:
-    network = network or _network()
+    network = network or make_network()
     recipe = Recipe(
         epochs=epochs,
         batch_size=2,
@@ -113,10 +87,10 @@ def _loop(
     )
     loader: Any = script
     devices = next(iter(network.parameters.values())).list_ctx()
-    alone = Alone(World())
+    told = communicator or Alone(World())
     return TrainingLoop(
-        Updates(network, trainer, devices, alone),
-        alone,
+        Updates(network, trainer, devices, told),
+        told,
         loader,
         recipe,
         script.validate,
@@ -212,7 +186,7 @@ def test_the_augmentation_reaches_the_loader() -> None:
     ],
 )
 def test_the_schedule_sets_the_rate(rate: LearningRate, weights: float | None) -> None:
-    network = _network()
+    network = make_network()
     list(_loop(Script(_batch(2)), network=network, rate=rate).epochs())
     moved = np.abs(network.parameters["scores_weight"].data().asnumpy()).max()
     assert (moved == 0) if weights == 0 else (moved > 0)
@@ -259,7 +233,7 @@ def _weights(network: Network, name: str, value: float) -> Network:
 @pytest.mark.parametrize("batches", [1, 3])
 def test_a_loss_that_is_not_finite(name: str, value: float, part: str, batches: int) -> None:
     script = Script(*[_batch(2)] * batches)
-    loop = _loop(script, network=_weights(_network(), name, value))
+    loop = _loop(script, network=_weights(make_network(), name, value))
     with pytest.raises(
         ClientError, match=rf"The loss {part} became (nan|inf) in epoch 0, batch 0: .*learning_rate"
     ):
@@ -378,9 +352,9 @@ def _interrupted(stop_at: int, script: Script, network: Network) -> TrainingLoop
 def test_it_goes_on_where_it_was_interrupted(stop_at: int) -> None:
     """Two epochs of three batches, each of its own: the same losses and weights in the end."""
     batches = [_batch(1), _batch(2), _batch(3)]
-    whole = _network()
+    whole = make_network()
     expected = list(_loop(Script(*batches), epochs=2, network=whole).epochs())
-    network = _network()
+    network = make_network()
     first = _interrupted(stop_at, Script(*batches), network)
     second = _loop(Script(*batches), epochs=2, network=network)
     second.position = copy.deepcopy(first.position)
@@ -397,7 +371,7 @@ def test_it_goes_on_where_it_was_interrupted(stop_at: int) -> None:
 
 def _trained(devices: int, sizes: tuple[int, ...]) -> list[np.ndarray[Any, Any]]:
     """Weights after batches of pictures that all differ, on every device."""
-    network = _network(devices)
+    network = make_network(devices)
     random = np.random.default_rng(5)
     batches = []
     for size in sizes:
@@ -419,3 +393,58 @@ def test_devices_that_share_batches_come_where_one_comes(devices: int) -> None:
     for several, one in zip(_trained(devices, sizes), _trained(1, sizes), strict=True):
         np.testing.assert_allclose(several, one, atol=1e-5)
         assert one.any()
+
+
+def _together(
+    kv_store: str, sizes: Sequence[Sequence[int]], stop_at: Mapping[int, int] | None = None
+) -> list[tuple[TrainingLoop, list[EpochResult], bool]]:
+    """Processes with batches of these sizes, each with weights of its own, as threads.
+
+    Args:
+        stop_at: process -> the batch before which it is asked to stop.
+    """
+
+    def train(communicator: InThreads) -> tuple[TrainingLoop, list[EpochResult], bool]:
+        rank = communicator.world.rank
+        asked: list[None] = []
+
+        def should_stop() -> bool:
+            asked.append(None)
+            return len(asked) >= (stop_at or {}).get(rank, 99)
+
+        batches = [_batch(size) for size in sizes[rank]]
+        loop = _loop(Script(*batches), should_stop=should_stop, communicator=communicator)
+        try:
+            return loop, list(loop.epochs()), False
+        except Interrupted:
+            return loop, [], True
+
+    return in_all(communicators(worlds(len(sizes), kv_store=kv_store)), train)
+
+
+def test_processes_in_step_make_as_many_updates_as_that_with_most() -> None:
+    """Every result is that of all."""
+    done = _together("dist_sync", [(2, 2, 1), (2,)])
+    for loop, (result,), _ in done:
+        assert (result.records, loop.position.updates) == (7, 3)
+    (_, (first,), _), (_, (second,), _) = done
+    assert first.losses == second.losses
+
+
+def test_processes_that_go_on_by_themselves_meet_after_the_epoch() -> None:
+    done = _together("dist_async", [(2, 2, 1), (2,)])
+    assert [loop.position.updates for loop, _, _ in done] == [3, 1]
+    assert [results[0].records for _, results, _ in done] == [7, 7]
+
+
+@pytest.mark.parametrize(
+    ("kv_store", "updates"),
+    [
+        pytest.param("dist_sync", [1, 1], id="in step: all at the same batch"),
+        pytest.param("dist_async", [3, 1], id="each in its own time: after the epoch's batches"),
+    ],
+)
+def test_one_process_that_is_asked_to_stop_stops_all(kv_store: str, updates: list[int]) -> None:
+    done = _together(kv_store, [(2, 2, 2), (2, 2, 2)], stop_at={1: 2})
+    assert [loop.position.updates for loop, _, _ in done] == updates
+    assert all(stopped for _, _, stopped in done)

@@ -83,3 +83,15 @@ def test_the_state_of_another_optimiser() -> None:
     _, other = _made("adam", {})
     with pytest.raises(KeyError, match="a_weight:1"):
         restore_optimizer(other, optimizer_arrays(trainer), update_counts(trainer))
+
+
+def test_a_momentum_that_there_was_not_before() -> None:
+    """The job is the same by its identity; the momentum begins at nothing."""
+    parameters, trainer = _made("sgd", {})
+    _step(parameters, trainer, 0)
+    _, other = _made("sgd", {"momentum": 0.9})
+    restore_optimizer(other, optimizer_arrays(trainer), update_counts(trainer))
+    arrays = optimizer_arrays(other)
+    assert set(arrays) == {"a_weight:0", "b_weight:0"}
+    assert not any(array.any() for array in arrays.values())
+    assert update_counts(other) == {"a_weight": 1, "b_weight": 1}

@@ -16,6 +16,7 @@ import re
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,8 @@ _IMPLIED = {"processes": 1, "hosts": 1}
 _STATE = "state.json"
 _FILE = re.compile(r"checkpoint-(\d{8,})\.npz")
 _BEST = "best-"
+_TORN = (ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+"""What NumPy and zipfile raise on damaged files: RuntimeError on some flipped bits of a header."""
 
 
 class UnusableCheckpoint(ValueError):
@@ -73,7 +76,9 @@ class CheckpointFolder:
         ensure_writable(folder)
 
     def save(self, number: int, checkpoint: Checkpoint) -> Path:
-        """Write a checkpoint aside and rename it; the KEPT last ones stay.
+        """Write a checkpoint aside and rename it; the KEPT last ones up to it stay.
+
+        Higher ones, which were passed over when training began, are left alone.
 
         Args:
             number: of updates so far; a higher one is newer.
@@ -87,7 +92,7 @@ class CheckpointFolder:
             _write(file, Checkpoint(checkpoint.arrays, state))
             file.flush()
             os.fsync(file.fileno())
-        self._tidy()
+        self._tidy(number)
         return path
 
     def keep_best(self, model: Path, epoch: int) -> None:
@@ -147,11 +152,13 @@ class CheckpointFolder:
     def _files(self) -> list[Path]:
         return [path for path in self._folder.iterdir() if _FILE.fullmatch(path.name)]
 
-    def _tidy(self) -> None:
-        files = sorted(self._files(), key=_number)
-        for path in files[:-KEPT]:
+    def _tidy(self, newest: int) -> None:
+        files = self._files()
+        ours = sorted((path for path in files if _number(path) <= newest), key=_number)
+        old = ours[:-KEPT]
+        for path in old:
             path.unlink(missing_ok=True)
-        wanted = {_best_of(path) for path in files[-KEPT:]}
+        wanted = {_best_of(path) for path in files if path not in old}
         for folder in self._folder.glob(f"{_BEST}*"):
             if folder.name not in wanted:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -185,7 +192,7 @@ def _read(stream: IO[bytes]) -> Checkpoint:
         with np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         state = json.loads(arrays.pop(_STATE).tobytes())
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except _TORN as error:
         raise UnusableCheckpoint(f"it is torn ({error}).") from error
     if not isinstance(state, dict):
         raise UnusableCheckpoint("it does not say of what training it is.")
@@ -197,7 +204,7 @@ def _best_of(path: Path) -> str | None:
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             best = json.loads(file[_STATE].tobytes())["best_model"]
-    except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile):
+    except (*_TORN, OSError):
         return None
     return best["folder"] if best else None
 

@@ -55,17 +55,20 @@ def follow(
     hyperparameters = job.hyperparameters
     machines = len(data.communicator.world.hosts)
     is_main = data.communicator.world.is_main
-    done, interrupted = len(progress.history), False
+    first = done = len(progress.history)
+    interrupted = False
+    if is_main and progress.history:  # the folder of a new container is empty
+        write_history(job.paths.output_data_dir, progress.history)
     if hyperparameters.early_stopping and progress.stopping.is_due(done):
         _log_early_stop(progress, done - 1)
         return False
     try:
         for result in loop.epochs():
             is_best = progress.add(result)
-            if result.epoch == 0 and data.streams:
+            if result.epoch == first and data.streams:  # their first pass here
                 data.exchange_names()
                 data.report()
-            if result.epoch == 0 and "train" in data.streams:  # only now its number is known
+            if result.epoch == first and "train" in data.streams:  # only now its number is known
                 warn_of_batch_count(hyperparameters, result.records, machines)
             if is_main:
                 write_history(job.paths.output_data_dir, progress.history)

@@ -12,6 +12,7 @@ from typing import Any
 from sagemaker_object_detection.model.artifact import write_text_whole
 from sagemaker_object_detection.training.history import EpochResult
 from sagemaker_object_detection.training.position import Position
+from sagemaker_object_detection.training.progress import Progress
 
 LIVE_FILE = "live.json"
 TENSORBOARD_DIR = "tensorboard"
@@ -38,15 +39,16 @@ class LiveView(NoView):
     Args:
         folder: for LIVE_FILE and TENSORBOARD_DIR; made where it is missing.
         epochs: of the whole training.
+        progress: of the epochs before, where training goes on.
         tensorboard: whether to write event files too.
     """
 
-    def __init__(self, folder: Path, epochs: int, tensorboard: bool) -> None:
+    def __init__(self, folder: Path, epochs: int, progress: Progress, tensorboard: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / LIVE_FILE
         self._epochs = epochs
-        self._last: EpochResult | None = None
-        self._best: EpochResult | None = None
+        self._last = progress.history[-1] if progress.history else None
+        self._best = progress.best
         self._events: Any = None
         if tensorboard:
             from tensorboardX import SummaryWriter  # only now: most jobs do not need it

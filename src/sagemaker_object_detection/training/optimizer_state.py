@@ -38,6 +38,8 @@ def restore_optimizer(
 ) -> None:
     """Put back what optimizer_arrays and update_counts gave.
 
+    Where there were no arrays, as of sgd without momentum, they begin anew.
+
     Raises:
         KeyError, ValueError: the arrays are of another optimiser or network.
     """
@@ -48,8 +50,9 @@ def restore_optimizer(
         weights = trainer._params[index].list_data()
         for updater, weight in zip(trainer._updaters, weights, strict=True):
             state = optimizer.create_state_multi_precision(index, weight)
-            for part, array in enumerate(_parts(state)):
-                array[:] = arrays[f"{name}:{part}"]
+            if f"{name}:0" in arrays:
+                for part, array in enumerate(_parts(state)):
+                    array[:] = arrays[f"{name}:{part}"]
             updater.states[index] = state
             updater.states_synced[index] = True
             optimizer._set_current_context(weight.context.device_id)

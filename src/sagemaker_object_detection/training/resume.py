@@ -59,6 +59,7 @@ class Checkpoints:
         self._communicator = communicator
         self._folder: CheckpointFolder | None = None
         self._found: tuple[Path, Checkpoint] | None = None
+        self._best_epoch: int | None = None  # of the model that is still to be copied
         self._find(job, network)
         found = self._found
         epoch = int(found[1].state["position"]["epoch"]) if found else 0
@@ -140,9 +141,8 @@ class Checkpoints:
         return found
 
     def keep_best(self, epoch: int) -> None:
-        """Copy the model folder, whose model is of this epoch, to the checkpoints."""
-        if self._folder is not None:
-            self._folder.keep_best(self._model, epoch)
+        """The model folder's model is of this epoch now: the next checkpoint takes it along."""
+        self._best_epoch = epoch
 
     def save(self, trained: Trained, position: Position, progress: Progress, images: int) -> None:
         """Write a checkpoint; that there is no room for it is only a warning."""
@@ -164,6 +164,9 @@ class Checkpoints:
             _OPTIMIZER + n: array for n, array in optimizer_arrays(trained.trainer.trainer).items()
         }
         try:
+            if self._best_epoch is not None:
+                self._folder.keep_best(self._model, self._best_epoch)
+                self._best_epoch = None
             path = self._folder.save(position.updates, Checkpoint(arrays, state))
         except OSError as error:
             log.warning("No checkpoint was written (%s). Training goes on.", error)

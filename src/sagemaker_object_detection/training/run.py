@@ -167,7 +167,7 @@ def _train(
     live = NoView()
     if world.is_main:
         live = LiveView(
-            job.paths.output_data_dir, hyperparameters.epochs, hyperparameters.tensorboard
+            job.paths.output_data_dir, hyperparameters.epochs, progress, hyperparameters.tensorboard
         )
     loop.on_batches = live.batches
 
