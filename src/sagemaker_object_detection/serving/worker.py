@@ -148,6 +148,8 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]
             self._readable(connection, connection.sock)  # most often it is there already
 
     def _readable(self, connection: _Connection, client: socket.socket) -> None:
+        if connection not in self._open:
+            return  # it made room for a new one that was seen in the same look at the sockets
         try:
             data = client.recv(_READ_AT_ONCE)
         except BlockingIOError:
