@@ -108,6 +108,14 @@ def test_accept_wins_over_the_default_form(make: Make) -> None:
     assert "predictions" in answer.json
 
 
+def test_default_accept_of_the_settings(make: Make) -> None:
+    client = make(accept="application/jsonlines")
+    assert client.post("/invocations", data=JPEG).content_type == "application/jsonlines"
+    accept = {"Accept": "application/json"}
+    answer = client.post("/invocations", data=JPEG, headers=accept)
+    assert answer.content_type == "application/json"
+
+
 def test_json_lines(make: Make) -> None:
     accept = {"Accept": "application/jsonlines"}
     answer = make().post("/invocations", data=JPEG, headers=accept)
