@@ -24,7 +24,7 @@ import pytest
 from PIL import Image
 
 from tests import tiny_model
-from tests.functional.test_serve import BLUE, PICTURE, RED, Endpoint, running
+from tests.functional.endpoint_process import BLUE, PICTURE, RED, Endpoint, running
 
 HEAD = b"POST /invocations HTTP/1.1\r\nHost: here\r\nContent-Type: image/jpeg\r\n"
 CLOSING = b"GET /ping HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n"

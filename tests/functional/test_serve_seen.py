@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests import tiny_model
-from tests.functional.test_serve import PICTURE, Endpoint, running
+from tests.functional.endpoint_process import PICTURE, Endpoint, running
 from tests.serving.exposition import Samples, samples
 
 STAGES = ["receive", "decode", "queue", "model", "encode"]
