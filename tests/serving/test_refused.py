@@ -57,6 +57,24 @@ def test_answer_log_and_metrics(lines: io.StringIO) -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        ("/invocations", "/invocations"),
+        ("/models/a/invoke", "/models/<model:name>/invoke"),
+        ("/models/a", "other"),
+        ("/secret", "other"),
+    ],
+)
+def test_the_path_among_the_metrics(path: str, route: str, lines: io.StringIO) -> None:
+    metrics = Metrics()
+    sent = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
+    refused.answer(_request(sent.encode()), BUSY, metrics)
+    page = metrics.page()[0].decode()
+    assert f'object_detection_requests_total{{code="503",path="{route}"}} 1.0' in page
+    assert f"object_detection_request_seconds_count {float(route != 'other')}" in page
+
+
+@pytest.mark.parametrize(
     ("sent", "path"),
     [(b"GET /secret HTTP/1.1\r\nHost: x\r\n", "-"), (b"\x16\x03\x01", "-")],
     ids=["half a head", "no HTTP"],

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from sagemaker_object_detection.serving import formats, limits, request_log
 from sagemaker_object_detection.serving.answers import answer_to
 from sagemaker_object_detection.serving.incoming import Incoming, Refusal
-from sagemaker_object_detection.serving.metrics import INVOCATIONS, Metrics
+from sagemaker_object_detection.serving.metrics import INVOCATIONS, INVOKE, Metrics
 from sagemaker_object_detection.serving.observation import ELSEWHERE
 from sagemaker_object_detection.serving.trace import Trace
 
@@ -20,7 +20,7 @@ def answer(request: Incoming, refusal: Refusal, metrics: Metrics) -> bytes:
     trace = Trace.since(request.begun)
     trace.error = str(refusal)
     trace.finish()
-    metrics.answered(trace, request.path if request.path == INVOCATIONS else ELSEWHERE, status)
+    metrics.answered(trace, _route(request.path), status)
     request_log.write(trace, request.method, request.path, request.headers, status)
     body = json.dumps({"error": str(refusal), "hint": hint}).encode() + b"\n"
     fields = {
@@ -38,3 +38,10 @@ def answer(request: Incoming, refusal: Refusal, metrics: Metrics) -> bytes:
     lines += [f"{name}: {value}" for name, value in fields.items()]
     head = "\r\n".join([*lines, "", ""]).encode("latin-1")
     return head + (b"" if request.method == "HEAD" else body)
+
+
+def _route(path: str) -> str:
+    """As the application has it, of the paths that pictures are sent to."""
+    if path.startswith("/models/") and path.endswith("/invoke"):
+        return INVOKE
+    return path if path == INVOCATIONS else ELSEWHERE
