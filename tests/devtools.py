@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +15,6 @@ _KEYS = {
     "Enter": ("Enter", 13, "\r"),
     " ": ("Space", 32, " "),
     "ArrowLeft": ("ArrowLeft", 37, ""),
-    "ArrowRight": ("ArrowRight", 39, ""),
     "Home": ("Home", 36, ""),
     "End": ("End", 35, ""),
 }
@@ -129,13 +127,6 @@ class Browser(Connection):
     def let_through(self) -> None:
         """End interception."""
         self.call("Fetch.disable")
-
-    def screenshot(self, path: Path) -> None:
-        """The whole page as a PNG file."""
-        size = self.call("Page.getLayoutMetrics")["cssContentSize"]
-        clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
-        shot = self.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
-        path.write_bytes(base64.b64decode(shot["data"]))
 
     def _middle(self, selector: str) -> Sequence[float]:
         script = f"""(element => {{

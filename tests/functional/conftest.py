@@ -1,4 +1,4 @@
-"""A browser, an endpoint and its page in it, for tests of the page."""
+"""An endpoint; a browser and the page of an endpoint in it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,9 +6,19 @@ from pathlib import Path
 import pytest
 
 from tests.devtools import Browser
+from tests.functional.endpoint_process import Endpoint, running
 from tests.functional.shown_page import ShownPage
-from tests.functional.test_serve import Endpoint, running
 from tests.tiny_model import write
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    """With no settings; modules that need some have one of their own."""
+    base: Path = tmp_path_factory.mktemp("ml")
+    write(base / "model")
+    with running(base) as endpoint:
+        endpoint.wait_ready()
+        yield endpoint
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import numpy as np
 
 from tests import tiny_model
 from tests.devtools import Browser
-from tests.functional.test_serve import Endpoint
+from tests.functional.endpoint_process import Endpoint
 
 CELLS = {(0, 0): "red", (3, 2): "blue", (1, 3): "dim red"}
 WEAK = (2, 1)

@@ -7,18 +7,13 @@ the connection. The same exchange is made here without the SDK, and with it wher
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import urllib3
 
-from tests import tiny_model
-from tests.functional.test_serve import Endpoint, running
+from tests.functional.endpoint_process import PICTURE, Endpoint
 from tests.sagemaker_sdk import run_with_sdk, sdk_python
-
-PICTURE = tiny_model.encoded(tiny_model.picture({(0, 0): "red", (3, 2): "blue"}), ".jpg")
 
 # What a client asks, and the classes that it hears of; None is what it does not say.
 REQUESTS: list[tuple[dict[str, str | None], set[str]]] = [
@@ -50,15 +45,6 @@ answers = [
 ]
 print(json.dumps(answers))
 """
-
-
-@pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
-    base = tmp_path_factory.mktemp("ml")
-    tiny_model.write(base / "model")
-    with running(base) as endpoint:
-        endpoint.wait_ready()
-        yield endpoint
 
 
 def _classes(answer: dict[str, Any]) -> set[str]:

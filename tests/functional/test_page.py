@@ -11,6 +11,7 @@ import pytest
 from sagemaker_object_detection.model import artifact
 from tests import tiny_model
 from tests.devtools import Browser
+from tests.functional.endpoint_process import Endpoint, running
 from tests.functional.shown_page import (
     CELLS,
     WEAK,
@@ -20,7 +21,6 @@ from tests.functional.shown_page import (
     picture,
     write_picture,
 )
-from tests.functional.test_serve import Endpoint, running
 
 STRONG_BOXES = sorted(cell_box(*cell) for cell in CELLS)
 ALL_BOXES = sorted([*STRONG_BOXES, cell_box(*WEAK)])

@@ -12,8 +12,8 @@ from sagemaker_object_detection.model import artifact
 from tests import tiny_model
 from tests.browser import CLIPPED
 from tests.devtools import Browser
+from tests.functional.endpoint_process import Endpoint, running
 from tests.functional.shown_page import ShownPage, cell_box, write_picture
-from tests.functional.test_serve import Endpoint, running
 
 LONG = "a_very_long_name_without_any_place_to_break_it_" * 3
 

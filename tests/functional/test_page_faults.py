@@ -11,8 +11,8 @@ import pytest
 
 from tests import tiny_model
 from tests.devtools import Browser
+from tests.functional.endpoint_process import PICTURE, running
 from tests.functional.shown_page import ShownPage, write_picture
-from tests.functional.test_serve import PICTURE, running
 
 SVG = b"<svg xmlns='http://www.w3.org/2000/svg'/>"
 

@@ -17,7 +17,7 @@ import pytest
 
 from sagemaker_object_detection.images import decode
 from tests import tiny_model
-from tests.functional.test_serve import Endpoint, running
+from tests.functional.endpoint_process import Endpoint, running
 from tests.tools.scripted_endpoint import Reply, Request, Scripted, found, healthy, scripted
 
 COMMAND = [sys.executable, "-m", "sagemaker_object_detection.tools.cli", "predict"]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.test_serve import Endpoint
+from tests.functional.endpoint_process import Endpoint
 from tests.tools.voc_tree import write_voc
 from tests.training_job import TrainingJob, picture, pictures
 

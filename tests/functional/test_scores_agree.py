@@ -28,7 +28,7 @@ from sagemaker_object_detection.serving.traced import TracedPredictor
 from sagemaker_object_detection.tools import cli
 from tests import tiny_model
 from tests.data.samples import write_records
-from tests.functional.test_serve import running
+from tests.functional.endpoint_process import running
 from tests.tiny_scenes import scenes
 from tests.training_job import Picture, TrainingJob, pictures, write_recordio
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
 import os
@@ -10,112 +9,23 @@ import re
 import signal
 import socket
 import subprocess
-import sys
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from sagemaker_object_detection.model import artifact
 from tests import tiny_model
-
-SERVE = Path(__file__).parents[2] / "serve"
-Body = bytes | Iterable[bytes] | None
-
-PICTURE = tiny_model.encoded(tiny_model.picture({(0, 0): "red", (3, 2): "blue"}), ".jpg")
-RED = {"class_id": 0, "class_name": "red", "bbox": [0.0, 0.0, 160.0, 120.0]}
-BLUE = {"class_id": 1, "class_name": "blue", "bbox": [480.0, 240.0, 640.0, 360.0]}
-
-
-class Endpoint:
-    """A running ./serve; its output goes to a file."""
-
-    def __init__(self, base: Path, **environ: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
-        self.log_file = base / "log.txt"
-        own = {"SAGEMAKER_BASE_DIR": str(base), "SAGEMAKER_BIND_TO_PORT": str(self.port)}
-        own["OMP_NUM_THREADS"] = "1"
-        with self.log_file.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, str(SERVE)],
-                cwd=base,
-                env={**os.environ, **own, **environ},
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def log(self) -> str:
-        return self.log_file.read_text()
-
-    def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Poll; a process that has ended fails the test, one that hangs runs into its timeout."""
-        pause = threading.Event()
-        while not condition():
-            assert self.process.poll() is None, self.log
-            pause.wait(0.05)
-
-    def wait_ready(self) -> None:
-        self.wait_until(lambda: self._pings())
-
-    def _pings(self) -> bool:
-        try:
-            return self.request("GET", "/ping")[0] == 200
-        except ConnectionRefusedError:
-            return False
-
-    def request(
-        self, method: str, path: str, body: Body = None, **headers: str
-    ) -> tuple[int, str, bytes]:
-        """Status, content type and body; header names are given with _ for -."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        with contextlib.closing(connection):
-            named = {name.replace("_", "-"): value for name, value in headers.items()}
-            connection.request(method, path, body, named)
-            answer = connection.getresponse()
-            return answer.status, answer.headers.get("Content-Type", ""), answer.read()
-
-    def post(self, body: Body, **headers: str) -> tuple[int, Any]:
-        status, _, answer = self.request("POST", "/invocations", body, **headers)
-        return status, json.loads(answer)
-
-    def stop(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-
-@contextlib.contextmanager
-def running(base: Path, **environ: str) -> Iterator[Endpoint]:
-    endpoint = Endpoint(base, **environ)
-    try:
-        yield endpoint
-    finally:
-        endpoint.stop()
-
-
-@pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
-    base = tmp_path_factory.mktemp("ml")
-    tiny_model.write(base / "model")
-    with running(base) as endpoint:
-        endpoint.wait_ready()
-        yield endpoint
-
-
-def _without_scores(answer: dict[str, Any]) -> list[dict[str, Any]]:
-    found = sorted(answer["predictions"], key=lambda one: one["class_id"])
-    return [{key: value for key, value in one.items() if key != "score"} for one in found]
+from tests.functional.endpoint_process import (
+    BLUE,
+    PICTURE,
+    RED,
+    Body,
+    Endpoint,
+    running,
+    without_scores,
+)
 
 
 def test_ping(endpoint: Endpoint) -> None:
@@ -125,7 +35,7 @@ def test_ping(endpoint: Endpoint) -> None:
 def test_objects(endpoint: Endpoint) -> None:
     status, answer = endpoint.post(PICTURE, Content_Type="image/jpeg")
     assert status == 200
-    assert _without_scores(answer) == [RED, BLUE]
+    assert without_scores(answer) == [RED, BLUE]
 
 
 def test_builtin(endpoint: Endpoint) -> None:
@@ -160,7 +70,7 @@ def test_faults(
 def test_chunked_picture(endpoint: Endpoint) -> None:
     parts = (PICTURE[at : at + 1000] for at in range(0, len(PICTURE), 1000))
     status, answer = endpoint.post(parts)
-    assert (status, _without_scores(answer)) == (200, [RED, BLUE])
+    assert (status, without_scores(answer)) == (200, [RED, BLUE])
 
 
 def test_many_at_once_get_their_own_answers(endpoint: Endpoint) -> None:
@@ -215,7 +125,7 @@ def test_sigterm_finishes_what_is_in_flight(tmp_path: Path) -> None:
             answer = http.client.HTTPResponse(client)
             answer.begin()
             assert answer.status == 200
-            assert _without_scores(json.load(answer)) == [RED, BLUE]
+            assert without_scores(json.load(answer)) == [RED, BLUE]
         assert endpoint.process.wait(25) == 0, endpoint.log
 
 

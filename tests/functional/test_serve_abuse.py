@@ -24,7 +24,7 @@ import pytest
 from PIL import Image
 
 from tests import tiny_model
-from tests.functional.test_serve import BLUE, PICTURE, RED, Endpoint, running
+from tests.functional.endpoint_process import BLUE, PICTURE, RED, Endpoint, running
 
 HEAD = b"POST /invocations HTTP/1.1\r\nHost: here\r\nContent-Type: image/jpeg\r\n"
 CLOSING = b"GET /ping HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n"
@@ -168,6 +168,22 @@ def test_what_is_no_http(endpoint: Endpoint, sent: bytes, status: set[int]) -> N
         with contextlib.suppress(ConnectionError):  # it need not listen to the end
             client.sendall(sent)
         assert answer_of(client)[0] in status
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "status"),
+    [
+        pytest.param("ping", b"X: " + b"x" * 30_000 + b"\r\n", 200, id="a field"),
+        pytest.param("ping", b"".join(b"X-%d: \r\n" % n for n in range(3000)), 200, id="many"),
+        pytest.param("a" * 30_000, b"", 404, id="the path"),
+    ],
+)
+def test_headers_may_be_of_32_kb(endpoint: Endpoint, path: str, fields: bytes, status: int) -> None:
+    head = f"GET /{path} HTTP/1.1\r\nHost: here\r\n".encode() + fields + b"\r\n"
+    with connect(endpoint, head) as client:
+        got, body = answer_of(client)
+        assert got == status
+        assert status == 200 or json.loads(body)["error"]
 
 
 def _png(width: int, height: int) -> bytes:

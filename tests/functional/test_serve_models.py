@@ -16,7 +16,7 @@ import pytest
 from sagemaker_object_detection.inference.conversion import convert
 from sagemaker_object_detection.model import artifact
 from tests import service_artifact, tiny_model
-from tests.functional.test_serve import BLUE, PICTURE, RED, Endpoint, _without_scores, running
+from tests.functional.endpoint_process import BLUE, PICTURE, RED, Endpoint, running, without_scores
 from tests.service_network import Service
 
 MANY = {"SAGEMAKER_MULTI_MODEL": "true", "OBJECT_DETECTION_PRECISION": "float32"}
@@ -113,7 +113,7 @@ def test_two_models_at_a_time(endpoint: Endpoint) -> None:
     assert _get(endpoint, "/models/small") == (200, listed[1])
     for name in ("small", "large"):
         status, answer = _invoke(endpoint, name, Content_Type="image/jpeg")
-        assert (status, _without_scores(answer)) == (200, [RED, BLUE])
+        assert (status, without_scores(answer)) == (200, [RED, BLUE])
     assert len(_processes(endpoint)) == 2
     assert _unload(endpoint, "small") == 200
     assert _invoke(endpoint, "small")[0] == 404

@@ -8,6 +8,8 @@ import json
 import os
 import re
 import signal
+import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests import tiny_model
-from tests.functional.test_serve import PICTURE, Endpoint, running
+from tests.functional.endpoint_process import PICTURE, Endpoint, running
 from tests.serving.exposition import Samples, samples
 
 STAGES = ["receive", "decode", "queue", "model", "encode"]
@@ -146,6 +148,19 @@ def test_server_timing(endpoint: Endpoint) -> None:
     assert [name for name, _ in parts] == [*STAGES, "total"]
     *stages, total = [float(ms) for _, ms in parts]
     assert 0 < sum(stages) <= total < 60_000
+
+
+def test_the_time_of_a_slow_client_is_receive(endpoint: Endpoint) -> None:
+    head = f"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: {len(PICTURE)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", endpoint.port), timeout=60) as client:
+        client.sendall(head.encode() + PICTURE[:-1])
+        time.sleep(0.3)
+        client.sendall(PICTURE[-1:])
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
+    receive, *others, total = re.findall(r"dur=([\d.]+)", answer.headers["Server-Timing"])
+    assert float(receive) >= 300
+    assert sum(map(float, others)) <= float(total) - float(receive)
 
 
 def test_a_line_for_each_request(endpoint: Endpoint) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests import service_artifact
-from tests.functional.test_serve import running
+from tests.functional.endpoint_process import running
 from tests.rows import require_same_detections
 from tests.service_network import Service, graph
 from tests.tiny_model import encoded

@@ -15,8 +15,8 @@ from sagemaker_object_detection.model import artifact
 from sagemaker_object_detection.model.torch_resnet import PARAMETERS, read_resnet
 from sagemaker_object_detection.tools import cli
 from tests import torch_resnet
+from tests.functional.endpoint_process import running
 from tests.functional.test_scores_agree import evaluate
-from tests.functional.test_serve import running
 from tests.training_job import TrainingJob, pictures
 
 BACKBONE = r"^(conv0|bn0|stage\d)_"

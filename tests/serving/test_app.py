@@ -108,6 +108,14 @@ def test_accept_wins_over_the_default_form(make: Make) -> None:
     assert "predictions" in answer.json
 
 
+def test_default_accept_of_the_settings(make: Make) -> None:
+    client = make(accept="application/jsonlines")
+    assert client.post("/invocations", data=JPEG).content_type == "application/jsonlines"
+    accept = {"Accept": "application/json"}
+    answer = client.post("/invocations", data=JPEG, headers=accept)
+    assert answer.content_type == "application/json"
+
+
 def test_json_lines(make: Make) -> None:
     accept = {"Accept": "application/jsonlines"}
     answer = make().post("/invocations", data=JPEG, headers=accept)
@@ -136,13 +144,6 @@ def test_json_lines(make: Make) -> None:
             "application/json;format=builtin",
             id="unacceptable",
         ),
-        pytest.param(
-            {"data": bytes(2**20 + 1)},
-            413,
-            "the body is larger than 1 MB",
-            "SAGEMAKER_MAX_PAYLOAD_IN_MB",
-            id="too large",
-        ),
         pytest.param({"path": "/predict"}, 404, "nothing at this path", "/invocations", id="path"),
         pytest.param(
             {"method": "GET"}, 405, "not for this method", "POST /invocations", id="method"
@@ -153,7 +154,7 @@ def test_faults_of_a_request(
     make: Make, request_: dict[str, Any], status: int, what: str, hint: str
 ) -> None:
     request_ = {"path": "/invocations", "method": "POST"} | request_
-    answer = make(max_payload_mb=1).open(**request_)
+    answer = make().open(**request_)
     assert answer.status_code == status
     assert answer.content_type == "application/json"
     assert answer.json is not None

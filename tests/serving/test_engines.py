@@ -130,6 +130,13 @@ def test_an_artefact_of_nobody(tmp_path: Path) -> None:
         make_plan(tmp_path, Settings(), {})
 
 
+def test_a_twin_that_is_damaged(folder: Path) -> None:
+    (folder / artifact.ONNX_FILE).write_bytes(b"\x08\x07garbage")
+    plan = make_plan(folder, Settings(), {})
+    with pytest.raises(ClientError, match=r"cannot be served: .*is not an ONNX model"):
+        load_engine(plan, Settings(), 1)
+
+
 def test_a_process_that_cannot_convert(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/bin/false")
     with pytest.raises(ArtifactError, match="ended with exit code 1"):

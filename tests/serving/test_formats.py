@@ -59,6 +59,25 @@ def test_choose(accept: str | None, content_type: str, form: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("accept", "content_type", "form"),
+    [
+        pytest.param(None, LINES, "builtin", id="no header"),
+        pytest.param(" ", LINES, "builtin", id="empty"),
+        pytest.param("*/*", LINES, "builtin", id="anything"),
+        pytest.param("*", LINES, "builtin", id="its short form"),
+        pytest.param("text/html, */*;q=0.1", LINES, "builtin", id="anything, but another first"),
+        pytest.param("application/*", LINES, "builtin", id="any application type"),
+        pytest.param(JSON, JSON, "objects", id="JSON is no part of it"),
+        pytest.param(LINES, LINES, "objects", id="nor is a type without a form"),
+        pytest.param(f"*/*, {LINES};format=builtin;q=0", JSON, "objects", id="anything else"),
+    ],
+)
+def test_another_default(accept: str | None, content_type: str, form: str) -> None:
+    answer = formats.choose(accept, "objects", f"{LINES};format=builtin")
+    assert (answer.content_type, answer.form) == (content_type, form)
+
+
+@pytest.mark.parametrize(
     "accept",
     [
         pytest.param("text/html", id="another type"),

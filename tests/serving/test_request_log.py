@@ -73,14 +73,17 @@ def test_id(headers: dict[str, str], expected: str) -> None:
     assert json.loads(text)["id"] == expected
 
 
-def test_a_line_is_short_and_one_line_whatever_the_client_writes() -> None:
-    evil = 'x" ' + 8000 * "y"
-    headers = Headers({"Content-Type": evil, "X-Request-Id": evil})
+@pytest.mark.parametrize("letter", ["y", '"', "é", "\N{GRINNING FACE}"])
+def test_a_line_is_short_and_one_line_whatever_the_client_writes(letter: str) -> None:
+    evil = 'x" ' + 8000 * letter
+    headers = Headers({"Content-Type": evil, "X-Request-Id": evil, request_log.TARGET_HEADER: evil})
     trace = Trace(error=f"first\nsecond {evil}")
     text = request_log.line(trace, "GET", f"/{evil}", headers, 404)
     assert len(text) < 4096
     assert "\n" not in text
-    assert json.loads(text)["error"].startswith("first\nsecond x")
+    error = json.loads(text)["error"]
+    assert error.startswith("first\nsecond x")
+    assert 990 < len(json.dumps(error)) <= 1005
 
 
 @pytest.mark.parametrize(

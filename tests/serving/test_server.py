@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from gunicorn.errors import HaltServer
 
-from sagemaker_object_detection.model.artifact import ArtifactError, ModelConfig
+from sagemaker_object_detection.model.artifact import ModelConfig
+from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.serving import gunicorn_settings as module
 from sagemaker_object_detection.serving.engines import Plan
 from sagemaker_object_detection.serving.gunicorn_settings import gunicorn_settings
@@ -76,9 +77,7 @@ def test_no_shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("error", "code", "text"),
     [
-        pytest.param(
-            ArtifactError("model.json is missing"), 2, "ClientError: The model cannot", id="user's"
-        ),
+        pytest.param(ClientError("No weights."), 2, "ClientError: No weights.", id="the user's"),
         pytest.param(RuntimeError("odd"), 1, "AlgorithmError: RuntimeError: odd", id="ours"),
         pytest.param(PermissionError(13, "", "x.params"), 3, "PlatformError: Permi", id="platform"),
         pytest.param(MemoryError(), 2, "ClientError: Out of memory", id="memory"),

@@ -21,6 +21,7 @@ def test_all_variables() -> None:
             "SAGEMAKER_MODEL_SERVER_WORKERS": "2",
             "SAGEMAKER_MODEL_SERVER_TIMEOUT": "120",
             "SAGEMAKER_MAX_PAYLOAD_IN_MB": "6",
+            "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": "application/jsonlines",
             "OBJECT_DETECTION_RESPONSE": "Builtin",
             "OBJECT_DETECTION_THRESHOLD": "0.5",
             "OBJECT_DETECTION_ENGINE": "openvino",
@@ -34,7 +35,8 @@ def test_all_variables() -> None:
     )
     mean = (123.0, 117.0, 104.5)
     engine = ("openvino", "int8", mean, 4, 5)
-    assert got == Settings(9000, 2, 120, 6, "builtin", 0.5, *engine, page=False, log_level=30)
+    answer = ("application/jsonlines", "builtin", 0.5)
+    assert got == Settings(9000, 2, 120, 6, *answer, *engine, page=False, log_level=30)
     assert got.max_body_bytes == 6 * 2**20
 
 
@@ -92,6 +94,17 @@ def test_all_faults_together() -> None:
     assert "did you mean 'objects'?" in text
     assert "OBJECT_DETECTION_THRESHOLD is '20 %', which is not a number" in text
     assert "or unset it" in text
+
+
+def test_a_default_accept_that_cannot_be_answered() -> None:
+    with pytest.raises(ClientError) as caught:
+        Settings.from_environment({"SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": "text/csv"})
+    assert str(caught.value) == (
+        "The environment variable SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT is 'text/csv', which names "
+        "nothing that can be answered. Give one of application/json, "
+        "application/json;format=objects, application/json;format=builtin, "
+        "application/json;annotation=1, application/jsonlines, or unset it."
+    )
 
 
 @pytest.mark.parametrize(

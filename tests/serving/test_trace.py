@@ -22,6 +22,15 @@ def test_blocks_of_a_stage_add_up() -> None:
     assert 1.0 < trace.seconds["encode"] < 1.1
 
 
+def test_a_request_that_came_before_its_trace() -> None:
+    trace = Trace.since(time.perf_counter() - 2)
+    assert 2 <= trace.seconds["receive"] < 3
+    assert time.time() - 3 < trace.arrived <= time.time() - 2
+    trace.finish()
+    assert trace.total is not None
+    assert trace.total >= trace.seconds["receive"]
+
+
 def test_milliseconds_in_the_order_of_a_request() -> None:
     trace = Trace(seconds={"model": 0.05, "queue": 0.0000004, "receive": 0.0012345678})
     assert list(trace.milliseconds().items()) == [

@@ -137,6 +137,18 @@ def test_the_one_that_was_silent_longest_makes_room(make_loop: Callable[..., _Lo
             client.recv(100)
 
 
+def test_the_one_that_makes_room_may_be_sending(make_loop: Callable[..., _Loop]) -> None:
+    loop = make_loop(connections=3)
+    first, _ = loop.connect(HEAD), loop.connect(HEAD)
+    third = socket.create_connection(loop.listener.getsockname(), timeout=10)
+    loop.clients.append(third)
+    first.sendall(b"X: 1\r\n")  # one look at the sockets finds both
+    loop.turn(2)
+    with pytest.raises(ConnectionResetError):  # with what it sent unread
+        first.recv(100)
+    assert loop.worker.nr_conns == 2
+
+
 def test_bodies_together_are_bounded(make_loop: Callable[..., _Loop]) -> None:
     loop = make_loop(most_held=1500)
     loop.connect(HEAD + b"\r\n" + bytes(700))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,16 @@ class Plan:
     onnx: bytes = b""
 
 
+@contextmanager
+def _mended_by_the_user() -> Iterator[None]:
+    """What is wrong with an artefact becomes a ClientError."""
+    try:
+        yield
+    except ArtifactError as error:
+        raise ClientError(f"The model cannot be served: {error}.") from error
+
+
+@_mended_by_the_user()
 def make_plan(folder: Path, settings: Settings, environ: Mapping[str, str]) -> Plan:
     """Choose the engine, and convert the model for it where it has no twin.
 
@@ -53,13 +64,6 @@ def make_plan(folder: Path, settings: Settings, environ: Mapping[str, str]) -> P
     Raises:
         ClientError: the artefact cannot be used, or not as the settings ask.
     """
-    try:
-        return _plan(folder, settings, environ)
-    except ArtifactError as error:
-        raise ClientError(f"The model cannot be served: {error}.") from error
-
-
-def _plan(folder: Path, settings: Settings, environ: Mapping[str, str]) -> Plan:
     if not folder.is_dir():
         artifact.require_files(folder)
     require_inside(folder)
@@ -120,8 +124,12 @@ def choose(settings: Settings) -> tuple[str, str]:
     return engine, why
 
 
+@_mended_by_the_user()
 def load_engine(plan: Plan, settings: Settings, threads: int) -> BatchEngine:
-    """The engine of a plan, in the thread that is to use it. Raises ArtifactError."""
+    """The engine of a plan, in the thread that is to use it.
+
+    Raises ClientError when the artefact cannot be used.
+    """
     engine = (
         _load_openvino(plan, settings, threads)
         if plan.engine == OPENVINO

@@ -5,22 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 
-from sagemaker_object_detection.model import artifact
-from sagemaker_object_detection.platform.errors import (
-    AlgorithmError,
-    ClientError,
-    as_job_error,
-    failure_text,
-)
+from sagemaker_object_detection.platform.errors import AlgorithmError, as_job_error, failure_text
 
 log = logging.getLogger(__name__)
-
-
-def with_kind(error: Exception) -> Exception:
-    """An unusable artefact is the user's to mend."""
-    if isinstance(error, artifact.ArtifactError):
-        return ClientError(f"The model cannot be served: {error}.")
-    return error
 
 
 def report(error: Exception) -> int:

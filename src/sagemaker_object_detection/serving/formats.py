@@ -102,26 +102,37 @@ class NotAcceptable(ValueError):
     """The Accept header names nothing that we can answer."""
 
 
-def choose(accept: str | None, default_form: str) -> Answer:
+def choose(accept: str | None, default_form: str, default_accept: str = JSON) -> Answer:
     """The answer that an Accept header prefers; without a header, or an empty one, the default.
 
     Media ranges, parameters and q-values count as HTTP has them: for every answer the most
     specific range that covers it gives its q; the highest q wins, then the more specific range,
-    then the range that stands first, then our own order. Case and spaces do not matter, nor do
-    parameters that no answer has (charset).
+    then the range that stands first; of a range with *, the default, then our own order. Case and
+    spaces do not matter, nor do parameters that no answer has (charset).
+
+    default_form: of a media type without a form.
+    default_accept: an Accept header that prefers the default.
+
     Raises NotAcceptable.
     """
     answers = _answers(default_form)
+    default = _preferred(default_accept, answers, answers[0])
     if accept is None or not accept.strip():
-        return answers[0]
+        return default
+    return _preferred(accept, answers, default)
+
+
+def _preferred(accept: str, answers: Sequence[Answer], default: Answer) -> Answer:
+    """See choose."""
     ranges = [_parse(part, place) for place, part in enumerate(accept.split(",")) if part.strip()]
-    best: tuple[tuple[float, int, int], Answer] | None = None
+    best: tuple[tuple[float, int, int, bool], Answer] | None = None
     for answer in answers:
         covering = [one for one in ranges if one.covers(answer)]
         if not covering:
             continue
         decisive = max(covering, key=lambda one: (one.specificity, -one.place))
-        rank = (decisive.q, decisive.specificity, -decisive.place)
+        takes_default = "*" in decisive.kind and answer is default
+        rank = (decisive.q, decisive.specificity, -decisive.place, takes_default)
         if decisive.q > 0 and (best is None or rank > best[0]):
             best = (rank, answer)
     if best is None:

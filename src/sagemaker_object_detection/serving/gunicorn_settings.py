@@ -8,7 +8,7 @@ import resource
 from pathlib import Path
 from typing import Any
 
-from sagemaker_object_detection.serving.incoming import ReceiveLimits
+from sagemaker_object_detection.serving.incoming import MAX_HEAD_BYTES, ReceiveLimits
 from sagemaker_object_detection.serving.settings import Settings
 from sagemaker_object_detection.serving.worker import BufferingWorker
 
@@ -50,6 +50,11 @@ def gunicorn_settings(settings: Settings) -> dict[str, Any]:
         "graceful_timeout": 25,
         # Longer than clients keep idle connections: otherwise a request may meet a closing one.
         "keepalive": 75,
+        # Incoming bounds all of a head together; gunicorn's own limits would refuse less than that,
+        # and in HTML.
+        "limit_request_line": 0,
+        "limit_request_fields": MAX_HEAD_BYTES,
+        "limit_request_field_size": MAX_HEAD_BYTES,
         # The heartbeat is a file; on a slow disk it would stall the worker.
         "worker_tmp_dir": str(shared_memory() or "") or None,
         "control_socket_disable": True,

@@ -41,13 +41,28 @@ class ReceiveLimits:
     stop_seconds: float = 5.0
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """The answer to a request that is not handed on: an HTTP status, what is wrong, the cure."""
+class Refusal(ValueError):
+    """Why a request is not handed on; serving.answers has what its client is told."""
 
-    status: int
-    what: str
-    hint: str
+
+class NotHTTP(Refusal):
+    """Bytes that are no request."""
+
+
+class Late(Refusal):
+    """A request that did not arrive in time."""
+
+
+class HeadTooLarge(Refusal):
+    """More than MAX_HEAD_BYTES before the body."""
+
+
+class BodyTooLarge(Refusal):
+    """A body of more bytes than the settings allow."""
+
+
+class TooMuchAtOnce(Refusal):
+    """A request for which there is no memory at the moment."""
 
 
 class Incoming:
@@ -98,7 +113,8 @@ class Incoming:
             self.pieces.clear()
             self.size = 0
             if ended or waits or self._body_bytes > self._most_body + _MOST_THROWN_AWAY:
-                self.refusal = _too_large(self._most_body)
+                most = self._most_body / 2**20
+                self.refusal = BodyTooLarge(f"the body is larger than {most:g} MB")
             return False
         if ended:
             self._end()
@@ -160,41 +176,7 @@ class Incoming:
             self.size = len(self.pieces[0])
 
 
-def too_slow(seconds: float) -> Refusal:
-    """To a client that has not sent its request in time."""
-    return Refusal(
-        408,
-        f"the request did not arrive within {seconds:g} seconds",
-        "Send the whole request at once: headers and as many bytes as Content-Length says.",
-    )
-
-
-def too_much_at_once() -> Refusal:
-    """To a client whose request there is no memory for at the moment."""
-    return Refusal(
-        503,
-        "too many large requests are being sent at this moment",
-        "Try again later, send fewer requests at a time, or smaller images.",
-    )
-
-
-def _too_large(most_body: int) -> Refusal:
-    return Refusal(
-        413,
-        f"the body is larger than {most_body / 2**20:g} MB",
-        "Send a smaller image, or set SAGEMAKER_MAX_PAYLOAD_IN_MB on the endpoint (default 25).",
-    )
-
-
 def _broken(error: h11.RemoteProtocolError) -> Refusal:
     if error.error_status_hint == 431:
-        return Refusal(
-            431,
-            f"the headers are larger than {MAX_HEAD_BYTES} bytes",
-            "Send fewer or shorter headers.",
-        )
-    return Refusal(
-        400,
-        f"the request is no HTTP/1.1 ({error})",
-        "Send POST /invocations by an HTTP library, or by curl --data-binary @picture.jpg.",
-    )
+        return HeadTooLarge(f"the headers are larger than {MAX_HEAD_BYTES} bytes")
+    return NotHTTP(f"the request is no HTTP/1.1 ({error})")

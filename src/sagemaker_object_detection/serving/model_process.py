@@ -19,14 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from sagemaker_object_detection.inference.conversion import ConversionKilled
-from sagemaker_object_detection.model.artifact import ArtifactError
 from sagemaker_object_detection.platform import logs, memory
-from sagemaker_object_detection.platform.errors import (
-    AlgorithmError,
-    ClientError,
-    as_job_error,
-    first_line,
-)
+from sagemaker_object_detection.platform.errors import AlgorithmError, as_job_error, first_line
 from sagemaker_object_detection.platform.orphans import end_with_parent
 from sagemaker_object_detection.platform.threads import set_threads
 from sagemaker_object_detection.serving.batching import BatchEngine
@@ -74,10 +68,7 @@ def _load(folder: Path) -> _Loaded:
     settings = Settings.from_environment(os.environ)
     threads = set_threads(os.environ)
     plan = make_plan(folder, settings, os.environ)
-    try:
-        engine = load_engine(plan, settings, threads)
-    except ArtifactError as error:
-        raise ClientError(f"The model cannot be served: {error}.") from error
+    engine = load_engine(plan, settings, threads)
     engine.warm_up()
     loaded = _Loaded(engine, plan.config.class_names)
     del plan  # it may hold a twin that was made in memory, of as many bytes as the model

@@ -14,13 +14,8 @@ from werkzeug.routing import BaseConverter
 
 from sagemaker_object_detection.platform.paths import Paths
 from sagemaker_object_detection.serving.admission import Admission
-from sagemaker_object_detection.serving.app import (
-    BadModelsRequest,
-    BodyTooLarge,
-    bare_app,
-    invoke,
-    read_body,
-)
+from sagemaker_object_detection.serving.answers import BadModelsRequest
+from sagemaker_object_detection.serving.app import bare_app, invoke
 from sagemaker_object_detection.serving.engines import choose
 from sagemaker_object_detection.serving.metrics import INVOKE, Metrics
 from sagemaker_object_detection.serving.model_engine import ModelEngine
@@ -101,10 +96,11 @@ def app_of(models: Models, paths: Paths, settings: Settings, metrics: Metrics) -
 
 def _wanted() -> tuple[str, str]:
     """Name and url of a request to load a model. Raises BadModelsRequest."""
+    data = request.stream.read()
+    if len(data) > _LARGEST_BODY:
+        raise BadModelsRequest(f"the body is larger than {_LARGEST_BODY} bytes")
     try:
-        body = json.loads(read_body(request.stream, _LARGEST_BODY))
-    except BodyTooLarge as error:
-        raise BadModelsRequest(str(error)) from None
+        body = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise BadModelsRequest(f"the body is not JSON ({type(error).__name__})") from None
     if not isinstance(body, dict):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+from bisect import bisect_right
 from datetime import UTC, datetime
 from typing import TextIO
 
@@ -26,7 +27,8 @@ QUIET_PATHS = frozenset({"/ping", "/metrics"})
 """What is asked for every few seconds: a line at level debug, unless it fails."""
 
 _LONGEST = 1000
-"""Characters of a text: a line stays below the 4096 bytes that a pipe takes in one piece."""
+"""Characters of a text as it is written, where 車 takes six: a line stays below the 4096 bytes
+that a pipe takes in one piece."""
 
 
 def setup(stream: TextIO, level: int) -> None:
@@ -81,4 +83,12 @@ def line(trace: Trace, method: str, path: str, headers: Headers, status: int) ->
 
 def _cut(text: str | None, longest: int = _LONGEST // 4) -> str | None:
     """A client's text can be as long as it likes; here it cannot."""
-    return text if text is None or len(text) <= longest else text[:longest] + "..."
+    if text is None or _written(text) <= longest:
+        return text
+    fitting = bisect_right(range(len(text)), longest, key=lambda end: _written(text[:end])) - 1
+    return text[:fitting] + "..."
+
+
+def _written(text: str) -> int:
+    """Characters that a text takes in a line, without its quotes."""
+    return len(json.dumps(text)) - 2

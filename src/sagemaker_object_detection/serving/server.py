@@ -20,7 +20,7 @@ from sagemaker_object_detection.serving.admission import Admission
 from sagemaker_object_detection.serving.app import create_app
 from sagemaker_object_detection.serving.batching import BatchEngine, Batcher
 from sagemaker_object_detection.serving.engines import Plan, load_engine
-from sagemaker_object_detection.serving.failure import report, with_kind
+from sagemaker_object_detection.serving.failure import report
 from sagemaker_object_detection.serving.gunicorn_settings import gunicorn_settings, receive_limits
 from sagemaker_object_detection.serving.incoming import Incoming, Refusal
 from sagemaker_object_detection.serving.metrics import Metrics
@@ -112,7 +112,7 @@ class Server(BaseApplication):  # type: ignore[misc]
                 if not worker.alive:
                     sys.exit(0)
         except Exception as error:  # noqa: BLE001 - the boundary of the worker
-            self._start.exit_code = report(with_kind(error))
+            self._start.exit_code = report(error)
             sys.exit(_HALTED)
         self._start.succeeded = True
         log.info("The model is loaded.")

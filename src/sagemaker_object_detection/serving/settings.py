@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.kinds import Choice, Flag, Kind, Real, Whole
 from sagemaker_object_detection.platform.logs import LogLevel
+from sagemaker_object_detection.serving import formats
 
 AUTO, OPENVINO, MXNET = "auto", "openvino", "mxnet"
 NO_MEAN = (0.0, 0.0, 0.0)
@@ -38,11 +39,33 @@ class Colour:
         return ",".join(map(str, value))
 
 
+@dataclass(frozen=True)
+class Accept:
+    """An Accept header that can be answered."""
+
+    @property
+    def description(self) -> str:
+        return f"one of {formats.offered()}"
+
+    def parse(self, text: str) -> str:
+        """Raises ValueError."""
+        try:
+            formats.choose(text, Settings.response)
+        except formats.NotAcceptable:
+            raise ValueError("names nothing that can be answered") from None
+        return text
+
+    def write(self, value: object) -> str:
+        """Text that parse reads."""
+        return str(value)
+
+
 _VARIABLES: Mapping[str, tuple[str, Kind]] = {
     "port": ("SAGEMAKER_BIND_TO_PORT", Whole(1, 65535)),
     "workers": ("SAGEMAKER_MODEL_SERVER_WORKERS", Whole(1)),
     "timeout": ("SAGEMAKER_MODEL_SERVER_TIMEOUT", Whole(1)),
     "max_payload_mb": ("SAGEMAKER_MAX_PAYLOAD_IN_MB", Whole(0, 1024)),
+    "accept": ("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", Accept()),
     "response": ("OBJECT_DETECTION_RESPONSE", Choice(("objects", "builtin"))),
     "threshold": ("OBJECT_DETECTION_THRESHOLD", Real(0, 1, True, True)),
     "engine": ("OBJECT_DETECTION_ENGINE", Choice((AUTO, OPENVINO, MXNET))),
@@ -65,6 +88,7 @@ class Settings:
     timeout: seconds after which a request that has no answer is given up; in a batch transform
         as many as the platform waits for, unless it is given.
     max_payload_mb: the largest body; SageMaker gives 0 for "no limit" in batch transform.
+    accept: the Accept header that counts for requests that have none or leave it open.
     response: the form of an answer when the request asks for none, objects or builtin.
     threshold: detections need a score greater than this; None: as the form has it.
     engine: openvino or mxnet, or auto, see serving.engines.
@@ -83,6 +107,7 @@ class Settings:
     workers: int = 1
     timeout: int = 60
     max_payload_mb: int = 25
+    accept: str = formats.JSON
     response: str = "objects"
     threshold: float | None = None
     engine: str = AUTO

@@ -15,8 +15,9 @@ ARRIVED: ContextVar[float | None] = ContextVar("arrived", default=None)
 """When the first bytes came of the request that this thread answers, by time.perf_counter."""
 
 STAGES: tuple[Stage, ...] = get_args(Stage)
-"""In the order of a request: its arrival from the first byte to the last, making pixels of it,
-waiting for a turn at that and for the model, the model's run (of the whole batch), the answer."""
+"""In the order of a request: its arrival, from the first byte until a thread has the body, making
+pixels of it, waiting for a turn at that and for the model, the model's run (of the whole batch),
+the answer."""
 
 
 @dataclass

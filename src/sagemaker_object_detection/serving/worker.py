@@ -109,7 +109,9 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]
             if connection.request.begun is None:
                 self._drop(connection)  # it has asked for nothing
             else:
-                self._refuse(connection, incoming.too_slow(now - connection.request.begun))
+                seconds = now - connection.request.begun
+                what = f"the request did not arrive within {seconds:g} seconds"
+                self._refuse(connection, incoming.Late(what))
         for client in [client for client, until in self._closing.items() if until < now]:
             self._closed(client)
 
@@ -148,6 +150,8 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]
             self._readable(connection, connection.sock)  # most often it is there already
 
     def _readable(self, connection: _Connection, client: socket.socket) -> None:
+        if connection not in self._open:
+            return  # it made room for a new one that was seen in the same look at the sockets
         try:
             data = client.recv(_READ_AT_ONCE)
         except BlockingIOError:
@@ -167,7 +171,8 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]
         if request.refusal is not None:
             self._refuse(connection, request.refusal)
         elif self._held > limits.most_held:
-            self._refuse(connection, incoming.too_much_at_once())
+            what = "too many large requests are being sent at this moment"
+            self._refuse(connection, incoming.TooMuchAtOnce(what))
         elif request.complete:
             self._unwatch(connection)
             pieces = _each_once(request.pieces)

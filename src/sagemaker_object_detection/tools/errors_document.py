@@ -166,7 +166,7 @@ def outcomes_of(package: Package) -> dict[str, str]:
 
 def _statuses(package: Package) -> dict[str, int]:
     """Exception -> status, from the endpoint's table, which cannot be imported from here."""
-    table = package.modules["serving.app"].constants["ANSWERS"]
+    table = package.modules["serving.answers"].constants["ANSWERS"]
     assert isinstance(table, ast.Dict)
     statuses = {}
     for kind, answer in zip(table.keys, table.values, strict=True):

@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from sagemaker_object_detection.inference.predictor import Predictor
-from sagemaker_object_detection.model.artifact import ArtifactError
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.threads import physical_cores, set_threads
 from sagemaker_object_detection.serving.batching import Batcher
@@ -77,17 +76,10 @@ def loaded_detector(
         )
         batcher.start()
         try:
-            _wait(batcher)
+            batcher.wait_loaded()
             yield ModelDetector(Predictor(batcher, plan.config.class_names), pixels, parallel)
         finally:
             batcher.close()
-
-
-def _wait(batcher: Batcher) -> None:
-    try:
-        batcher.wait_loaded()
-    except ArtifactError as error:
-        raise ClientError(f"{error}.") from error
 
 
 def _check_classes(wanted: Sequence[str], known: Sequence[str]) -> None:

@@ -1,0 +1,88 @@
+"""What the endpoint answers to each error: HTTP status, and the way to mend it."""
+
+from __future__ import annotations
+
+from sagemaker_object_detection.images import ImageError
+from sagemaker_object_detection.serving import formats, incoming, limits
+from sagemaker_object_detection.serving.batching import NotReady, Overloaded, TooSlow
+from sagemaker_object_detection.serving.model_engine import (
+    InsufficientMemory,
+    ModelFailed,
+    UnusableModel,
+)
+from sagemaker_object_detection.serving.models import AlreadyLoaded, UnknownModel
+
+
+class EmptyBody(ValueError):
+    """A request without a picture."""
+
+
+class UnsupportedContentType(ValueError):
+    """A body that is declared to be something else than a picture."""
+
+
+class BadModelsRequest(ValueError):
+    """A body or a query that a multi-model endpoint cannot read."""
+
+
+_SEND_IMAGE = "Send the bytes of one JPEG or PNG image as the body."
+_TRY_AGAIN = "Try again later, send fewer requests at a time, or use more or larger instances."
+
+ANSWERS: dict[type[Exception], tuple[int, str]] = {
+    ImageError: (400, _SEND_IMAGE),
+    EmptyBody: (400, _SEND_IMAGE),
+    limits.BadAttribute: (
+        400,
+        f"Send {limits.HEADER} like 'threshold=0.4;top_k=20;classes=car,dog', or leave it out.",
+    ),
+    BadModelsRequest: (
+        400,
+        'Send {"model_name": "...", "url": "/opt/ml/models/.../model"} to POST /models, and to '
+        "GET /models the nextPageToken of the page before as next_page_token.",
+    ),
+    UnusableModel: (
+        400,
+        "Give the folder of an unpacked model.tar.gz of a training job with this algorithm, or of "
+        "the service's own; the log of the endpoint may say more.",
+    ),
+    incoming.NotHTTP: (
+        400,
+        "Send POST /invocations by an HTTP library, or by curl --data-binary @picture.jpg.",
+    ),
+    UnknownModel: (404, "GET /models lists what is loaded, POST /models loads."),
+    formats.NotAcceptable: (406, f"Leave Accept out, or use one of: {formats.offered()}."),
+    incoming.Late: (
+        408,
+        "Send the whole request at once: headers and as many bytes as Content-Length says.",
+    ),
+    AlreadyLoaded: (409, "Use it, or DELETE it first."),
+    incoming.BodyTooLarge: (
+        413,
+        "Send a smaller image, or set SAGEMAKER_MAX_PAYLOAD_IN_MB on the endpoint (default 25).",
+    ),
+    UnsupportedContentType: (
+        415,
+        "Use one of image/jpeg, image/png, application/x-image, application/octet-stream, or leave "
+        "Content-Type out: what the bytes are decides.",
+    ),
+    incoming.HeadTooLarge: (431, "Send fewer or shorter headers."),
+    ModelFailed: (
+        500,
+        "The log of the endpoint may say more. A process that ended is started again for the next "
+        "request; if it ends again, unload the model.",
+    ),
+    Overloaded: (503, _TRY_AGAIN),
+    TooSlow: (503, _TRY_AGAIN + " SAGEMAKER_MODEL_SERVER_TIMEOUT is the limit in seconds."),
+    NotReady: (503, "Wait, or see the log of the endpoint."),
+    incoming.TooMuchAtOnce: (
+        503,
+        "Try again later, send fewer requests at a time, or smaller images.",
+    ),
+    InsufficientMemory: (507, "Unload other models, or use an instance with more memory."),
+}
+"""Exception -> status and the way to mend it; what went wrong is the exception's own text."""
+
+
+def answer_to(error: Exception) -> tuple[int, str]:
+    """Status and cure of an error that is in ANSWERS, or whose base is."""
+    return next(ANSWERS[kind] for kind in type(error).__mro__ if kind in ANSWERS)
