@@ -60,6 +60,7 @@ def test_parse(attributes: str, expected: Limits) -> None:
         pytest.param("classes=", "classes holds '', which is no class"),
         pytest.param("classes=car,Dog", r"holds 'Dog', .* \(did you mean 'dog'\?\); there are car"),
         pytest.param("classes=6", "holds '6', which is no class of the model; there are car, dog"),
+        pytest.param("classes=" + "1" * 5000, "holds '1+', which is no", id="more than int reads"),
         pytest.param("classes=²", "holds '²', which is no class"),
         pytest.param("top_k=1;top_k=2", "top_k is given twice"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -18,6 +19,7 @@ HEADER = "X-Amzn-SageMaker-Custom-Attributes"
 
 _THRESHOLD = Real(0, 1, True, True)
 _TOP_K = Whole(1)
+_CLASS_ID = re.compile(r"[0-9]{1,9}")  # int refuses texts of thousands of digits
 _NAMES_SHOWN = 20
 
 
@@ -93,7 +95,7 @@ def _class_ids(text: str, class_names: Sequence[str]) -> frozenset[int]:
         name = given if given in ids else unquote(given)
         if name in ids:
             found.add(ids[name])
-        elif given.isascii() and given.isdigit() and int(given) < len(class_names):
+        elif _CLASS_ID.fullmatch(given) and int(given) < len(class_names):
             found.add(int(given))
         else:
             near = get_close_matches(name, ids, n=1)
