@@ -20,6 +20,10 @@ ROWS = np.array(
 )
 
 
+class MXNetError(RuntimeError):
+    """As MXNet's own: told by its name, without importing MXNet."""
+
+
 class _Engine:
     image_shape = 8
     raises: Exception | None = None
@@ -219,6 +223,8 @@ def test_method_not_allowed_names_the_methods(make: Make) -> None:
     [
         pytest.param(Overloaded("64 images are waiting"), 503, "64 images", id="overloaded"),
         pytest.param(TooSlow("no answer within 60 seconds"), 503, "no answer", id="too slow"),
+        pytest.param(MemoryError("Unable to allocate"), 507, "memory was short", id="memory"),
+        pytest.param(MXNetError("CUDA: out of memory"), 507, "CUDA: out of", id="a card's memory"),
         pytest.param(RuntimeError("secret path"), 500, "RuntimeError", id="ours"),
     ],
 )

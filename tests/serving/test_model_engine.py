@@ -268,6 +268,10 @@ def test_the_system_ends_a_model_before_the_server(make: Make) -> None:
     assert Path(f"/proc/{pid}/oom_score_adj").read_text().strip() == "500"
 
 
+class MXNetError(RuntimeError):
+    """As MXNet's own: told by its name, without importing MXNet."""
+
+
 class _Scripted:
     """A connection that asks once and keeps what it is told."""
 
@@ -288,6 +292,9 @@ class _Scripted:
     ("error", "fault"),
     [
         pytest.param(MemoryError(), model_process.NO_MEMORY, id="no memory"),
+        pytest.param(
+            MXNetError("Failed to allocate CPU Memory"), model_process.NO_MEMORY, id="nor MXNet"
+        ),
         pytest.param(ConversionKilled("killed"), model_process.NO_MEMORY, id="nor to convert"),
         pytest.param(PermissionError(13, "", "x"), model_process.UNUSABLE, id="not readable"),
         pytest.param(RuntimeError("odd"), model_process.FAILED, id="anything else"),

@@ -80,7 +80,12 @@ def test_no_shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         pytest.param(ClientError("No weights."), 2, "ClientError: No weights.", id="the user's"),
         pytest.param(RuntimeError("odd"), 1, "AlgorithmError: RuntimeError: odd", id="ours"),
         pytest.param(PermissionError(13, "", "x.params"), 3, "PlatformError: Permi", id="platform"),
-        pytest.param(MemoryError(), 2, "ClientError: Out of memory", id="memory"),
+        pytest.param(
+            MemoryError(),
+            2,
+            "ClientError: Out of memory (MemoryError). Use fewer workers",
+            id="memory",
+        ),
     ],
 )
 def test_a_model_that_cannot_load_halts_the_server(

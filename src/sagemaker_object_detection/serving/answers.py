@@ -78,7 +78,11 @@ ANSWERS: dict[type[Exception], tuple[int, str]] = {
         503,
         "Try again later, send fewer requests at a time, or smaller images.",
     ),
-    InsufficientMemory: (507, "Unload other models, or use an instance with more memory."),
+    InsufficientMemory: (
+        507,
+        "Unload other models, use fewer workers (SAGEMAKER_MODEL_SERVER_WORKERS) or a smaller "
+        "OBJECT_DETECTION_MAX_BATCH, or an instance with more memory.",
+    ),
 }
 """Exception -> status and the way to mend it; what went wrong is the exception's own text."""
 

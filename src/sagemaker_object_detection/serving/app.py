@@ -9,6 +9,7 @@ from functools import partial
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
+from sagemaker_object_detection.platform.errors import first_line, lacks_memory
 from sagemaker_object_detection.serving import formats, limits
 from sagemaker_object_detection.serving.answers import (
     ANSWERS,
@@ -19,6 +20,7 @@ from sagemaker_object_detection.serving.answers import (
 from sagemaker_object_detection.serving.batch_transform import execution_parameters
 from sagemaker_object_detection.serving.limits import Limits
 from sagemaker_object_detection.serving.metrics import Metrics
+from sagemaker_object_detection.serving.model_engine import InsufficientMemory
 from sagemaker_object_detection.serving.observation import current_trace, observe
 from sagemaker_object_detection.serving.page.view import add_page
 from sagemaker_object_detection.serving.settings import Settings
@@ -153,6 +155,8 @@ def _http(error: HTTPException, routes: str) -> Response:
 
 def _unknown(error: Exception) -> Response:
     log.error("A request failed.", exc_info=error)
+    if lacks_memory(error):
+        return _known(InsufficientMemory(f"memory was short ({first_line(error)})"))
     response = _error(
         500,
         f"{type(error).__name__} while the request was handled",

@@ -20,7 +20,12 @@ import numpy as np
 
 from sagemaker_object_detection.inference.conversion import ConversionKilled
 from sagemaker_object_detection.platform import logs, memory
-from sagemaker_object_detection.platform.errors import AlgorithmError, as_job_error, first_line
+from sagemaker_object_detection.platform.errors import (
+    AlgorithmError,
+    as_job_error,
+    first_line,
+    lacks_memory,
+)
 from sagemaker_object_detection.platform.orphans import end_with_parent
 from sagemaker_object_detection.platform.threads import set_threads
 from sagemaker_object_detection.serving.batching import BatchEngine
@@ -95,7 +100,7 @@ def _answer(
 def _told(error: Exception) -> dict[str, str]:
     """The message of a fault."""
     text = f"{type(error).__name__}: {first_line(error)}"
-    if isinstance(error, MemoryError | ConversionKilled):
+    if lacks_memory(error) or isinstance(error, ConversionKilled):
         return {"fault": NO_MEMORY, "text": text}
     failure = as_job_error(error)
     if not isinstance(failure, AlgorithmError):
