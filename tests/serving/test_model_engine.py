@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -187,6 +189,27 @@ def test_a_process_that_hangs_is_ended(make: Make) -> None:
     with pytest.raises(ModelFailed, match="too long"):
         engine.detect(PICTURES)
     assert _gone(pid)
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        pytest.param(errno.ENOMEM, InsufficientMemory, id="no memory for a process"),
+        pytest.param(errno.EAGAIN, InsufficientMemory, id="too many processes"),
+        pytest.param(errno.EACCES, PermissionError, id="anything else"),
+    ],
+)
+def test_a_process_that_cannot_be_started(
+    make: Make, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[Exception]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    engine = make()
+    monkeypatch.setattr(subprocess, "Popen", fail)
+    with pytest.raises(kind, match=os.strerror(number)):
+        engine.start()
+    assert engine.pid is None
 
 
 def test_loading_takes_too_long(make: Make) -> None:

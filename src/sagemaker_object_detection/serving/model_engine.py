@@ -6,6 +6,7 @@ included; what a model does to it, a crash or a hang, is done to no other.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -31,6 +32,9 @@ log = logging.getLogger(__name__)
 
 _MODULE = "sagemaker_object_detection.serving.model_process"
 _SECONDS_TO_END = 5.0
+_NO_ROOM = (errno.ENOMEM, errno.EAGAIN)
+"""What the system says when it has no memory, or no number, for one more process."""
+
 _UNLOADED = "the model is being unloaded"
 LOAD_PATIENCE = 300.0
 """Seconds for loading a model, conversion included: on two cores a large one takes 20."""
@@ -93,9 +97,17 @@ class ModelEngine:
                 *(sys.executable, "-W", "ignore", "-m", _MODULE),
                 *(str(theirs.fileno()), str(os.getpid()), str(self._folder)),
             ]
-            child = Child.start(
-                f"the process of {self._folder}", command, self._environ, theirs.fileno()
-            )
+            try:
+                child = Child.start(
+                    f"the process of {self._folder}", command, self._environ, theirs.fileno()
+                )
+            except OSError as error:
+                ours.close()
+                if error.errno not in _NO_ROOM:
+                    raise
+                raise InsufficientMemory(
+                    f"the process of the model cannot be started ({error.strerror})"
+                ) from error
         self._running = _Running(child, Connection(ours))
         if self._closed:  # meanwhile, when there was nothing to end yet
             self._end()
