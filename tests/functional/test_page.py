@@ -180,7 +180,14 @@ def test_a_picture_with_an_orientation_is_shown_as_the_model_sees_it(
 
 
 def test_a_picture_that_only_the_endpoint_can_read(page: ShownPage, tmp_path: Path) -> None:
-    page.choose(write_picture(tmp_path / "scan.tiff"))
+    """As a JPEG whose coding the browser does not know: here it is one that refuses the first."""
+    page.browser.evaluate("""(decode => {
+      HTMLImageElement.prototype.decode = () => {
+        HTMLImageElement.prototype.decode = decode;
+        return Promise.reject(new DOMException("no picture", "EncodingError"));
+      };
+    })(HTMLImageElement.prototype.decode)""")
+    page.choose(write_picture(tmp_path / "scan.png"))
     assert "cannot show the picture" in page.text("#unshowable")
     assert len(page.texts("#found .row")) == 3
     page.choose(write_picture(tmp_path / "cells.png"))

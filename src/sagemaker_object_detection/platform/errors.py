@@ -116,8 +116,6 @@ def as_job_error(error: BaseException) -> JobError:
         told = first_line(error)
         return ClientError(f"Out of memory{f' ({told})' if text else ''}. {_MORE_MEMORY}")
     if isinstance(error, OSError):
-        if error.errno == errno.ENOMEM:
-            return ClientError(f"Out of memory. {_MORE_MEMORY}")
         if error.errno in _CURES:
             what, cure = _CURES[error.errno]
             return PlatformError(f"{what}{_place(error)}. {cure}")
@@ -134,6 +132,8 @@ def as_job_error(error: BaseException) -> JobError:
 
 def lacks_memory(error: BaseException) -> bool:
     """Whether memory was short, the machine's or a card's."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
     of_mxnet = type(error).__name__ == "MXNetError"
     return isinstance(error, MemoryError) or (of_mxnet and bool(_NO_MEMORY.search(str(error))))
 
