@@ -145,6 +145,17 @@ def test_given_up_in_the_queue_is_not_run() -> None:
     assert engine.batches == [1, 1]  # the second picture was never looked at
 
 
+def test_what_a_request_has_waited_already_counts() -> None:
+    engine = _Engine()
+    with _running(engine, patience=60) as batcher:
+        engine.go.clear()
+        trace = Trace(seconds={"receive": 30.0, "queue": 50.0, "decode": 9.9})
+        start = time.monotonic()
+        with pytest.raises(TooSlow, match="no answer within 60 seconds"):
+            batcher.detect_traced(_picture(1)[0], trace)
+        assert 0.1 <= time.monotonic() - start < 5
+
+
 def test_failure_and_recovery() -> None:
     engine = _Engine()
     with _running(engine) as batcher:

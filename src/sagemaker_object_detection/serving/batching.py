@@ -78,7 +78,7 @@ class Batcher:
 
     load: makes the engine; called in the thread.
     max_waiting: pictures that may wait before Overloaded is raised.
-    patience: seconds that a caller waits before TooSlow is raised.
+    patience: seconds of waiting, with those before a picture was decoded, until TooSlow is raised.
     delay: seconds that a picture waits for others to make up a batch.
     watcher: is told of the queue's length and of every batch.
     """
@@ -150,7 +150,7 @@ class Batcher:
         Raises Overloaded, TooSlow, or what the engine raised.
         """
         jobs = [self._submit(picture, Trace()) for picture in planes]
-        return np.stack([self._wait(job.answer) for job in jobs])
+        return np.stack([self._wait(job.answer, self._patience) for job in jobs])
 
     def detect_traced(self, planes: Picture, trace: Trace) -> Rows:
         """Rows (N, 6) of one picture (3, S, S); tells its trace how long it waited and ran, and
@@ -158,7 +158,8 @@ class Batcher:
 
         Raises Overloaded, TooSlow, or what the engine raised.
         """
-        return self._wait(self._submit(planes, trace).answer)
+        spent = trace.seconds.get("queue", 0.0) + trace.seconds.get("decode", 0.0)
+        return self._wait(self._submit(planes, trace).answer, self._patience - spent)
 
     def close(self, timeout: float = 5.0) -> None:
         """Let what waits finish and end the thread; idempotent."""
@@ -178,9 +179,9 @@ class Batcher:
             raise Overloaded(f"{self._jobs.maxsize} images are waiting already") from None
         return job
 
-    def _wait(self, answer: Future[Rows]) -> Rows:
+    def _wait(self, answer: Future[Rows], seconds: float) -> Rows:
         try:
-            return answer.result(self._patience)
+            return answer.result(max(0.0, seconds))
         except TimeoutError:
             if answer.done():
                 return answer.result()

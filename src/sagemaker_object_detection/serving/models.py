@@ -135,7 +135,7 @@ class Models:
                 while (model := self._known(name)).predictor is None:
                     self._changed.wait()
                 del self._models[name]
-                # A request is given up after as many seconds, but its body may come more slowly.
+                # By then who waits is given up; what still runs ends with the process.
                 self._changed.wait_for(lambda: not model.in_use, self._settings.timeout)
             self._free(model)
         log.info("Unloaded the model %r.", name)
