@@ -144,6 +144,24 @@ def test_classes_that_differ_from_those_there(source: Path, tmp_path: Path) -> N
     assert not (tmp_path / "validation").exists()
 
 
+def test_classes_that_an_editor_saved_are_the_same(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_bytes(b"\xef\xbb\xbfcat\r\ndog")
+    convert(source, tmp_path, SPLITS)
+    assert (tmp_path / "classes.txt").read_bytes() == b"cat\ndog\n"
+
+
+def test_classes_there_that_cannot_be_read(source: Path, tmp_path: Path) -> None:
+    classes = tmp_path / "classes.txt"
+    classes.write_bytes(b"k\xe4fer\n")
+    with pytest.raises(ClientError, match=r"classes\.txt: byte 1 is not UTF-8 text\. Save"):
+        convert(source, tmp_path, SPLITS)
+    classes.unlink()
+    classes.mkdir()
+    with pytest.raises(ClientError, match=r"classes\.txt is a folder\. Remove it"):
+        convert(source, tmp_path, SPLITS)
+    assert [path.name for path in tmp_path.iterdir() if path != source] == ["classes.txt"]
+
+
 @pytest.mark.parametrize("there", ["train", "train_annotation"])
 def test_channels_are_not_overwritten(source: Path, tmp_path: Path, there: str) -> None:
     (tmp_path / there).mkdir()
