@@ -117,6 +117,18 @@ def test_a_full_disk_is_the_platforms_fault(
     assert "a.rec" in result.output
 
 
+def test_lack_of_memory_is_told_as_training_tells_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def convert(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("sagemaker_object_detection.tools.convert.convert", convert)
+    result = run("convert", "--from", "voc", "--split", "a", tmp_path, tmp_path / "out")
+    assert result.exit_code == 2
+    assert result.output.startswith("ClientError: Out of memory. ")
+
+
 def test_ctrl_c_has_the_exit_code_that_shells_know(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -144,6 +144,24 @@ def test_classes_that_differ_from_those_there(source: Path, tmp_path: Path) -> N
     assert not (tmp_path / "validation").exists()
 
 
+def test_classes_that_an_editor_saved_are_the_same(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_bytes(b"\xef\xbb\xbfcat\r\ndog")
+    convert(source, tmp_path, SPLITS)
+    assert (tmp_path / "classes.txt").read_bytes() == b"cat\ndog\n"
+
+
+def test_classes_there_that_cannot_be_read(source: Path, tmp_path: Path) -> None:
+    classes = tmp_path / "classes.txt"
+    classes.write_bytes(b"k\xe4fer\n")
+    with pytest.raises(ClientError, match=r"classes\.txt: byte 1 is not UTF-8 text\. Save"):
+        convert(source, tmp_path, SPLITS)
+    classes.unlink()
+    classes.mkdir()
+    with pytest.raises(ClientError, match=r"classes\.txt is a folder\. Remove it"):
+        convert(source, tmp_path, SPLITS)
+    assert [path.name for path in tmp_path.iterdir() if path != source] == ["classes.txt"]
+
+
 @pytest.mark.parametrize("there", ["train", "train_annotation"])
 def test_channels_are_not_overwritten(source: Path, tmp_path: Path, there: str) -> None:
     (tmp_path / there).mkdir()
@@ -220,6 +238,18 @@ def test_images_of_records_get_the_suffix_that_training_reads(
     data = convert(tmp_path / "out", tmp_path / "again", SPLITS[:1], reader=writer)
     assert [found.name for found in data.channels["train"]] == [f"000000{suffix}"]
     assert next(iter(data.channels["train"])).read_image() == one.data
+
+
+@pytest.mark.parametrize("name", ["s/a.tif", None])
+def test_images_that_training_would_not_find_beside_json(
+    tmp_path: Path, name: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = MemorySplit([image("b.JPG", "cat"), image(name, "cat", data=b"II*\0")])
+    monkeypatch.setitem(READERS, "voc", lambda *_: split)
+    called = name or "000001.tiff"
+    with pytest.raises(ClientError, match=rf"would be called {called}\. Convert to recordio,"):
+        convert(tmp_path, tmp_path / "out", SPLITS[:1], writer="sagemaker-json")
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_summary_of_what_is_not_written(tmp_path: Path) -> None:

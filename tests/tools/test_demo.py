@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from sagemaker_object_detection.images import decode
 from sagemaker_object_detection.platform.errors import AlgorithmError
 from sagemaker_object_detection.platform.logs import map_line
 from sagemaker_object_detection.platform.paths import Paths
-from sagemaker_object_detection.tools import demo
+from sagemaker_object_detection.tools import cli, demo
 
 SETTINGS = {
     **demo.SETTINGS,
@@ -166,3 +167,10 @@ def test_the_programs_are_those_of_the_checkout() -> None:
     for name in ("train", "serve"):
         assert os.access(demo._program(name), os.X_OK)
         assert demo._program(name).parent == Path(__file__).resolve().parents[2]
+
+
+def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = CliRunner().invoke(cli.main, ["demo", "--folder", str(tmp_path / "file" / "demo")])
+    assert result.exit_code == 2
+    assert "file/demo cannot be made: " in result.output

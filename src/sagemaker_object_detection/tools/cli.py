@@ -11,7 +11,6 @@ import click
 from sagemaker_object_detection.platform.errors import (
     INTERRUPTED,
     AlgorithmError,
-    JobError,
     as_job_error,
 )
 from sagemaker_object_detection.platform.logs import metric_definitions
@@ -34,10 +33,10 @@ class _Group(click.Group):
         except KeyboardInterrupt:  # click would end with 1
             click.echo("Interrupted.", err=True)
             ctx.exit(INTERRUPTED)
-        except (JobError, OSError) as error:
+        except Exception as error:
             failure = as_job_error(error)
-            if isinstance(error, OSError) and isinstance(failure, AlgorithmError):
-                raise
+            if isinstance(failure, AlgorithmError) and failure is not error:
+                raise  # click's own, or a fault of ours, whose traceback tells most
             click.echo(printable(f"{failure.label}: {failure}"), err=True)
             ctx.exit(failure.exit_code)
 

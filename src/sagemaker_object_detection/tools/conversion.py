@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from sagemaker_object_detection.data.class_names import CLASSES_FILE
+from sagemaker_object_detection.data.class_names import CLASSES_FILE, read_classes
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.progress import Progress
 from sagemaker_object_detection.tools.folders import make_folder
@@ -92,9 +92,11 @@ def _check_channel(output: Path, channel: str) -> None:
 def _check_classes(output: Path, data: DataSet) -> None:
     """Channels that are used together must number their classes alike."""
     path = output / CLASSES_FILE
-    if path.exists() and (there := path.read_text(encoding="utf-8")) != data.table.text():
+    if path.is_dir():
+        raise ClientError(f"{path} is a folder. Remove it, or choose another output folder.")
+    if path.exists() and (there := read_classes(path)) != data.class_names:
         raise ClientError(
-            f"{path} lists the classes {', '.join(there.splitlines())}, this conversion has "
+            f"{path} lists the classes {', '.join(there)}, this conversion has "
             f"{', '.join(data.class_names)}. Give --classes with all of them, or another output "
             "folder."
         )

@@ -13,10 +13,8 @@ from sagemaker_object_detection.data.tally import Limits
 from sagemaker_object_detection.evaluation.coco_files import read_results
 from sagemaker_object_detection.evaluation.report_files import metrics_of
 from sagemaker_object_detection.evaluation.summary import Summary, summarise
-from sagemaker_object_detection.model.artifact import write_text_whole
-from sagemaker_object_detection.tools.folders import make_folder, named_folders
+from sagemaker_object_detection.tools.folders import named_folders, prepare_file, write_file
 from sagemaker_object_detection.tools.limit_options import DEFAULTS, limit_options
-from sagemaker_object_detection.tools.report_text import printable
 from sagemaker_object_detection.tools.scores_text import scores_text
 from sagemaker_object_detection.tools.scoring import (
     EngineChoice,
@@ -88,8 +86,7 @@ def command(
     """
     if precision and engine != "openvino":
         raise click.UsageError("--precision is for --engine openvino; MXNet computes in float32.")
-    if json_file is not None:  # before the work, so that a wrong path is told at once
-        make_folder(json_file.parent)
+    prepare_file(json_file)
     if detections_file is not None:
         if data or not first.is_file():
             raise click.UsageError(
@@ -111,8 +108,7 @@ def command(
             computed = {"precision": scored.precision} if scored.precision else {}
             written[scored.channel] = metrics_of(scored.results, summary, computed)
     if json_file is not None:
-        write_text_whole(json_file, json.dumps({**about, "channels": written}, indent=1) + "\n")
-        click.echo(printable(f"Written: {json_file}"))
+        write_file(json_file, json.dumps({**about, "channels": written}, indent=1) + "\n")
 
 
 def _score_model(

@@ -1,4 +1,4 @@
-"""Folders that a command is given, and those for what it writes."""
+"""Folders that a command is given, and where it writes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from pathlib import Path
 
 import click
 
+from sagemaker_object_detection.model.artifact import write_text_whole
 from sagemaker_object_detection.platform.channels import Channel
 from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection.platform.paths import ensure_writable
+from sagemaker_object_detection.tools.report_text import printable
 
 NOTES = "_annotation"
 """The ending of the folder that annotates a channel's."""
@@ -61,3 +64,37 @@ def make_folder(folder: Path) -> None:
         raise ClientError(
             f"{folder} cannot be made: {error.filename}: {error.strerror}. Give another path."
         ) from None
+
+
+def make_writable(folder: Path) -> None:
+    """As `make_folder`, and see that files can be written there: before the work, not after it.
+
+    Raises also OSError naming the folder.
+    """
+    make_folder(folder)
+    ensure_writable(folder)
+
+
+def prepare_file(file: Path | None) -> None:
+    """Make the folder of a file that a command is to write at its end, where it is to write one.
+
+    Raises as `make_writable`.
+    """
+    if file is not None and not _is_special(file):
+        make_writable(file.parent)
+
+
+def write_file(file: Path, text: str) -> None:
+    """Write a file that the user asked for, and say so; it is there whole or not at all.
+
+    A pipe or a device, as /dev/stdout, is written to and stays what it is.
+    """
+    if _is_special(file):
+        file.write_text(text, encoding="utf-8")
+    else:
+        write_text_whole(file, text)
+    click.echo(printable(f"Written: {file}"))
+
+
+def _is_special(file: Path) -> bool:
+    return file.exists() and not file.is_file()

@@ -11,12 +11,12 @@ from pathlib import Path
 import click
 
 from sagemaker_object_detection.platform.errors import ClientError
-from sagemaker_object_detection.platform.paths import Paths, ensure_writable
+from sagemaker_object_detection.platform.paths import Paths
 from sagemaker_object_detection.tools.annotating import Tally, annotate
 from sagemaker_object_detection.tools.class_list import class_list
 from sagemaker_object_detection.tools.endpoint_client import EndpointClient
 from sagemaker_object_detection.tools.endpoint_detector import EndpointDetector
-from sagemaker_object_detection.tools.folders import make_folder
+from sagemaker_object_detection.tools.folders import make_writable
 from sagemaker_object_detection.tools.model_detector import loaded_detector
 from sagemaker_object_detection.tools.pictures import Pictures
 from sagemaker_object_detection.tools.pixel_budget import PixelBudget
@@ -97,8 +97,7 @@ def command(
         _check_out(out, overwrite)
         pixels = PixelBudget()
         with _detector(model, url, choice, pixels) as detector:
-            make_folder(out)
-            ensure_writable(out)
+            make_writable(out)
             tally = annotate(pictures, detector, choice, pixels, out, overwrite)
         if url is not None:
             _warn_of_names(choice, tally)

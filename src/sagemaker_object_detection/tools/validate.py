@@ -12,11 +12,10 @@ import click
 
 from sagemaker_object_detection.data.report_html import as_json, render
 from sagemaker_object_detection.data.tally import Limits
-from sagemaker_object_detection.model.artifact import write_text_whole
 from sagemaker_object_detection.model.specs import BASE_NETWORKS, MINIMUM_IMAGE_SHAPE
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.tools.findings import validate
-from sagemaker_object_detection.tools.folders import make_folder, named_folders
+from sagemaker_object_detection.tools.folders import named_folders, prepare_file, write_file
 from sagemaker_object_detection.tools.limit_options import DEFAULTS, limit_options
 from sagemaker_object_detection.tools.report_text import printable, report_text
 from sagemaker_object_detection.tools.shown_log import logged
@@ -78,16 +77,14 @@ def command(
     """
     limits = Limits(max_dropped_images, max_dropped_boxes)
     for file in (json_file, html_file):
-        if file is not None:  # before the work, so that a wrong path is told at once
-            make_folder(file.parent)
+        prepare_file(file)
     with logged():
         found = validate(channels, num_classes, base_network, image_shape, limits)
     click.echo(report_text(found.report))
     click.echo(printable(f"num_classes is {found.num_classes} ({found.counted_by})."))
     for file, text in ((json_file, as_json), (html_file, render)):
         if file is not None:
-            write_text_whole(file, text(found.report))
-            click.echo(printable(f"Written: {file}"))
+            write_file(file, text(found.report))
     if found.refused:
         raise ClientError(*found.refused)
     click.echo("These channels can be trained on.")

@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from sagemaker_object_detection.data.image_pairs import ImageSource, pair_files
 from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection.platform.files import IMAGE_SUFFIXES
 from sagemaker_object_detection.tools.formats.data_set import DataSet
 from sagemaker_object_detection.tools.formats.from_source import (
     SourceSplit,
@@ -37,16 +38,24 @@ def read(source: Path, split: str) -> SourceSplit:
 def write(folder: Path, channel: str, data: DataSet, images: Iterable[LabelledImage]) -> None:
     """Copy the images and write their annotations, sub-folders kept on both sides.
 
-    The form has no place for the `difficult` flag. Raises ClientError when two images, with
-    different suffixes, would share an annotation.
+    The form has no place for the `difficult` flag. Raises ClientError for an image whose suffix
+    training does not look for, and when two images, with different suffixes, would share an
+    annotation.
     """
     image_folder, annotation_folder = folder / channel, folder / f"{channel}_annotation"
     for target in (image_folder, annotation_folder):
         target.mkdir(parents=True)
     for image in images:
         assert image.name is not None
-        copy = image_folder / image.name
-        annotation = annotation_folder / PurePosixPath(image.name).with_suffix(".json")
+        name = PurePosixPath(image.name)
+        if name.suffix.lower() not in IMAGE_SUFFIXES:
+            raise ClientError(
+                f"{image.place}: beside JSON files training finds images by their suffix "
+                f"({', '.join(sorted(IMAGE_SUFFIXES))}), and this one would be called {name}. "
+                "Convert to recordio, or store the image in one of these forms."
+            )
+        copy = image_folder / name
+        annotation = annotation_folder / name.with_suffix(".json")
         for target in (copy, annotation):
             target.parent.mkdir(parents=True, exist_ok=True)
         if annotation.exists():
