@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import signal
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -91,14 +93,19 @@ def test_a_fault_of_the_data_is_one_line_and_no_traceback(tmp_path: Path) -> Non
     [
         pytest.param(("convert", "--from", "voc", "--split", "train"), id="convert"),
         pytest.param(("validate", "--html"), id="validate"),
+        pytest.param(("demo", "--folder"), id="demo"),
     ],
 )
 def test_an_output_below_a_file(command: tuple[str, ...], tmp_path: Path) -> None:
     source = write_voc(tmp_path / "voc", {"train": {"a": [("cat", (1, 1, 51, 41), False)]}})
     file = tmp_path / "file"
     write(file, "not a folder")
-    paths = (source, file / "out") if command[0] == "convert" else (file / "a.html", source)
-    result = run(*command, *paths)
+    paths = {
+        "convert": (source, file / "out"),
+        "validate": (file / "a.html", source),
+        "demo": (file / "out",),
+    }
+    result = run(*command, *paths[command[0]])
     assert result.exit_code == 2, result.output
     assert str(file) in result.output
     assert result.output.endswith("Give another path.\n")
@@ -138,6 +145,43 @@ def test_ctrl_c_has_the_exit_code_that_shells_know(
     monkeypatch.setattr("sagemaker_object_detection.tools.convert.convert", convert)
     result = run("convert", "--from", "voc", "--split", "a", tmp_path, tmp_path / "out")
     assert (result.exit_code, result.output) == (130, "Interrupted.\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_command_that_is_told_to_stop_clears_away(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model.tar.gz is unpacked into a temporary folder."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
+    (tmp_path / "scratch").mkdir()
+    with tarfile.open(tmp_path / "model.tar.gz", "w:gz"):
+        pass
+
+    def read(folder: Path) -> None:
+        assert folder.parent == tmp_path / "scratch"
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr("sagemaker_object_detection.tools.evaluate.read_model", read)
+    result = run("evaluate", tmp_path / "model.tar.gz", f"data={tmp_path}")
+    assert result.exit_code == 128 + number
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(("validate", "DATA", "--json", "LONG/a.json"), id="to write to"),
+        pytest.param(("validate", "LONG"), id="to read from"),
+        pytest.param(("predict", "LONG", "--out", "out"), id="pictures in one word"),
+    ],
+)
+def test_a_path_that_is_too_long(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    """Such as a list of files in quotation marks."""
+    long = "a" * 300
+    paths = {"DATA": str(tmp_path), "LONG": long, "LONG/a.json": f"{long}/a.json"}
+    result = run(*(paths.get(argument, argument) for argument in arguments))
+    assert result.exit_code == 2
+    assert result.output == f"ClientError: {long}: File name too long. Give another path.\n"
 
 
 def test_a_fault_of_ours_keeps_its_traceback(

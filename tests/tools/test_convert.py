@@ -11,8 +11,8 @@ from click.testing import CliRunner
 
 from sagemaker_object_detection.data import annotations, labels, recordio
 from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection.tools import cli
 from sagemaker_object_detection.tools.conversion import convert, summary
-from sagemaker_object_detection.tools.convert import command
 from sagemaker_object_detection.tools.formats import READERS, WRITERS
 from tests.tools.format_trees import sample, write_tree
 from tests.tools.split import MemorySplit, image
@@ -215,7 +215,8 @@ def test_nothing_is_left_of_a_conversion_that_is_told_to_stop(
 
     monkeypatch.setitem(WRITERS, "recordio", write)
     options = ("--from", "voc", "--split", "train", str(source), str(tmp_path / "output"))
-    assert CliRunner().invoke(command, options).exit_code == 128 + signal.SIGTERM
+    result = CliRunner().invoke(cli.main, ("convert", *options))
+    assert result.exit_code == 128 + signal.SIGTERM
     assert list((tmp_path / "output").iterdir()) == []
 
 

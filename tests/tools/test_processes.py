@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sagemaker_object_detection.tools.processes import Child, stop_on_terminate
+from sagemaker_object_detection.tools.processes import Child, stop_on_signals
 
 SLEEPER = "import time; print('up', flush=True); time.sleep(600)"
 FAMILY = """
@@ -27,8 +27,8 @@ time.sleep(600)
 OWNER = """
 import sys, time
 from pathlib import Path
-from sagemaker_object_detection.tools.processes import Child, stop_on_terminate
-with stop_on_terminate(), Child([sys.executable, "-c", sys.argv[1]], dict(), Path(sys.argv[2]),
+from sagemaker_object_detection.tools.processes import Child, stop_on_signals
+with stop_on_signals(), Child([sys.executable, "-c", sys.argv[1]], dict(), Path(sys.argv[2]),
                                 echo=True) as child:
     for line in child.lines():
         pass
@@ -121,7 +121,7 @@ def test_a_program_that_does_not_exist(tmp_path: Path) -> None:
         Child([str(tmp_path / "nothing")], {}, tmp_path / "log")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_to_us_reach_the_children(tmp_path: Path, number: signal.Signals) -> None:
     owner = subprocess.Popen(
         [*python(OWNER), FAMILY, str(tmp_path / "log")],
@@ -138,11 +138,21 @@ def test_signals_to_us_reach_the_children(tmp_path: Path, number: signal.Signals
     assert wait_until_gone(pid)
 
 
-def test_the_former_handler_comes_back() -> None:
-    former = signal.getsignal(signal.SIGTERM)
-    with stop_on_terminate():
-        assert signal.getsignal(signal.SIGTERM) is not former
-        with pytest.raises(SystemExit) as caught:
-            signal.raise_signal(signal.SIGTERM)
-    assert caught.value.code == 143
-    assert signal.getsignal(signal.SIGTERM) is former
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_the_former_handler_comes_back(number: signal.Signals) -> None:
+    former = signal.getsignal(number)
+    with stop_on_signals(), pytest.raises(SystemExit) as caught:
+        signal.raise_signal(number)
+    assert caught.value.code == 128 + number
+    assert signal.getsignal(number) is former
+
+
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    """nohup starts us so."""
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_on_signals():
+            signal.raise_signal(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, former)

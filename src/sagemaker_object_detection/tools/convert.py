@@ -7,7 +7,7 @@ import click
 from sagemaker_object_detection.tools.class_list import class_list
 from sagemaker_object_detection.tools.conversion import convert, summary
 from sagemaker_object_detection.tools.formats import READERS, WRITERS
-from sagemaker_object_detection.tools.processes import stop_on_terminate
+from sagemaker_object_detection.tools.report_text import printable
 
 
 def _split_list(
@@ -107,14 +107,13 @@ def command(
     object-detection convert --from voc --to recordio \\
         --split train --split val=validation VOCdevkit/VOC2012 build/voc
     """
-    with stop_on_terminate():  # what was written aside is removed
-        data = convert(
-            source,
-            output,
-            splits,
-            reader=reader,
-            writer=writer,
-            class_names=class_names,
-            attribute_names=attribute_names,
-        )
-    click.echo(summary(data, output))
+    data = convert(
+        source,
+        output,
+        splits,
+        reader=reader,
+        writer=writer,
+        class_names=class_names,
+        attribute_names=attribute_names,
+    )
+    click.echo(printable(summary(data, output)))

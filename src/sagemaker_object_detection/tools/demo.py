@@ -27,7 +27,7 @@ from sagemaker_object_detection.platform.paths import BASE_DIR_VARIABLE, Paths
 from sagemaker_object_detection.tools import demo_data
 from sagemaker_object_detection.tools.drawing import draw_detections
 from sagemaker_object_detection.tools.folders import make_folder
-from sagemaker_object_detection.tools.processes import Child, stop_on_terminate
+from sagemaker_object_detection.tools.processes import Child
 
 SETTINGS: dict[str, Any] = {
     "images": {"train": 350, "validation": 60},
@@ -232,5 +232,4 @@ def _annotate(unseen: Path, found: Sequence[Mapping[str, Any]], picture: Path) -
 def command(folder: Path) -> None:
     """Draw a data set, train on it, serve the model and annotate an unseen picture."""
     make_folder(folder)
-    with stop_on_terminate():
-        run(folder)
+    run(folder)

@@ -21,7 +21,6 @@ from sagemaker_object_detection.tools.model_detector import loaded_detector
 from sagemaker_object_detection.tools.pictures import Pictures
 from sagemaker_object_detection.tools.pixel_budget import PixelBudget
 from sagemaker_object_detection.tools.predictions import Choice, Detector, PictureFailed
-from sagemaker_object_detection.tools.processes import stop_on_terminate
 from sagemaker_object_detection.tools.report_text import printable
 from sagemaker_object_detection.tools.shown_log import logged
 
@@ -92,7 +91,7 @@ def command(
     if url is not None and model is not None:
         raise click.UsageError("--model and --url exclude each other. Give one of them.")
     choice = Choice(threshold, class_names or (), top_k)
-    with logged(), stop_on_terminate():
+    with logged():
         pictures = Pictures(paths, out)
         _check_out(out, overwrite)
         pixels = PixelBudget()

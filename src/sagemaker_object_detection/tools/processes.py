@@ -88,14 +88,21 @@ class Child:
 
 
 @contextmanager
-def stop_on_terminate() -> Iterator[None]:
-    """Inside the block SIGTERM raises SystemExit, so that all is cleared away as by Ctrl-C."""
+def stop_on_signals() -> Iterator[None]:
+    """Inside the block SIGTERM, and SIGHUP of a terminal that is closed, raise SystemExit.
+
+    So all is cleared away as by Ctrl-C. A signal that is ignored, as under nohup, stays so.
+    """
 
     def leave(number: int, _: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
-    former = signal.signal(signal.SIGTERM, leave)
+    former = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    heeded = [number for number, handler in former.items() if handler != signal.SIG_IGN]
+    for number in heeded:
+        signal.signal(number, leave)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, former)
+        for number in heeded:
+            signal.signal(number, former[number])
