@@ -91,6 +91,28 @@ def test_a_model_that_cannot_be_used(
     assert not (tmp_path / "detector.onnx").exists()
 
 
+@pytest.mark.parametrize("out", ["model/model.onnx", "model/sub/../model.json", "model.tar.gz"])
+def test_the_model_is_not_written_over(tmp_path: Path, out: str) -> None:
+    """Endpoints load model.onnx, which has no decoding inside."""
+    model = tiny_model.write(tmp_path / "model")
+    (model / "sub").mkdir()
+    archive = _archive(model, tmp_path / "model.tar.gz")
+    before = archive.read_bytes()
+    result = _export(archive if out == archive.name else model, tmp_path / out)
+    assert result.exit_code == 2
+    assert result.output == (
+        f"ClientError: {tmp_path / out} is a file of the model itself, which would be written "
+        "over. Give another path.\n"
+    )
+    assert archive.read_bytes() == before
+    assert not (model / artifact.ONNX_FILE).exists()
+
+
+def test_another_file_beside_the_model(tmp_path: Path) -> None:
+    model = tiny_model.write(tmp_path / "model")
+    assert _export(model, model / "detector.onnx").exit_code == 0
+
+
 def test_the_program_in_the_documentation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
