@@ -17,7 +17,7 @@ from sagemaker_object_detection.training import channels
 from sagemaker_object_detection.training.communicator import Alone
 from tests.training.jobs import make_job
 from tests.training.processes import InThreads, communicators, in_all, worlds
-from tests.training_job import pictures, write_images
+from tests.training_job import picture, pictures, write_images, write_recordio
 
 
 def test_categories_are_compared_before_the_pictures_are_looked_at(
@@ -44,7 +44,7 @@ def _distributed(tmp_path: Path, distribution: str) -> list[Job]:
     jobs = []
     for host in range(2):
         names = ("train", "train_annotation", "validation", "validation_annotation")
-        job = make_job(tmp_path / str(host), names, num_classes=3)
+        job = make_job(tmp_path / str(host), names, num_classes=3, mini_batch_size=1)
         for name in ("train", "validation"):
             folders = (job.channels[name].path, job.channels[f"{name}_annotation"].path)
             write_images(*folders, pictures(0, 1 + host))
@@ -82,3 +82,64 @@ def test_copies_that_are_none(tmp_path: Path) -> None:
 
     told = "'train' has 1 usable images on algo-1 and 2 on algo-2, and is FullyReplicated"
     assert all(told in message for message in in_all(communicators(worlds(2)), read))
+
+
+def test_a_stream_for_several_processes_is_refused_before_the_gate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job(tmp_path, ["train", "validation"])
+    write_recordio(job.channels["train"].path, pictures(0, 1))
+    given = {**job.channels, "validation": replace(job.channels["validation"], mode="Pipe")}
+    job = replace(job, channels=with_forms(given))
+    monkeypatch.setattr(channels, "survey", lambda *_: pytest.fail("the gate was begun"))
+    (_, second) = communicators(worlds(1, local_size=2))
+    with pytest.raises(ClientError, match=r"'validation' comes in Pipe mode.* has 2 on this mach"):
+        channels.read_channels(job, second, 1, lambda: False)
+
+
+@pytest.mark.parametrize(
+    ("width", "told"),
+    [
+        pytest.param(350, [], id="wide enough"),
+        pytest.param(6, ["label_width is 6, the fullest image needs 17."], id="too small"),
+    ],
+)
+def test_label_width(
+    width: int, told: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is told, and nothing is lost."""
+    job = make_job(tmp_path, ["train", "validation"], num_classes=3, label_width=width)
+    boxes = [(5, 5, 50, 50), (20, 20, 90, 90), (40, 9, 80, 60)]
+    for name in ("train", "validation"):
+        write_recordio(job.channels[name].path, [picture(0).with_boxes(*boxes)])
+    job = replace(job, channels=with_forms(job.channels))
+    data = channels.read_channels(job, Alone(World()), 1, lambda: False)
+    data.close()
+    assert data.tallies["train"].boxes_kept == 3
+    warnings = [r.getMessage() for r in caplog.records if "fullest" in r.getMessage()]
+    assert [text.partition(" Nothing")[0] for text in warnings] == told
+
+
+def test_a_validation_channel_without_a_box(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = make_job(tmp_path, ["train", "validation"], num_classes=3)
+    write_recordio(job.channels["train"].path, pictures(0, 1))
+    write_recordio(job.channels["validation"].path, [picture(1).with_boxes()])
+    job = replace(job, channels=with_forms(job.channels))
+    channels.read_channels(job, Alone(World()), 1, lambda: False).close()
+    assert "Channel 'validation' has 1 images and not one box: its mAP means nothing" in caplog.text
+
+
+def test_images_of_an_epoch(tmp_path: Path) -> None:
+    """Of parts of 1 and 2 images on two hosts: 3 in all, planned as twice the larger."""
+    jobs = _distributed(tmp_path, "ShardedByS3Key")
+
+    def read(communicator: InThreads) -> tuple[int, int, int, int]:
+        job = jobs[communicator.world.host_rank]
+        data = channels.read_channels(job, communicator, 1, lambda: False)
+        batches = sum(1 for _ in data.loaders["train"].training_epoch(1, 0, 0, None))
+        data.close()
+        return data.train_images, data.images_by_largest, batches, data.scoring_batch("train")
+
+    assert in_all(communicators(worlds(2)), read) == [(3, 4, 2, 1), (3, 4, 2, 2)]

@@ -52,6 +52,9 @@ def read_channels(
     """
     names = [name for name in DATA_CHANNELS if name in job.channels]
     files = [name for name in names if job.channels[name].form != "pipe"]
+    for name in names:
+        if name not in files:
+            _require_one_reader(name, communicator.world)
     sources = open_sources(job.channels, files, job.hyperparameters.num_classes)
     tallies = {name: _check(name, source, job, threads) for name, source in sources.items()}
     streams: dict[str, StreamLoader] = {}
@@ -78,7 +81,7 @@ def read_channels(
             if not sharded:
                 _require_equal(name, by_process, world)
             counts = by_process[:: world.local_size if sharded else world.size]
-            data._counts[name] = counts
+            data.counts[name] = counts
             loaders[name] = Loader(
                 passed(sources[name], tallies[name]),
                 job.hyperparameters.image_shape,
@@ -92,6 +95,15 @@ def read_channels(
             loaders[name] = streams[name] = stream
         data.shards[name] = find_shards(communicator, sharded, loaders[name].name, named)
     return data
+
+
+def _require_one_reader(name: str, world: World) -> None:
+    if world.local_size > 1:
+        raise ClientError(
+            f"Channel '{name}' comes in Pipe mode, and a stream can be read by one process only, "
+            f"but distribution=horovod has {world.local_size} on this machine, one for each GPU. "
+            "Leave distribution out (kvstore has one), or give the channel in File mode."
+        )
 
 
 def _limits(job: Job) -> Limits:
@@ -115,12 +127,6 @@ def _stream(
     first_epoch: int,
 ) -> StreamLoader:
     hyperparameters = job.hyperparameters
-    if world.local_size > 1:
-        raise ClientError(
-            f"Channel '{name}' comes in Pipe mode, and a stream can be read by one process only, "
-            f"but distribution=horovod has {world.local_size} on this machine, one for each GPU. "
-            "Leave distribution out (kvstore has one), or give the channel in File mode."
-        )
     test = name == "test"  # read once, by the main process alone
     passes = 1 if test else max(1, hyperparameters.epochs - first_epoch)
     return StreamLoader(

@@ -45,7 +45,7 @@ class Data:
         loaders: train, validation and, where it is given, test.
         communicator: to the processes that have the same job.
         shards: of each channel over all of them.
-        _counts: images of each channel of File mode, host by host where they differ.
+        counts: images of each channel of File mode, host by host where they differ.
     """
 
     job: Job
@@ -56,7 +56,7 @@ class Data:
     loaders: Mapping[str, Loader | StreamLoader]
     communicator: Communicator
     shards: dict[str, Shards] = field(default_factory=dict)
-    _counts: dict[str, list[int]] = field(default_factory=dict)
+    counts: dict[str, list[int]] = field(default_factory=dict)
     _names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     _told: set[str] = field(default_factory=set)
     _elsewhere: list[_Told] = field(default_factory=list)
@@ -64,13 +64,13 @@ class Data:
     @property
     def train_images(self) -> int:
         """Images of an epoch over all hosts; of a stream what num_training_samples promises."""
-        counts = self._counts.get("train", [self.job.hyperparameters.num_training_samples])
+        counts = self.counts.get("train", [self.job.hyperparameters.num_training_samples])
         return sum(counts)
 
     @property
     def images_by_largest(self) -> int:
         """Images of an epoch if all hosts had as many as that with most, which sets the updates."""
-        counts = self._counts.get("train", [self.train_images])
+        counts = self.counts.get("train", [self.train_images])
         return max(counts) * len(counts)
 
     def scoring_batch(self, channel: str) -> int:
