@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import replace
+import json
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sagemaker_object_detection import __version__
 from sagemaker_object_detection.platform.errors import ClientError, PlatformError
 from sagemaker_object_detection.platform.stop_request import StopRequest
 from sagemaker_object_detection.platform.world import World
@@ -56,6 +59,46 @@ def test_hosts_that_cannot_be_told(caplog: pytest.LogCaptureFixture) -> None:
 )
 def test_in_what_two_hosts_differ(one: object, other: object, told: str) -> None:
     assert launch._difference(one, other) == told
+
+
+@dataclass
+class Group:
+    """Stands for the hosts, of which the second one's facts are the first one's with a change."""
+
+    name: str
+    change: Any
+
+    def gather(self, content: bytes) -> list[bytes]:
+        facts = json.loads(content)
+        return [content, json.dumps({**facts, self.name: self.change}).encode()]
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "told"),
+    [
+        ("version", "0.0.1", f"0.0.1, {__version__}"),
+        ("processes", 8, "8, 1"),
+        ("channels", {"train": "recordio ShardedByS3Key"}, "train: .*ShardedByS3Key', .*'"),
+        ("hyperparameters", {}, "epochs: None, '30'"),
+    ],
+)
+def test_hosts_that_do_not_have_the_same_job(
+    name: str, change: Any, told: str, tmp_path: Path
+) -> None:
+    job = replace(make_job(tmp_path, ["train"]), hosts=TWO.hosts)
+    group: Any = Group(name, change)
+    with pytest.raises(ClientError) as error:
+        launch._exchange(group, job, TWO, "127.0.0.1")
+    told = rf"algo-2 and algo-1 do not have the same job: {name} differ \(.*{told}.*\)\. Give all"
+    assert re.match(told, str(error.value))
+
+
+def test_hosts_with_the_same_job(tmp_path: Path) -> None:
+    job = replace(make_job(tmp_path, ["train"]), hosts=TWO.hosts)
+    group: Any = Group("address", "10.0.0.2")
+    first, second = launch._exchange(group, job, TWO, "127.0.0.1")
+    assert (first["address"], second["address"]) == ("127.0.0.1", "10.0.0.2")
+    assert len(set(first["ports"])) == 3
 
 
 def test_jobs_have_keys_of_their_own() -> None:
