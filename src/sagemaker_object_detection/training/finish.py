@@ -22,6 +22,7 @@ from sagemaker_object_detection.inference.engine_mxnet import MXNetEngine
 from sagemaker_object_detection.inference.predictor import Engine
 from sagemaker_object_detection.model import artifact
 from sagemaker_object_detection.platform import logs
+from sagemaker_object_detection.platform.errors import JobError
 from sagemaker_object_detection.platform.job import Job
 from sagemaker_object_detection.training.data import Data
 from sagemaker_object_detection.training.interruptions import BrokenData, guarded
@@ -54,7 +55,8 @@ class Finish:
                 checkpoint.
 
         Raises:
-            JobError: of the test channel's data. Everything else is only a warning.
+            JobError: of the test channel's data, after all the rest was done. Everything else is
+                only a warning.
         """
         if progress.best is None:
             return
@@ -62,10 +64,16 @@ class Finish:
             with _harmless("The validation channel could not be scored again"):
                 results = self._validate_again()
         self._add_twins(progress, results)
+        broken: JobError | OSError | None = None
         if "test" in self.data.loaders:
-            self._score_test()
+            try:
+                self._score_test()
+            except (JobError, OSError) as error:
+                broken = error
         if results is not None:
             self._describe(progress, results)
+        if broken is not None:
+            raise broken
 
     def _describe(self, progress: Progress, results: Results) -> None:
         """Write the figures and the report."""
