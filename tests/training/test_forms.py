@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -71,8 +72,9 @@ def test_horovod(host: int, local_rank: int, rank: int) -> None:
     assert environ["GLOO_RENDEZVOUS_PORT"] == "29401"
 
 
-def test_processes_of_a_host_share_its_threads() -> None:
-    """And everything listens on the interface of the job."""
+def test_processes_of_a_host_share_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And everything listens on the interface of the job. A supervisor has no MXNet loaded."""
+    monkeypatch.delitem(sys.modules, "mxnet", raising=False)
     threads = {}
     for local_size in (1, 2):
         world = World("horovod", "dist_sync", HOSTS, local_size, 0)

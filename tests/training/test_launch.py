@@ -93,48 +93,10 @@ def test_hosts_that_do_not_have_the_same_job(
     assert re.match(told, str(error.value))
 
 
-def test_hosts_with_the_same_job(tmp_path: Path) -> None:
-    job = replace(make_job(tmp_path, ["train"]), hosts=TWO.hosts)
-    group: Any = Group("address", "10.0.0.2")
-    first, second = launch._exchange(group, job, TWO, "127.0.0.1")
-    assert (first["address"], second["address"]) == ("127.0.0.1", "10.0.0.2")
-    assert len(set(first["ports"])) == 3
-
-
 def test_jobs_have_keys_of_their_own() -> None:
     environments = ({}, {"TRAINING_JOB_NAME": "a"}, {"TRAINING_JOB_ARN": "b"})
     keys = {launch._key(environ, hosts) for environ in environments for hosts in (("x",), ("y",))}
     assert len(keys) == 6
-
-
-@pytest.mark.parametrize(
-    ("channels", "given", "told"),
-    [
-        pytest.param(["train"], {"seed": 3}, "hyperparameters differ (seed: '3', '0')", id="value"),
-        pytest.param([], {}, "channels differ (train: None, 'None F", id="one less"),
-        pytest.param(
-            ["train", "test"], {}, "channels differ (test: 'None F", id="one that the first has not"
-        ),
-    ],
-)
-def test_hosts_that_do_not_have_the_same_job(
-    channels: list[str], given: dict[str, object], told: str, tmp_path: Path
-) -> None:
-    """All say which term differs, and the value of either."""
-    jobs = [
-        make_job(tmp_path / "first", ["train"]),
-        make_job(tmp_path / "second", channels, **given),
-    ]
-
-    def exchange(communicator: InThreads) -> str:
-        world = communicator.world
-        anyone: Any = communicator
-        with pytest.raises(ClientError, match="algo-2 and algo-1 do not have the same") as error:
-            launch._exchange(anyone, jobs[world.rank], world, "127.0.0.1")
-        return str(error.value)
-
-    for message in in_all(communicators(worlds(2)), exchange):
-        assert told in message
 
 
 def test_what_hosts_tell_each_other(tmp_path: Path) -> None:

@@ -31,11 +31,20 @@ def _result(epoch: int, mean: float) -> EpochResult:
     return EpochResult(epoch, {"cross_entropy": 2.0, "smooth_l1": 1.0}, score, 0.01, 80, 8, 1, 2)
 
 
-def _progress(*means: float) -> Progress:
-    progress = Progress(EarlyStopping(1, 1, 0))
-    for epoch, mean in enumerate(means):
+def _live(
+    folder: Path, epochs: int = 30, tensorboard: bool = False, before: tuple[float, ...] = ()
+) -> tuple[LiveView, Progress]:
+    """A view, and the progress that it shows: mAPs of epochs before it began."""
+    progress = Progress(EarlyStopping(1, 1, 0.0))
+    for epoch, mean in enumerate(before):
         progress.add(_result(epoch, mean))
-    return progress
+    return LiveView(folder, epochs, tensorboard, progress), progress
+
+
+def _epoch(live: LiveView, progress: Progress, mean: float) -> None:
+    result = _result(len(progress.history), mean)
+    progress.add(result)
+    live.epoch(Position(result.epoch + 1, 100), result)
 
 
 def _read(folder: Path) -> dict[str, Any]:
@@ -56,7 +65,7 @@ def _events(folder: Path) -> list[tuple[str, int, float]]:
 
 
 def test_inside_an_epoch(tmp_path: Path) -> None:
-    live = LiveView(tmp_path / "output", 30, _progress(), tensorboard=False)
+    live, _ = _live(tmp_path / "output")
     live.batches(_position(2, 50), LOSSES, 0.005)
     found = _read(tmp_path / "output")
     assert found.pop("time") > 0
@@ -77,17 +86,9 @@ def test_inside_an_epoch(tmp_path: Path) -> None:
 
 
 def test_after_epochs(tmp_path: Path) -> None:
-    live = LiveView(tmp_path, 30, _progress(), tensorboard=False)
-    live.epoch(Position(2, 200), _result(1, 0.25), _result(0, 0.5))
-    live.batches(_position(2, 10), LOSSES, 0.005)
-    found = _read(tmp_path)
-    assert found["validation"] == {"epoch": 1, "mAP": 0.25}
-    assert found["best"] == {"epoch": 0, "mAP": 0.5}
-
-
-def test_where_training_goes_on(tmp_path: Path) -> None:
-    """What was best before is told from the first line on."""
-    live = LiveView(tmp_path, 30, _progress(0.5, 0.25), tensorboard=False)
+    live, progress = _live(tmp_path)
+    _epoch(live, progress, 0.5)
+    _epoch(live, progress, 0.25)
     live.batches(_position(2, 10), LOSSES, 0.005)
     found = _read(tmp_path)
     assert found["validation"] == {"epoch": 1, "mAP": 0.25}
@@ -96,9 +97,9 @@ def test_where_training_goes_on(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("epochs", [0, 1])
 def test_the_end(epochs: int, tmp_path: Path) -> None:
-    live = LiveView(tmp_path, 1, _progress(), tensorboard=False)
+    live, progress = _live(tmp_path, 1)
     if epochs:
-        live.epoch(Position(1, 100), _result(0, 0.5), _result(0, 0.5))
+        _epoch(live, progress, 0.5)
     live.end(Position(epochs, 100 * epochs), "stopped")
     found = _read(tmp_path)
     assert (found["state"], found["epoch"]) == ("stopped", epochs)
@@ -106,12 +107,24 @@ def test_the_end(epochs: int, tmp_path: Path) -> None:
 
 
 def test_events(tmp_path: Path) -> None:
-    live = LiveView(tmp_path, 30, _progress(), tensorboard=True)
+    live, progress = _live(tmp_path, tensorboard=True)
     live.batches(_position(0, 100), LOSSES, 0.005)
-    live.epoch(Position(1, 100), _result(0, 0.5), _result(0, 0.5))
+    _epoch(live, progress, 0.5)
     live.end(Position(1, 100), "finished")
     events = _events(tmp_path)
     assert ("batches/cross_entropy", 100, 3.0) in events
     assert ("epochs/mAP", 0, 0.5) in events
     assert ("epochs/AP_class_0", 0, 0.5) in events
     assert not [event for event in events if event[0] == "epochs/AP_class_1"]  # it is NaN
+
+
+def test_epochs_before_a_checkpoint(tmp_path: Path) -> None:
+    """A container that is started again finds neither file, and shows what went before."""
+    live, _ = _live(tmp_path, tensorboard=True, before=(0.5, 0.25))
+    live.end(Position(2, 200), "finished")
+    found = _read(tmp_path)
+    assert found["validation"] == {"epoch": 1, "mAP": 0.25}
+    assert found["best"] == {"epoch": 0, "mAP": 0.5}
+    assert found["losses"] == {"cross_entropy": 2.0, "smooth_l1": 1.0}
+    means = [event[1:] for event in _events(tmp_path) if event[0] == "epochs/mAP"]
+    assert means == [(0, 0.5), (1, 0.25)]

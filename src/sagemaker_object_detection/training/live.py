@@ -26,7 +26,7 @@ class NoView:
     ) -> None:
         """Inside an epoch, of which `losses` are the means so far."""
 
-    def epoch(self, position: Position, result: EpochResult, best: EpochResult | None) -> None:
+    def epoch(self, position: Position, result: EpochResult) -> None:
         """After an epoch and its validation; `position` is where training goes on."""
 
     def end(self, position: Position, state: str) -> None:
@@ -39,21 +39,23 @@ class LiveView(NoView):
     Args:
         folder: for LIVE_FILE and TENSORBOARD_DIR; made where it is missing.
         epochs: of the whole training.
-        progress: of the epochs before, where training goes on.
         tensorboard: whether to write event files too.
+        progress: the epochs so far, which are there already where training goes on from a
+            checkpoint.
     """
 
-    def __init__(self, folder: Path, epochs: int, progress: Progress, tensorboard: bool) -> None:
+    def __init__(self, folder: Path, epochs: int, tensorboard: bool, progress: Progress) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / LIVE_FILE
         self._epochs = epochs
-        self._last = progress.history[-1] if progress.history else None
-        self._best = progress.best
+        self._progress = progress
         self._events: Any = None
         if tensorboard:
             from tensorboardX import SummaryWriter  # only now: most jobs do not need it
 
             self._events = SummaryWriter(str(folder / TENSORBOARD_DIR))
+            for result in progress.history:  # a new container has no files of the run before
+                self._epoch_scalars(result)
 
     def batches(
         self, position: Position, losses: Mapping[str, float], learning_rate: float
@@ -62,12 +64,10 @@ class LiveView(NoView):
         self._write(position, "training", losses, learning_rate)
         self._scalars("batches", {**losses, "learning_rate": learning_rate}, position.updates)
 
-    def epoch(self, position: Position, result: EpochResult, best: EpochResult | None) -> None:
+    def epoch(self, position: Position, result: EpochResult) -> None:
         """After an epoch and its validation; `position` is where training goes on."""
-        self._last, self._best = result, best
         self._write(position, "training", result.losses, result.learning_rate)
-        row = {n: v for n, v in result.as_row().items() if n != "epoch" and not math.isnan(v)}
-        self._scalars("epochs", row, result.epoch)
+        self._epoch_scalars(result)
         if self._events is not None:
             self._events.flush()
 
@@ -79,6 +79,10 @@ class LiveView(NoView):
         if self._events is not None:
             self._events.close()
 
+    @property
+    def _last(self) -> EpochResult | None:
+        return self._progress.history[-1] if self._progress.history else None
+
     def _write(
         self,
         position: Position,
@@ -86,7 +90,7 @@ class LiveView(NoView):
         losses: Mapping[str, float],
         learning_rate: float | None,
     ) -> None:
-        last, best = self._last, self._best
+        last, best = self._last, self._progress.best
         content = {
             "state": state,
             "time": time.time(),
@@ -102,6 +106,10 @@ class LiveView(NoView):
             "best": best and {"epoch": best.epoch, "mAP": best.score.mean},
         }
         write_text_whole(self._path, json.dumps(content, indent=1) + "\n")
+
+    def _epoch_scalars(self, result: EpochResult) -> None:
+        row = {n: v for n, v in result.as_row().items() if n != "epoch" and not math.isnan(v)}
+        self._scalars("epochs", row, result.epoch)
 
     def _scalars(self, group: str, values: Mapping[str, float], step: int) -> None:
         if self._events is not None:

@@ -167,7 +167,7 @@ def _train(
     live = NoView()
     if world.is_main:
         live = LiveView(
-            job.paths.output_data_dir, hyperparameters.epochs, progress, hyperparameters.tensorboard
+            job.paths.output_data_dir, hyperparameters.epochs, hyperparameters.tensorboard, progress
         )
     loop.on_batches = live.batches
 
@@ -177,7 +177,7 @@ def _train(
 
     hooks = Hooks(
         best=is_best,
-        epoch=lambda result: live.epoch(loop.position, result, progress.best),
+        epoch=lambda result: live.epoch(loop.position, result),
         moment=lambda: checkpoints.save(trained, loop.position, progress, data.train_images),
     )
     state = "failed"
