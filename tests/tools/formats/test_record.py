@@ -56,8 +56,10 @@ def test_size_and_suffix_of_a_picture(suffix: str, tmp_path: Path) -> None:
     assert suffix_of(data) == suffix
 
 
-def test_suffix_of_bytes_that_are_no_picture() -> None:
-    assert suffix_of(b"") == ".jpg"
+@pytest.mark.parametrize("data", [b"", cv2.imencode(".tiff", PIXELS)[1].tobytes()])
+def test_suffix_of_what_training_has_none_for(data: bytes) -> None:
+    """A channel of .tiff files would have no images."""
+    assert suffix_of(data) == ".jpg"
 
 
 def test_size_behind_a_header_longer_than_what_is_read_first(tmp_path: Path) -> None:

@@ -22,9 +22,6 @@ _SUFFIXES = (
     (b"\x89PNG", ".png"),
     (b"RIFF", ".webp"),
     (b"BM", ".bmp"),
-    (b"GIF8", ".gif"),
-    (b"II*\0", ".tiff"),
-    (b"MM\0*", ".tiff"),
 )
 
 
@@ -99,7 +96,10 @@ def is_text(name: str) -> bool:
 
 
 def suffix_of(data: bytes) -> str:
-    """The suffix that fits an encoded image, by its first bytes; .jpg where they tell nothing."""
+    """The suffix that fits an encoded image, by its first bytes, of those that training looks for.
+
+    Of any other form, such as TIFF, it is .jpg: training goes by the bytes.
+    """
     return next((suffix for magic, suffix in _SUFFIXES if data.startswith(magic)), ".jpg")
 
 
