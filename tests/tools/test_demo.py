@@ -82,6 +82,7 @@ def test_from_data_to_picture(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SAGEMAKER_STRANGER", "1")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     programs(GOOD_TRAIN, GOOD_SERVE)
     folder = tmp_path / "demo"
     (folder / "opt-ml" / "model").mkdir(parents=True)

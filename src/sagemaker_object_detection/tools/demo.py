@@ -53,6 +53,10 @@ SETTINGS: dict[str, Any] = {
 }
 
 
+_HERE = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Asks this machine, whatever proxy the environment has for others."""
+
+
 def run(folder: Path, settings: Mapping[str, Any] = SETTINGS) -> Path:
     """Do all of it in `folder`, whose former content by a demo is replaced; return the picture.
 
@@ -176,7 +180,7 @@ def _ask(folder: Path, paths: Paths, picture: bytes, timeout: float) -> dict[str
             headers={"Content-Type": "image/jpeg", "Accept": "application/json;format=objects"},
         )
         try:
-            with urllib.request.urlopen(request, timeout=60) as response:
+            with _HERE.open(request, timeout=60) as response:
                 answer: dict[str, Any] = json.load(response)
         except urllib.error.HTTPError as error:
             text = error.read().decode(errors="replace")
@@ -196,7 +200,7 @@ def free_port() -> int:
 
 def _is_healthy(address: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{address}/ping", timeout=10) as response:
+        with _HERE.open(f"{address}/ping", timeout=10) as response:
             healthy: bool = response.status == 200
     except OSError:
         return False
