@@ -30,6 +30,7 @@ ADDRESSES = [
     pytest.param("/", "/invocations", id="a slash"),
     pytest.param("/invocations", "/invocations", id="the whole path"),
     pytest.param("/behind/a/proxy/", "/behind/a/proxy/invocations", id="a path before it"),
+    pytest.param("/Köln a%20b", "/K%C3%B6ln%20a%20b/invocations", id="letters no request has"),
 ]
 
 
@@ -55,6 +56,8 @@ def test_address(path: str, asked: str) -> None:
         "http://host:port",
         "http://host:99999",
         "http://h?a",
+        "http://host..name",
+        f"http://{64 * 'h'}",
     ],
 )
 def test_no_address(url: str) -> None:

@@ -219,6 +219,15 @@ def test_an_endpoint_is_asked(photos: Path, tmp_path: Path) -> None:
     assert headers["X-Amzn-SageMaker-Custom-Attributes"] == "threshold=0.2"
 
 
+def test_an_endpoint_is_asked_for_the_threshold_itself(photos: Path, tmp_path: Path) -> None:
+    """A rounded one would leave out what lies between the two."""
+    options = ("--out", tmp_path / "out", "--threshold", "0.12345678")
+    with scripted(healthy(lambda *_: found())) as server:
+        assert run(photos / "a.png", *options, "--url", server.url).exit_code == 0
+    (asked,) = server.posts
+    assert asked.headers["X-Amzn-SageMaker-Custom-Attributes"] == "threshold=0.12345678"
+
+
 NO_DETECTIONS = [
     pytest.param(b"<html>", "the body: Invalid JSON", id="a page"),
     pytest.param(b'{"prediction": []}', "predictions: Field required", id="another form"),

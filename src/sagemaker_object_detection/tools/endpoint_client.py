@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 from dataclasses import dataclass
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from sagemaker_object_detection.platform.errors import ClientError, PlatformError
 from sagemaker_object_detection.tools.predictions import PictureFailed, PictureUnusable
@@ -34,6 +34,7 @@ _SHOWN = 300
 
 _OF_THE_PICTURE = frozenset({400, 413})
 _LATER = frozenset({408, 429, 502, 503, 504})
+_IN_PATHS = "/%:@!$&'()*+,;=~"
 _NOT_OURS = frozenset({404, 405})
 
 Headers = dict[str, str]
@@ -181,16 +182,17 @@ class EndpointClient:
 
 
 def _split(url: str) -> SplitResult:
-    """The parts of the URL, its path without /invocations."""
+    """The parts of the URL, its path percent-encoded and without /invocations."""
     try:
         parts = urlsplit(url)
         known = bool(parts.hostname) and parts.port != 0
+        str(parts.hostname).encode("idna")  # as a connection does: two dots, or a long label
     except ValueError:
         known = False
     if not known or parts.scheme not in ("http", "https") or parts.query or parts.fragment:
         raise ClientError(f"--url {url!r} is no address of an endpoint. Give http://host:port.")
     path = parts.path.rstrip("/").removesuffix("/invocations").rstrip("/")
-    return parts._replace(path=path)
+    return parts._replace(path=quote(path, _IN_PATHS))
 
 
 def _seconds(retry_after: str | None, otherwise: float) -> float:

@@ -28,7 +28,7 @@ class EndpointDetector:
         self._headers = {
             "Accept": "application/json;format=objects",
             "Content-Type": "application/x-image",
-            HEADER: f"threshold={threshold:g}",
+            HEADER: f"threshold={threshold!r}",
         }
 
     def detect(self, data: bytes, name: str) -> Sequence[Prediction]:
