@@ -61,6 +61,15 @@ def test_a_folder_that_cannot_be_written_to() -> None:
         CheckpointFolder(Path("/proc/self"), IDENTITY)
 
 
+def test_what_a_killed_process_left_unfinished_goes(folder: Path) -> None:
+    CheckpointFolder(folder, IDENTITY).save(2, _checkpoint())
+    (folder / ".checkpoint-00000001.npz.k3j").write_bytes(b"half")
+    (folder / ".best-x7f").mkdir()
+    (folder / ".best-x7f" / "weights").write_bytes(b"half")
+    CheckpointFolder(folder, IDENTITY)
+    assert [path.name for path in folder.iterdir()] == ["checkpoint-00000002.npz"]
+
+
 def test_the_last_two_stay(folder: Path) -> None:
     checkpoints = CheckpointFolder(folder, IDENTITY)
     for number in (5, 10, 99_999_999, 100_000_000, 200_000_000):

@@ -37,6 +37,8 @@ _IMPLIED = {"processes": 1, "hosts": 1}
 _STATE = "state.json"
 _FILE = re.compile(r"checkpoint-(\d{8,})\.npz")
 _BEST = "best-"
+_UNFINISHED = (".checkpoint-*.npz.*", f".{_BEST}*")
+"""What a process leaves that is killed while it writes."""
 _TORN = (ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 """What NumPy and zipfile raise on damaged files: RuntimeError on some flipped bits of a header."""
 
@@ -74,6 +76,12 @@ class CheckpointFolder:
         self._identity = {"format": FORMAT, **identity}
         self._best: dict[str, Any] | None = None
         ensure_writable(folder)
+        for pattern in _UNFINISHED:
+            for path in folder.glob(pattern):
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
 
     def save(self, number: int, checkpoint: Checkpoint) -> Path:
         """Write a checkpoint aside and rename it; the KEPT last ones up to it stay.
@@ -98,7 +106,7 @@ class CheckpointFolder:
     def keep_best(self, model: Path, epoch: int) -> None:
         """Copy the artefact in the folder `model`; the next checkpoint refers to it."""
         target = self._folder / f"{_BEST}{epoch:04d}"
-        aside = Path(tempfile.mkdtemp(dir=self._folder, prefix=".best-"))
+        aside = Path(tempfile.mkdtemp(dir=self._folder, prefix=f".{_BEST}"))
         try:
             files = {}
             for file in sorted(path for path in model.iterdir() if path.is_file()):

@@ -186,5 +186,8 @@ def _train(
         trainer.close()
         state = "stopped" if interrupted else "finished"
     finally:
-        live.end(loop.position, state)
+        try:
+            live.end(loop.position, state)
+        except OSError as error:  # which must not hide what ended the training
+            log.warning("The end of training is not in live.json (%s).", error)
     return progress, validation.kept
