@@ -247,7 +247,7 @@ def test_images_that_training_would_not_find_beside_json(
     split = MemorySplit([image("b.JPG", "cat"), image(name, "cat", data=b"II*\0")])
     monkeypatch.setitem(READERS, "voc", lambda *_: split)
     called = name or "000001.tiff"
-    with pytest.raises(ClientError, match=rf"would be called {called}\. Convert to recordio,"):
+    with pytest.raises(ClientError, match=rf"would be called {called}\. Store it"):
         convert(tmp_path, tmp_path / "out", SPLITS[:1], writer="sagemaker-json")
     assert list((tmp_path / "out").iterdir()) == []
 
