@@ -60,7 +60,11 @@ USAGE = [
     pytest.param(["--split", "a="], "'a=' is not NAME or NAME=CHANNEL", id="no channel"),
     pytest.param(["--split", "a", "--split", "a=a"], "'a=a' is given twice", id="a split twice"),
     pytest.param([], "Missing option '--split'", id="no split"),
-    pytest.param(["--split", "a", "--classes", "a,,b"], "has an empty name", id="empty class"),
+    pytest.param(
+        ["--split", "a", "--classes", "a,,b"],
+        "'a,,b' holds something that is not a name",
+        id="empty class",
+    ),
     pytest.param(
         ["--split", "a", "--attribute-names", "a,b"], "only manifests have attributes", id="VOC"
     ),

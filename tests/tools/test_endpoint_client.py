@@ -281,3 +281,9 @@ def test_threads_have_connections_of_their_own() -> None:
         for thread in threads:
             thread.join()
     assert answers == {number: b"%d" % number for number in range(4)}
+
+
+def test_a_password_is_neither_ignored_nor_shown() -> None:
+    with pytest.raises(ClientError, match=r"--url has a user's name for host,") as caught:
+        EndpointClient("https://me:secret@host")
+    assert "secret" not in str(caught.value)

@@ -153,7 +153,7 @@ USAGE = [
         ("PHOTOS", "--out", "OUT", "--threshold", "2"), "is not in the range", id="threshold"
     ),
     pytest.param(("PHOTOS", "--out", "OUT", "--top-k", "0"), "is not in the range", id="top-k"),
-    pytest.param(("PHOTOS", "--out", "OUT", "--classes", "a,,b"), "an empty name", id="classes"),
+    pytest.param(("PHOTOS", "--out", "OUT", "--classes", "a,,b"), "is not a name", id="classes"),
     pytest.param(
         ("PHOTOS", "--out", "OUT", "--model", "MODEL", "--classes", "red,green"),
         "The model has no class 'green'. Its classes are: red, blue.",

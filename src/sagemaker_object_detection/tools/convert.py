@@ -69,7 +69,8 @@ def _attribute_names(
     "class_names",
     callback=class_list,
     metavar="A,B,C",
-    help="Class names, class id 0 first. By default as the data numbers them, or sorted.",
+    help="Class names, class id 0 first; a JSON list where a name has a comma. By default as the "
+    "data numbers them, or sorted.",
 )
 @click.option(
     "--attribute-names",

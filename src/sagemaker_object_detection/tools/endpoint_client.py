@@ -191,6 +191,11 @@ def _split(url: str) -> SplitResult:
         known = False
     if not known or parts.scheme not in ("http", "https") or parts.query or parts.fragment:
         raise ClientError(f"--url {url!r} is no address of an endpoint. Give http://host:port.")
+    if parts.username is not None or parts.password is not None:
+        raise ClientError(
+            f"--url has a user's name for {parts.hostname}, and none is sent. Leave it out, and "
+            "give the address of what asks for no name."
+        )
     path = parts.path.rstrip("/").removesuffix("/invocations").rstrip("/")
     return parts._replace(path=quote(path, _IN_PATHS))
 

@@ -57,7 +57,7 @@ _PATH = click.Path(path_type=Path)
     "class_names",
     callback=class_list,
     metavar="A,B,C",
-    help="Names of the classes that count. By default all.",
+    help="Names of the classes that count; a JSON list where a name has a comma. By default all.",
 )
 @click.option(
     "--top-k", type=click.IntRange(1), help="At most so many detections of a picture, the best."

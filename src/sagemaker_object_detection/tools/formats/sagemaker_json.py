@@ -52,7 +52,7 @@ def write(folder: Path, channel: str, data: DataSet, images: Iterable[LabelledIm
             raise ClientError(
                 f"{image.place}: beside JSON files training finds images by their suffix "
                 f"({', '.join(sorted(IMAGE_SUFFIXES))}), and this one would be called {name}. "
-                "Convert to recordio, or store the image in one of these forms."
+                "Store it in one of these forms, or leave it out."
             )
         copy = image_folder / name
         annotation = annotation_folder / name.with_suffix(".json")
