@@ -130,10 +130,17 @@ def test_broken_pictures_among_good_ones(tmp_path: Path, caplog: pytest.LogCaptu
         assert what in message
 
 
-def test_a_file_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_too_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = fill(tmp_path / "in", "a.png")
-    monkeypatch.setattr(annotating, "MOST_BYTES", 10)
-    assert run(folder, tmp_path / "out", Fake()).unusable == 1
+    size = (folder / "a.png").stat().st_size
+    monkeypatch.setattr(annotating, "MOST_BYTES", size)
+    assert run(folder, tmp_path / "out", Fake()).done == 1
+    monkeypatch.setattr(annotating, "MOST_BYTES", size - 1)
+    assert run(folder, tmp_path / "other", Fake()).unusable == 1
+    assert f"{folder}/a.png has {size} bytes, at most {size - 1} are read." in caplog.text
+    assert files(tmp_path / "other") == []
 
 
 def test_a_picture_that_its_form_cannot_hold(

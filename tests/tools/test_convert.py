@@ -113,13 +113,6 @@ def test_sagemaker_json(source: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(flat.boxes_px, [[4, 4, 4, 8]])
 
 
-@pytest.mark.parametrize("writer", ["recordio", "sagemaker-json", "coco"])
-def test_same_bytes_every_time(source: Path, tmp_path: Path, writer: str) -> None:
-    for name in ("first", "second"):
-        convert(source, tmp_path / name, SPLITS, writer=writer)
-    assert content(tmp_path / "first") == content(tmp_path / "second")
-
-
 def test_several_splits_into_one_channel(source: Path, tmp_path: Path) -> None:
     data = convert(source, tmp_path / "out", [("train", "train"), ("val", "train")])
     assert [found.name for found in data.channels["train"]] == [
