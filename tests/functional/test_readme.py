@@ -1,4 +1,7 @@
-"""Every command of the README runs, on a job and pictures as it takes for granted."""
+"""Every command of the README runs, on a job and pictures as it takes for granted.
+
+Tests that other documents name are there.
+"""
 
 from __future__ import annotations
 
@@ -100,6 +103,20 @@ def test_make_knows_its_targets(command: str) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+PYTEST = [
+    command
+    for document in (REPOSITORY / "CONTRIBUTING.md", *(REPOSITORY / "docs").glob("*.md"))
+    for command in re.findall(r"python -m pytest ([^`\n#]+)", document.read_text(encoding="utf-8"))
+]
+
+
+@pytest.mark.parametrize("arguments", PYTEST)
+def test_tests_that_documents_name_are_there(arguments: str) -> None:
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", *shlex.split(arguments)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize(
