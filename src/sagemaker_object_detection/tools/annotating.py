@@ -82,7 +82,6 @@ def annotate(
     tally = Tally()
     work = _Work(detector, choice, pixels, out, overwrite)
     running: set[Future[Sequence[Prediction]]] = set()
-    names: dict[Future[Sequence[Prediction]], Path] = {}
     with (
         Progress("Pictures annotated", len(pictures)) as progress,
         ThreadPoolExecutor(detector.parallel, "picture") as pool,
@@ -93,15 +92,13 @@ def annotate(
             while len(running) > most:
                 ended, running = wait(running, return_when=FIRST_COMPLETED)
                 for one in ended:
-                    _count(tally, one, names.pop(one), choice)
+                    _count(tally, one, choice)
                     progress.advance(1)
 
         try:
             for picture in pictures:
                 collect(2 * detector.parallel - 1)
-                task = pool.submit(work.do, picture)
-                names[task] = picture.file
-                running.add(task)
+                running.add(pool.submit(work.do, picture))
             collect(0)
         except BaseException:
             work.stop()
@@ -110,7 +107,7 @@ def annotate(
     return tally
 
 
-def _count(tally: Tally, task: Future[Sequence[Prediction]], file: Path, choice: Choice) -> None:
+def _count(tally: Tally, task: Future[Sequence[Prediction]], choice: Choice) -> None:
     try:
         predictions = task.result()
     except (ImageError, PictureUnusable) as error:
