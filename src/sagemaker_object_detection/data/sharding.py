@@ -2,7 +2,7 @@
 
 With FullyReplicated every host has all of a channel, and all processes share its records out
 among each other; with ShardedByS3Key the platform has given each host its own part already, all of
-which it reads (contract.md B.5).
+which it reads (AWS: API_S3DataSource).
 """
 
 from __future__ import annotations

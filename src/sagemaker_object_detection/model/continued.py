@@ -1,4 +1,4 @@
-"""The network of an earlier model with its values, to go on training (contract, section B.6).
+"""The network of an earlier model with its values, to go on training (AWS: incremental-training).
 
 Parameters carry over, the optimiser's state does not.
 """

@@ -1,4 +1,4 @@
-"""What a batch transform asks an endpoint before it sends pictures (contract.md D.7)."""
+"""What a batch transform asks before it sends pictures (AWS: your-algorithms-batch-code)."""
 
 from __future__ import annotations
 

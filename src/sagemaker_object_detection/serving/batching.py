@@ -120,7 +120,7 @@ class Batcher:
 
     def check_ready(self) -> None:
         """Return if the engine is loaded and warmed up, its last run succeeded, and its thread is
-        there for another; what GET /ping asks (contract D.6).
+        there for another; what GET /ping asks.
 
         Raises NotReady with the reason.
         """

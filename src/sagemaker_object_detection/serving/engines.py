@@ -171,7 +171,7 @@ def _load_mxnet(plan: Plan, settings: Settings) -> BatchEngine:
 class Shifted:
     """An engine whose network expects pixels without their mean.
 
-    Whether the service subtracts one is not known (contract.md A.7).
+    Whether the service subtracts one is not known.
 
     Args:
         mean: of red, green and blue, in 0..255.

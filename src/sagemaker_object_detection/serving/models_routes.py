@@ -1,4 +1,4 @@
-"""The routes of a multi-model endpoint (contract D.8).
+"""The routes of a multi-model endpoint (AWS: mms-container-apis).
 
 A model's name is whatever the platform makes up: it is a key of a table and nothing else.
 """

@@ -18,7 +18,7 @@ from sagemaker_object_detection.serving.trace import Trace
 log = logging.getLogger(__name__)
 
 ID_HEADERS = ("X-Amzn-SageMaker-Inference-Id", "X-Amzn-RequestId", "X-Request-Id")
-"""Where a request may carry its id; the first that is there counts (contract D.6)."""
+"""Where a request may carry its id; the first that is there counts."""
 
 TARGET_HEADER = "X-Amzn-SageMaker-Target-Model"
 """What the client of a multi-model endpoint calls the model, which here has another name."""

@@ -15,7 +15,7 @@ AUTO, OPENVINO, MXNET = "auto", "openvino", "mxnet"
 NO_MEAN = (0.0, 0.0, 0.0)
 _MEGABYTE = 2**20
 BATCH_TIMEOUT = 600
-"""Seconds that the platform waits for an answer in a batch transform (contract.md D.6)."""
+"""Seconds that a batch transform waits for an answer (AWS: API_ModelClientConfig)."""
 
 
 @dataclass(frozen=True)

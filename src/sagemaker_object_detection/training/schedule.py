@@ -114,7 +114,7 @@ def make_learning_rate(
         continued: training goes on from an earlier model. Then the rate rises by the cube, over
             three epochs unless warmup_steps says otherwise: a rate that is not small throughout
             the first epoch undoes much of what an annealed model has learnt, and the service's
-            algorithm loses 7 points there (contract.md B.6; figures in docs/decisions.md).
+            algorithm loses 7 points there (figures in docs/decisions.md).
         machines: that make an epoch together.
         in_step: whether they share every update. If not, the rate is that of one machine's batch.
     """
