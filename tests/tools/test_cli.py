@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from sagemaker_object_detection import __version__
 from sagemaker_object_detection.platform.logs import METRICS
 from sagemaker_object_detection.tools import cli
 from tests.tools.format_trees import annotation, sample, write
@@ -20,6 +21,17 @@ ONE = sample("a.jpg", (40, 30), ("dog", (1, 2, 30, 20), False))
 
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
+
+
+def test_version() -> None:
+    assert run("--version").output == f"object-detection, version {__version__}\n"
+
+
+@pytest.mark.parametrize("share", ["nan", "-0.1", "1.5"])
+def test_shares_that_are_none(share: str, tmp_path: Path) -> None:
+    result = run("validate", tmp_path, "--max-dropped-boxes", share)
+    assert result.exit_code == 2
+    assert f"{share} is not in the range 0<=x<=1." in result.output
 
 
 def test_metrics_as_json_are_metric_definitions() -> None:

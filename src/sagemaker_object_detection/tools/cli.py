@@ -9,6 +9,7 @@ import json
 
 import click
 
+from sagemaker_object_detection import __version__
 from sagemaker_object_detection.platform.errors import (
     INTERRUPTED,
     AlgorithmError,
@@ -54,6 +55,7 @@ class _Group(click.Group):
 
 
 @click.group(cls=_Group)
+@click.version_option(__version__, prog_name="object-detection")
 def main() -> None:
     """Tools around the training and the serving of object detectors."""
 

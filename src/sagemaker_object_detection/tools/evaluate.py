@@ -23,6 +23,7 @@ from sagemaker_object_detection.tools.scoring import (
     read_model,
     run_model,
 )
+from sagemaker_object_detection.tools.share import Share
 from sagemaker_object_detection.tools.shown_log import logged
 
 Channels = Iterator[tuple[Scored, Summary]]
@@ -33,7 +34,7 @@ Channels = Iterator[tuple[Scored, Summary]]
 @click.argument("data", metavar="DATA...", nargs=-1, callback=named_folders)
 @click.option(
     "--overlap-threshold",
-    type=click.FloatRange(0, 1),
+    type=Share(),
     help="IoU that a right detection exceeds. By default that of the model's training, or "
     f"{DEFAULTS.overlap_threshold}.",
 )

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from sagemaker_object_detection.platform.hyperparameters import Hyperparameters
+from sagemaker_object_detection.tools.share import Share
 
 DEFAULTS = Hyperparameters(num_classes=1, num_training_samples=1)
 """What a training job takes where nothing is given."""
@@ -21,7 +22,7 @@ def limit_options(command: _Command) -> _Command:
         name = f"max_dropped_{what}"
         command = click.option(
             f"--max-dropped-{what}",
-            type=click.FloatRange(0, 1),
+            type=Share(),
             default=getattr(DEFAULTS, name),
             show_default=True,
             help=f"Share of a channel's {what} that may be unusable.",

@@ -22,6 +22,7 @@ from sagemaker_object_detection.tools.pictures import Pictures
 from sagemaker_object_detection.tools.pixel_budget import PixelBudget
 from sagemaker_object_detection.tools.predictions import Choice, Detector, PictureFailed
 from sagemaker_object_detection.tools.report_text import printable
+from sagemaker_object_detection.tools.share import Share
 from sagemaker_object_detection.tools.shown_log import logged
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--url", help="Ask the endpoint at this address instead, as http://host:8080.")
 @click.option(
     "--threshold",
-    type=click.FloatRange(0, 1),
+    type=Share(),
     default=0.2,
     show_default=True,
     help="Scores must be above it.",
