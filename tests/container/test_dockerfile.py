@@ -7,8 +7,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
+from image import DEVICES
 
-DEVICES = ("cpu", "gpu", "kepler")
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text().replace("\\\n", " ")
 STAGES = re.split(r"^(?=FROM )", DOCKERFILE, flags=re.M)[1:]

@@ -125,7 +125,7 @@ def _suite(truth: _Truth, detections: Sequence[_Detection]) -> Mapping[str, floa
         }
         for number, one in enumerate(truth.annotations, 1)
     ]
-    content = {**truth.model_dump(), "annotations": annotations}
+    content = {**truth.model_dump(exclude={"annotations"}), "annotations": annotations}
     return suite_of(content, [one.model_dump(mode="json") for one in detections])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -115,11 +116,17 @@ def choose(accept: str | None, default_form: str, default_accept: str = JSON) ->
 
     Raises NotAcceptable.
     """
-    answers = _answers(default_form)
-    default = _preferred(default_accept, answers, answers[0])
+    answers, default = _offer(default_form, default_accept)
     if accept is None or not accept.strip():
         return default
     return _preferred(accept, answers, default)
+
+
+@cache  # the arguments are the endpoint's settings, the same for every request
+def _offer(default_form: str, default_accept: str) -> tuple[Sequence[Answer], Answer]:
+    """All answers, and the default. Raises NotAcceptable as choose."""
+    answers = _answers(default_form)
+    return answers, _preferred(default_accept, answers, answers[0])
 
 
 def _preferred(accept: str, answers: Sequence[Answer], default: Answer) -> Answer:
