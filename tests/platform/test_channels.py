@@ -96,6 +96,11 @@ def test_descriptions(
             "Extraneous channel found: training. Did you mean train?",
             id="misspelt",
         ),
+        pytest.param("val", FILE, "Did you mean validation?", id="a usual name of the split"),
+        pytest.param("dev", FILE, "Did you mean validation?", id="another"),
+        pytest.param(
+            "valid_annotation", FILE, "Did you mean validation_annotation?", id="its annotations"
+        ),
         pytest.param("zzz", FILE, "Known are train, validation,", id="near nothing"),
         pytest.param("Test", FILE, "Did you mean test?", id="upper case"),
         pytest.param(

@@ -213,6 +213,22 @@ def test_nothing_is_left_of_a_conversion_that_is_told_to_stop(
     assert list((tmp_path / "output").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("split", "channel"),
+    [
+        ("val", "validation"),
+        ("val=val", "val"),
+        ("train", "train"),
+    ],
+)
+def test_the_channel_of_a_split(source: Path, tmp_path: Path, split: str, channel: str) -> None:
+    """Training knows no channel `val`, so that has to be asked for."""
+    options = ("--from", "voc", "--split", split, str(source), str(tmp_path / "output"))
+    result = CliRunner().invoke(cli.main, ("convert", *options))
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "output" / channel / f"{channel}.rec").is_file()
+
+
 def test_a_record_that_is_too_large(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,6 +66,18 @@ def test_two_sound_channels(tmp_path: Path) -> None:
     assert "LEAKAGE" not in result.output
 
 
+def test_the_folder_of_all_channels_stands_for_each(tmp_path: Path) -> None:
+    """Merged into one channel, the leakage between them would be copies inside of it."""
+    write_images(tmp_path / "train", tmp_path / "train_annotation", samples(9))
+    write_records(tmp_path / "validation" / "b.rec", samples(3, first=8))
+    (tmp_path / "model").mkdir()
+    result = run(tmp_path)
+    assert result.exit_code == 0, result.output
+    for line in ("train\n  images         9,", "validation\n  images         3,", "LEAKAGE"):
+        assert line in result.output
+    assert "model" not in result.output
+
+
 def test_a_refusal_is_reported_and_ends_with_2(tmp_path: Path) -> None:
     bad = Sample(class_ids=[7])
     write_records(tmp_path / "train" / "a.rec", [*samples(9), bad])

@@ -33,6 +33,8 @@ CONTENT_TYPES: Mapping[str, frozenset[str]] = {
 
 REQUIRED = ("train", "validation")
 DATA_CHANNELS = (*REQUIRED, "test")
+SPLIT_CHANNELS: Mapping[str, str] = dict.fromkeys(("val", "valid", "dev"), "validation")
+"""Usual names of splits -> the channel that training knows them by."""
 _MODES = {"file": "File", "fastfile": "FastFile", "pipe": "Pipe"}
 _DISTRIBUTIONS = {"fullyreplicated": "FullyReplicated", "shardedbys3key": "ShardedByS3Key"}
 
@@ -86,7 +88,9 @@ def _missing(config: Mapping[str, object]) -> list[str]:
 def _channel(name: str, given: object, paths: Paths) -> tuple[Channel, list[str]]:
     channel = Channel(name, paths.channel_dir(name))
     if name not in CONTENT_TYPES:
-        near = get_close_matches(name.lower(), CONTENT_TYPES, n=1)
+        split, ending, _ = name.lower().partition("_annotation")
+        usual = SPLIT_CHANNELS.get(split, split) + ending
+        near = get_close_matches(usual, CONTENT_TYPES, n=1)
         cure = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(CONTENT_TYPES)}."
         return channel, [f"Extraneous channel found: {name}. {cure}"]
     if not isinstance(given, Mapping):

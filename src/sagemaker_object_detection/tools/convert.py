@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from sagemaker_object_detection.platform.channels import SPLIT_CHANNELS
 from sagemaker_object_detection.tools.class_list import class_list
 from sagemaker_object_detection.tools.conversion import convert, summary
 from sagemaker_object_detection.tools.formats import READERS, WRITERS
@@ -13,15 +14,16 @@ from sagemaker_object_detection.tools.report_text import printable
 def _split_list(
     ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
 ) -> tuple[tuple[str, str], ...]:
-    """Take ``NAME`` or ``NAME=CHANNEL`` apart."""
+    """Take ``NAME`` or ``NAME=CHANNEL`` apart; `val` alone becomes the channel `validation`."""
     pairs: list[tuple[str, str]] = []
     for value in values:
         split, equals, channel = value.partition("=")
         if not split or (equals and not channel):
             raise click.BadParameter(f"{value!r} is not NAME or NAME=CHANNEL", ctx, param)
-        if (split, channel or split) in pairs:
+        channel = channel or SPLIT_CHANNELS.get(split, split)
+        if (split, channel) in pairs:
             raise click.BadParameter(f"{value!r} is given twice", ctx, param)
-        pairs.append((split, channel or split))
+        pairs.append((split, channel))
     return tuple(pairs)
 
 
@@ -62,7 +64,8 @@ def _attribute_names(
     metavar="NAME[=CHANNEL]",
     multiple=True,
     required=True,
-    help="A split of SOURCE and the channel it becomes, e.g. --split train --split val=validation.",
+    help="A split of SOURCE and the channel it becomes. Without =CHANNEL that is the name of the "
+    "split, and validation for val, valid and dev.",
 )
 @click.option(
     "--classes",
@@ -106,7 +109,7 @@ def command(
 
     \b
     object-detection convert --from voc --to recordio \\
-        --split train --split val=validation VOCdevkit/VOC2012 build/voc
+        --split train --split val VOCdevkit/VOC2012 build/voc
     """
     data = convert(
         source,

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from sagemaker_object_detection.model.artifact import write_text_whole
-from sagemaker_object_detection.platform.channels import Channel
+from sagemaker_object_detection.platform.channels import DATA_CHANNELS, REQUIRED, Channel
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.paths import ensure_writable
 from sagemaker_object_detection.tools.report_text import printable
@@ -20,7 +20,10 @@ NOTES = "_annotation"
 def named_folders(
     ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, Path]:
-    """Take `folder` or `name=folder` apart; a channel's annotations are no channel."""
+    """Take `folder` or `name=folder` apart; a channel's annotations are no channel.
+
+    A folder that holds channels, such as input/data of a job, stands for each of them.
+    """
     folders: dict[str, Path] = {}
     for value in values:
         name, equals, folder = value.partition("=")
@@ -29,17 +32,29 @@ def named_folders(
             raise click.BadParameter(f"{path} is not a folder", ctx, param)
         if path.name in ("", ".."):
             path = path.resolve()
-        label = name if equals and str(path) == folder else path.name
-        if not label or label in folders:
-            raise click.BadParameter(
-                f"{value!r}: the name '{label}' is taken or empty; write name=folder", ctx, param
-            )
-        folders[label] = path
+        if equals and str(path) == folder:
+            labeled = {name: path}
+        else:
+            labeled = _channels_in(path) or {path.name: path}
+        for label, inside in labeled.items():
+            if not label or label in folders:
+                raise click.BadParameter(
+                    f"{value!r}: the name '{label}' is taken or empty; write name=folder",
+                    ctx,
+                    param,
+                )
+            folders[label] = inside
     return {
         name: path
         for name, path in folders.items()
         if not (name.endswith(NOTES) and name.removesuffix(NOTES) in folders)
     }
+
+
+def _channels_in(folder: Path) -> dict[str, Path]:
+    """The sub-folders that are called as channels of a job."""
+    found = {name: folder / name for name in DATA_CHANNELS if (folder / name).is_dir()}
+    return found if any(name in found for name in REQUIRED) else {}
 
 
 def channels_of(folders: Mapping[str, Path]) -> dict[str, Channel]:
