@@ -106,7 +106,7 @@ def deploy_graph(
     symbol = mx.sym.contrib.MultiBoxDetection(
         mx.sym.transpose(shares, axes=(0, 2, 1), name="class_shares_by_class"),
         mx.sym.flatten(offsets, name="flat_offsets"),
-        mx.sym.var("anchors") if network.anchor_graph is None else network.anchor_graph,
+        _anchors(network),
         name="detection",
         threshold=SCORE_THRESHOLD,
         nms_threshold=nms_threshold,
@@ -126,3 +126,10 @@ def deploy_graph(
         {name: values[name] for name in symbol.list_auxiliary_states()},
         network.image_shape,
     )
+
+
+def _anchors(network: Network) -> mx.sym.Symbol:
+    """Its shape is declared: Module and simple_bind are told that of `data` alone."""
+    if network.anchor_graph is not None:
+        return network.anchor_graph
+    return mx.sym.var("anchors", shape=network.anchors.shape)
