@@ -121,7 +121,7 @@ def test_log_lines_are_the_services(
         ),
         pytest.param(
             lambda c: _tar(c / "model.tar.gz", _member("readme.txt")),
-            r"model.tar.gz in the channel 'model' must hold one folder .* found: none",
+            r"model.tar.gz must hold one folder .* found: none",
             id="another archive",
         ),
     ],

@@ -1,4 +1,4 @@
-"""Every MXNet API loads the files of an artifact with `data` alone and gives the endpoint's rows."""
+"""Every MXNet API loads an artifact with `data` alone and gives the rows of the endpoint."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from sagemaker_object_detection.inference.engine_mxnet import MXNetEngine
 from sagemaker_object_detection.model import artifact
-from sagemaker_object_detection.model.deploy import deploy_graph
 from sagemaker_object_detection.model.continued import earlier_network
+from sagemaker_object_detection.model.deploy import deploy_graph
 from tests import lively_network
 from tests.model.conftest import SERVICES
 

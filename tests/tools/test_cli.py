@@ -170,10 +170,11 @@ def test_a_command_that_is_told_to_stop_clears_away(
     """A model.tar.gz is unpacked into a temporary folder."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
     (tmp_path / "scratch").mkdir()
-    with tarfile.open(tmp_path / "model.tar.gz", "w:gz"):
-        pass
+    (tmp_path / "model.json").touch()
+    with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "model.json", "model.json")
 
-    def read(folder: Path) -> None:
+    def read(folder: Path, _: int | None) -> None:
         assert folder.parent == tmp_path / "scratch"
         os.kill(os.getpid(), number)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -22,10 +23,10 @@ from sagemaker_object_detection.evaluation.results import Results, ResultsBuilde
 from sagemaker_object_detection.inference.engine_mxnet import MXNetEngine
 from sagemaker_object_detection.inference.predictor import Predictor
 from sagemaker_object_detection.model import artifact
-from sagemaker_object_detection.model.deployed import read_deploy_graph
+from sagemaker_object_detection.model.deployed import read_deploy_graph, read_deployed
 from sagemaker_object_detection.model.onnx_heads import convert_heads, write_onnx
 from sagemaker_object_detection.tools import cli
-from tests import tiny_model
+from tests import service_artifact, tiny_model
 from tests.data.samples import (
     Sample,
     write_coco,
@@ -33,6 +34,7 @@ from tests.data.samples import (
     write_manifest,
     write_records,
 )
+from tests.service_network import Service
 from tests.tiny_scenes import scenes
 
 COUNT = 11
@@ -168,6 +170,44 @@ def test_overlap_threshold(
     assert found["mAP"] == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.fixture(scope="module")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return service_artifact.write(
+        tmp_path_factory.mktemp("service"), Service("resnet-50", 2, 300, width=1 / 16)
+    )
+
+
+@pytest.mark.parametrize("engine", ["mxnet", "openvino"])
+def test_a_model_of_the_service(services: Path, data: Path, tmp_path: Path, engine: str) -> None:
+    """Its class count is that of the graph, its side that of hyperparams.json."""
+    graph, config = read_deployed(services)
+    own = MXNetEngine(graph.symbol, graph.args, graph.auxs, config.image_shape)
+    predictor = Predictor(own, config.class_names)
+    scores = [predictor.predict(sample.image).scores for sample in scenes(COUNT)]
+    options = ("--engine", engine, *(("--precision", "float32") if engine == "openvino" else ()))
+    found = scores_of(tmp_path, services, data, *options)["validation"]
+    assert list(found["AP"]) == ["class_0", "class_1"]
+    assert found["images"] == COUNT
+    assert sum(map(len, scores)) > COUNT
+    with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as archive:
+        archive.add(services, "files")
+    packed = scores_of(tmp_path, tmp_path / "model.tar.gz", data, *options)["validation"]
+    assert packed == found
+
+
+def test_a_model_of_the_service_that_does_not_say_its_side(
+    services: Path, data: Path, tmp_path: Path
+) -> None:
+    expected = scores_of(tmp_path, services, data)
+    folder = tmp_path / "model"
+    shutil.copytree(services, folder)
+    (folder / artifact.HYPERPARAMETERS_FILE).unlink()
+    refused = run(folder, data)
+    assert refused.exit_code == 2
+    assert "--image-shape" in refused.output
+    assert scores_of(tmp_path, folder, data, "--image-shape", 300) == expected
+
+
 def test_detections_from_a_file(model: Path, data: Path, tmp_path: Path) -> None:
     """What a training job leaves is scored again to the same figures, each and every one."""
     results = by_hand(model, scenes(COUNT))
@@ -272,7 +312,7 @@ def test_a_folder_that_is_no_model(data: Path, tmp_path: Path) -> None:
     result = run(tmp_path, data)
     assert result.exit_code == 2
     assert "ClientError: " in result.output
-    assert "model.json is missing" in result.output
+    assert "must hold one folder with a file *-symbol.json; found: none" in result.output
 
 
 def test_a_model_whose_weights_are_gone(data: Path, tmp_path: Path) -> None:

@@ -160,7 +160,9 @@ USAGE = [
         id="a class that the model does not know",
     ),
     pytest.param(
-        ("PHOTOS", "--out", "OUT", "--model", "PHOTOS"), "holds no pair of files", id="no model"
+        ("PHOTOS", "--out", "OUT", "--model", "PHOTOS"),
+        "must hold one folder with a file",
+        id="no model",
     ),
     pytest.param(
         ("PHOTOS", "--out", "OUT", "--model", "PHOTOS/a.png"), "is no tar archive", id="no archive"

@@ -44,11 +44,14 @@ class Converted:
     reason: str = ""
 
 
-def convert(folder: Path, environ: Mapping[str, str], twin: bool = True) -> Converted:
+def convert(
+    folder: Path, environ: Mapping[str, str], twin: bool = True, image_shape: int | None = None
+) -> Converted:
     """Read the artefact in `folder`, ours or the service's own, and make its twin in memory.
 
     Args:
         twin: whether it is needed; else only what the artefact is.
+        image_shape: of the service's, whose files may not say it.
 
     Raises:
         ArtifactError: it cannot be read, or belongs to no detector.
@@ -61,6 +64,7 @@ def convert(folder: Path, environ: Mapping[str, str], twin: bool = True) -> Conv
         "-m",
         _MODULE,
         str(folder),
+        str(image_shape or 0),
         *([_TWIN] if twin else []),
     ]
     done = subprocess.run(command, env=with_package(environ), capture_output=True, check=False)
@@ -83,13 +87,13 @@ def convert(folder: Path, environ: Mapping[str, str], twin: bool = True) -> Conv
     return Converted(ModelConfig(**config), onnx, told["reason"])
 
 
-def _write(folder: Path, twin: bool, out: BinaryIO) -> None:
+def _write(folder: Path, image_shape: int, twin: bool, out: BinaryIO) -> None:
     told: dict[str, object] = {"fault": "", "reason": "", "config": None}
     onnx = b""
     try:
         from sagemaker_object_detection.model.deployed import read_deployed
 
-        graph, config = read_deployed(folder)
+        graph, config = read_deployed(folder, image_shape or None)
         told["config"] = asdict(config)
     except ArtifactError as error:
         told["fault"] = str(error)
@@ -106,4 +110,4 @@ def _write(folder: Path, twin: bool, out: BinaryIO) -> None:
 if __name__ == "__main__":
     with os.fdopen(os.dup(1), "wb") as output:
         os.dup2(2, 1)  # what libraries print is no part of the answer
-        _write(Path(sys.argv[1]), _TWIN in sys.argv[2:], output)
+        _write(Path(sys.argv[1]), int(sys.argv[2]), _TWIN in sys.argv[3:], output)

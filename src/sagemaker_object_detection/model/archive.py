@@ -1,4 +1,4 @@
-"""The folder of a model in the `model` channel, which holds its archive or its files.
+"""The folder of a model, given as its files or as an archive: to a command, or in a channel.
 
 SageMaker copies a former job's model.tar.gz into the channel as it is. It comes from outside: it
 is unpacked so that nothing is written beside the folder meant for it.
@@ -12,8 +12,11 @@ import lzma
 import tarfile
 import tempfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from sagemaker_object_detection.model.artifact import MODEL_FILE
 from sagemaker_object_detection.platform.errors import ClientError, first_line
 
 log = logging.getLogger(__name__)
@@ -25,6 +28,26 @@ MAX_BYTES = 8 * 2**30
 MAX_MEMBERS = 10_000
 _OF_NAMES = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}
 CURE = "Give the model.tar.gz of a job of this algorithm or of the service's, or its files."
+
+
+@contextmanager
+def opened_model(path: Path) -> Iterator[Path]:
+    """The folder with the files of a model, ours or the service's own; it lasts for the block.
+
+    Args:
+        path: that folder, one around it, or an archive such as model.tar.gz.
+
+    Raises:
+        ClientError: there is no model or more than one, or the archive is damaged or unsafe.
+    """
+    with tempfile.TemporaryDirectory(prefix="model-") as scratch:
+        folder = path
+        if not path.is_dir():
+            folder = Path(scratch)
+            extract(path, folder)
+        if not (folder / MODEL_FILE).is_file():
+            folder = _only(path, _holders(folder))
+        yield folder
 
 
 def find_model(folder: Path, scratch: Path) -> Path:
@@ -112,8 +135,7 @@ def _only(place: Path, holders: list[Path]) -> Path:
         return holders[0]
     found = "none" if not holders else ", ".join(str(holder) for holder in holders[:10])
     raise ClientError(
-        f"{place} in the channel 'model' must hold one folder with a file *{SYMBOL_ENDING}; found: "
-        f"{found}. {CURE}"
+        f"{place} must hold one folder with a file *{SYMBOL_ENDING}; found: {found}. {CURE}"
     )
 
 

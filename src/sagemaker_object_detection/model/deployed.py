@@ -23,14 +23,15 @@ def read_deploy_graph(folder: Path) -> DeployGraph:
     return read_deployed(folder)[0]
 
 
-def read_deployed(folder: Path) -> tuple[DeployGraph, ModelConfig]:
+def read_deployed(folder: Path, image_shape: int | None = None) -> tuple[DeployGraph, ModelConfig]:
     """The graph that makes detections, with its values on the CPU, and what it is.
 
     What our artefacts say in model.json, the service's network tells itself; its classes are
     called class_0, class_1 and so on.
 
     Args:
-        folder: our artefact, or the extracted files of the service's model.tar.gz.
+        folder: our artifact, or the extracted files of the service's model.tar.gz.
+        image_shape: of the service's, whose files may not say it.
 
     Raises:
         ArtifactError: files are missing, damaged or contradict each other, or it cannot be told for
@@ -51,18 +52,19 @@ def read_deployed(folder: Path) -> tuple[DeployGraph, ModelConfig]:
         if num_classes is not None:
             config.require_names(num_classes, folder / artifact.SYMBOL_FILE)
         return graph, config
-    return _of_service(folder)
+    return _of_service(folder, image_shape)
 
 
-def _of_service(folder: Path) -> tuple[DeployGraph, ModelConfig]:
+def _of_service(folder: Path, image_shape: int | None) -> tuple[DeployGraph, ModelConfig]:
     earlier = load_earlier(folder)
-    if earlier.graph is None or earlier.image_shape is None:
+    image_shape = image_shape or earlier.image_shape
+    if earlier.graph is None or image_shape is None:
         raise ArtifactError(
             f"{folder} does not say for which image_shape it was trained: it has neither "
             f"{artifact.MODEL_FILE} nor an image_shape in {artifact.HYPERPARAMETERS_FILE}; "
-            f"{artifact.CURE}, all files of one job"
+            "add that file of the job, or give evaluate the option --image-shape"
         )
-    network = service_network(earlier.graph, earlier.image_shape, "float32")
+    network = service_network(earlier.graph, image_shape, "float32")
     values = earlier.arrays.by_name
     for name, parameter in network.parameters.items():
         value = values.get(name)
@@ -77,14 +79,15 @@ def _of_service(folder: Path) -> tuple[DeployGraph, ModelConfig]:
     nms_threshold, nms_topk = _suppression(folder)
     graph = deploy_graph(network, nms_threshold, nms_topk)
     names = tuple(f"class_{number}" for number in range(earlier.num_classes))
-    config = ModelConfig(names, earlier.image_shape, earlier.base_network, nms_threshold)
+    config = ModelConfig(names, image_shape, earlier.base_network, nms_threshold)
     return graph, config
 
 
 def _suppression(folder: Path) -> tuple[float, int]:
     """nms_threshold and nms_topk of the service's job; load_earlier has read the same file."""
     path = folder / artifact.HYPERPARAMETERS_FILE
-    stated = {**_SERVICE_DEFAULTS, **json.loads(path.read_text(encoding="utf-8"))}
+    said = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    stated = {**_SERVICE_DEFAULTS, **said}
     threshold, topk = (stated[name] for name in _SERVICE_DEFAULTS)
     with suppress(TypeError, ValueError, OverflowError):
         if 0 < float(threshold) <= 1 and 1 <= float(topk) < 2**31:

@@ -13,13 +13,14 @@ from sagemaker_object_detection.data.tally import Limits
 from sagemaker_object_detection.evaluation.coco_files import read_results
 from sagemaker_object_detection.evaluation.report_files import metrics_of
 from sagemaker_object_detection.evaluation.summary import Summary, summarise
+from sagemaker_object_detection.model.archive import opened_model
+from sagemaker_object_detection.model.specs import MINIMUM_IMAGE_SHAPE
 from sagemaker_object_detection.tools.folders import named_folders, prepare_file, write_file
 from sagemaker_object_detection.tools.limit_options import DEFAULTS, limit_options
 from sagemaker_object_detection.tools.scores_text import scores_text
 from sagemaker_object_detection.tools.scoring import (
     EngineChoice,
     Scored,
-    opened_model,
     read_model,
     run_model,
 )
@@ -50,6 +51,11 @@ Channels = Iterator[tuple[Scored, Summary]]
     type=click.Choice(["auto", "float32", "bfloat16", "int8"]),
     help="What OpenVINO computes in; by default auto, as an endpoint does.",
 )
+@click.option(
+    "--image-shape",
+    type=click.IntRange(MINIMUM_IMAGE_SHAPE),
+    help="Side of the network's input, for a model of the service without hyperparams.json.",
+)
 @limit_options
 @click.option(
     "--detections",
@@ -70,12 +76,15 @@ def command(
     overlap_threshold: float | None,
     engine: str,
     precision: str | None,
+    image_shape: int | None,
     max_dropped_images: float,
     max_dropped_boxes: float,
     detections_file: Path | None,
     json_file: Path | None,
 ) -> None:
     """Score a MODEL, the folder or the model.tar.gz of a training job, on DATA.
+
+    The job may be one of this container or of the service's algorithm.
 
     DATA is a channel: a folder, or name=folder, in any form that training reads; the folder of its
     annotations, <folder>_annotation, is found beside it. Each channel is scored by itself. On the
@@ -100,7 +109,7 @@ def command(
             raise click.UsageError("Missing argument 'DATA...'.")
         choice = EngineChoice(engine, precision or ("auto" if engine == "openvino" else "float32"))
         limits = Limits(max_dropped_images, max_dropped_boxes)
-        channels = _score_model(first, data, choice, limits, overlap_threshold)
+        channels = _score_model(first, image_shape, data, choice, limits, overlap_threshold)
         about = {"model": str(first), "engine": choice.name}
     written = {}
     with logged():
@@ -114,16 +123,17 @@ def command(
 
 def _score_model(
     model: Path,
+    image_shape: int | None,
     folders: dict[str, Path],
     choice: EngineChoice,
     limits: Limits,
     overlap_threshold: float | None,
 ) -> Channels:
     with opened_model(model) as folder:
-        config = read_model(folder)
+        config = read_model(folder, image_shape)
         trained = config.validation.get("overlap_threshold", DEFAULTS.overlap_threshold)
         threshold = trained if overlap_threshold is None else overlap_threshold
-        for scored in run_model(folder, folders, choice, limits):
+        for scored in run_model(folder, config, folders, choice, limits):
             yield scored, summarise(scored.results, config.class_names, threshold)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import click
 
 from sagemaker_object_detection.model import artifact
+from sagemaker_object_detection.model.archive import opened_model
 from sagemaker_object_detection.model.artifact import ArtifactError
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.tools.folders import make_writable
@@ -63,19 +63,11 @@ def export_onnx(model: Path, out: Path) -> tuple[int, int]:
         ArtifactError, ClientError: the model cannot be used.
     """
     # Slow to import, and the command line is to answer at once.
-    from sagemaker_object_detection.model.archive import extract, find_model
     from sagemaker_object_detection.model.deployed import read_deployed
     from sagemaker_object_detection.model.onnx_export import convert_detector
     from sagemaker_object_detection.model.onnx_heads import write_onnx
 
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = model
-        if not model.is_dir():
-            folder = Path(scratch) / "model"
-            folder.mkdir()
-            extract(model, folder)
-        if not (folder / artifact.MODEL_FILE).is_file():
-            folder = find_model(folder, Path(scratch))
+    with opened_model(model) as folder:
         graph, config = read_deployed(folder)
         detector = convert_detector(graph, config.class_names)
     write_onnx(detector, out)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sagemaker_object_detection.inference.predictor import Predictor
+from sagemaker_object_detection.model.archive import opened_model
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.threads import physical_cores, set_threads
 from sagemaker_object_detection.serving.batching import Batcher
@@ -19,7 +20,6 @@ from sagemaker_object_detection.serving.formats import objects
 from sagemaker_object_detection.serving.settings import OPENVINO, Settings
 from sagemaker_object_detection.tools.pixel_budget import PixelBudget
 from sagemaker_object_detection.tools.predictions import Answer, Prediction
-from sagemaker_object_detection.tools.scoring import opened_model
 
 
 class ModelDetector:

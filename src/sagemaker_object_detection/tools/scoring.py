@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +17,13 @@ from sagemaker_object_detection.data.sources import categories, open_sources
 from sagemaker_object_detection.data.tally import Limits, refusals
 from sagemaker_object_detection.evaluation.evaluate import SCORING_BATCH, evaluate
 from sagemaker_object_detection.evaluation.results import Results
+from sagemaker_object_detection.inference.conversion import convert
 from sagemaker_object_detection.inference.predictor import Engine
 from sagemaker_object_detection.model import artifact
-from sagemaker_object_detection.model.archive import extract
 from sagemaker_object_detection.model.artifact import ArtifactError, ModelConfig
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.forms import with_forms
+from sagemaker_object_detection.platform.processor import cpu_flags
 from sagemaker_object_detection.platform.progress import Progress
 from sagemaker_object_detection.platform.threads import physical_cores, set_threads
 from sagemaker_object_detection.tools.folders import channels_of
@@ -49,34 +48,34 @@ class Scored:
     precision: str
 
 
-@contextmanager
-def opened_model(path: Path) -> Iterator[Path]:
-    """The folder of an artefact, which may be packed as a model.tar.gz; it lasts for the block.
+def read_model(folder: Path, image_shape: int | None = None) -> ModelConfig:
+    """What the artifact is, ours or the service's own. Raises ClientError where it is none.
 
-    Raises ClientError where it is neither, or the archive is damaged or unsafe.
+    Args:
+        image_shape: of the service's, whose files may not say it.
     """
-    if path.is_dir():
-        yield path
-        return
-    with tempfile.TemporaryDirectory(prefix="model-") as scratch:
-        extract(path, Path(scratch))
-        yield Path(scratch)
-
-
-def read_model(folder: Path) -> ModelConfig:
-    """What the artefact says of itself. Raises ClientError where it is none."""
     try:
-        return artifact.read_config(folder)
+        if (folder / artifact.MODEL_FILE).is_file():
+            return artifact.read_config(folder)
+        _prepare_mxnet()
+        from sagemaker_object_detection.model.deployed import read_deployed
+
+        return read_deployed(folder, image_shape)[1]
     except ArtifactError as error:
         raise ClientError(f"{error}.") from error
 
 
 def run_model(
-    folder: Path, folders: Mapping[str, Path], choice: EngineChoice, limits: Limits | None = None
+    folder: Path,
+    config: ModelConfig,
+    folders: Mapping[str, Path],
+    choice: EngineChoice,
+    limits: Limits | None = None,
 ) -> Iterator[Scored]:
-    """Detections of the model in the artefact on one channel after the other.
+    """Detections of the model in the artifact on one channel after the other.
 
     Args:
+        config: what `read_model` says of it.
         folders: channel -> its folder; the folder of its annotations lies beside it.
         limits: shares of images and boxes that may be unusable.
 
@@ -84,11 +83,10 @@ def run_model(
         ClientError: the faults of all channels as a training job would find them; the model is
             damaged, or has another number of classes.
     """
-    config = read_model(folder)
     data = _checked(folders, config, limits)
     sizes = {name: min(SCORING_BATCH, len(dataset)) for name, dataset in data.items()}
     try:
-        engine = _engine(folder, choice, sizes.values())
+        engine = _engine(folder, config, choice, sizes.values())
     except ArtifactError as error:
         raise ClientError(f"{error}.") from error
     for name, dataset in data.items():
@@ -140,18 +138,42 @@ def _warn_of_names(data: tuple[str, ...], model: tuple[str, ...]) -> None:
             )
 
 
-def _engine(folder: Path, choice: EngineChoice, batch_sizes: Iterable[int]) -> Engine:
+def _engine(
+    folder: Path, config: ModelConfig, choice: EngineChoice, batch_sizes: Iterable[int]
+) -> Engine:
     if choice.name == "openvino":
-        from sagemaker_object_detection.inference.engine_openvino import OpenVINOEngine
+        return _openvino(folder, config, choice.precision)
+    _prepare_mxnet()
+    from sagemaker_object_detection.inference.engine_mxnet import MXNetEngine
+    from sagemaker_object_detection.model.deployed import read_deployed
 
-        cores = physical_cores()
-        return OpenVINOEngine.from_folder(folder, choice.precision, cores, streams=cores)
-    if "mxnet" not in sys.modules:  # which reads them when it is loaded
+    graph, _ = read_deployed(folder, config.image_shape)
+    return MXNetEngine(
+        graph.symbol, graph.args, graph.auxs, graph.image_shape, batch_sizes=batch_sizes
+    )
+
+
+def _openvino(folder: Path, config: ModelConfig, precision: str) -> Engine:
+    from sagemaker_object_detection.inference.engine_openvino import (
+        OpenVINOEngine,
+        choose_precision,
+    )
+
+    cores = physical_cores()
+    if (folder / artifact.MODEL_FILE).is_file():
+        return OpenVINOEngine.from_folder(folder, precision, cores, streams=cores)
+    converted = convert(folder, os.environ, image_shape=config.image_shape)
+    if converted.reason:
+        raise ClientError(f"{folder} cannot be converted to ONNX ({converted.reason}).")
+    chosen = choose_precision(precision, False, cpu_flags())
+    return OpenVINOEngine(converted.onnx, chosen, cores, cores)
+
+
+def _prepare_mxnet() -> None:
+    """Set the environment that it reads when it is loaded."""
+    if "mxnet" not in sys.modules:
         set_threads(os.environ)
     os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")
-    from sagemaker_object_detection.inference.engine_mxnet import MXNetEngine
-
-    return MXNetEngine.from_folder(folder, batch_sizes=batch_sizes)
 
 
 def _counted(batches: Iterable[Batch], progress: Progress) -> Iterator[Batch]:
