@@ -12,10 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sagemaker_object_detection.data import coco_ids, coco_stream
 from sagemaker_object_detection.data.coco import CocoSource
 from sagemaker_object_detection.platform.errors import ClientError
-from tests.data.memory import measured
 from tests.data.mutation import mutated
 
 CONTENT: dict[str, Any] = {
@@ -91,8 +89,13 @@ SAME = [
         json.dumps(changed("images", 0, id=7.0, width="100")).encode(), id="7.0 and '100'"
     ),
     pytest.param(json.dumps(changed("annotations", 0, image_id="3")).encode(), id="id as text"),
+    pytest.param(
+        json.dumps(changed("annotations", 0, bbox=["1.5", 2, "3", 4.0])).encode(),
+        id="numbers of a box as text",
+    ),
     pytest.param(json.dumps(changed("annotations", 0, iscrowd=None)).encode(), id="iscrowd null"),
     pytest.param(json.dumps(changed("annotations", 0, iscrowd=False)).encode(), id="iscrowd false"),
+    pytest.param(json.dumps(changed("annotations", 0, iscrowd="false")).encode(), id="as text"),
     pytest.param(json.dumps(changed("annotations", 2, iscrowd="1")).encode(), id="iscrowd '1'"),
     pytest.param(json.dumps(changed("annotations", 2, bbox=[])).encode(), id="a crowd without box"),
     pytest.param(json.dumps(changed("annotations", 2, image_id=99)).encode(), id="a crowd of none"),
@@ -125,7 +128,7 @@ def test_no_objects_at_all(tmp_path: Path) -> None:
 
 
 def test_no_categories_at_all(tmp_path: Path) -> None:
-    with pytest.raises(ClientError, match=r"coco\.json: the list categories is empty\. Add"):
+    with pytest.raises(ClientError, match=r"coco\.json, categories: \[\] is not a list with all"):
         opened(tmp_path, {**CONTENT, "annotations": [], "categories": []})
 
 
@@ -167,28 +170,20 @@ UNREADABLE = [
     pytest.param(b'{"images": "\xe9"}', "byte 12 is not UTF-8 text", id="Latin-1"),
     pytest.param(b"\xff\xfe{\x00}\x00", "byte 0 is not UTF-8 text", id="UTF-16"),
     pytest.param(
-        b'{"annotations": [{"bbox": [NaN, 1, 2, 3]}]}',
-        'not JSON that can be read (lexical error: invalid char in json text. {"annotations": '
-        '[{"bbox": [NaN',
-        id="NaN",
-    ),
-    pytest.param(b'{"a": 1e400}', "(parse error: numeric (floating point) overflow", id="1e400"),
-    pytest.param(b'{"a": 99999999999999999999}', "(parse error: integer overflow", id="huge"),
-    pytest.param(
         b'{"a": ' + b"9" * 10_000 + b"}",
         "a whole number of thousands of digits",
         id="10,000 digits",
     ),
     pytest.param(b'{"images": ' + b"[" * 300_000, "nested too deeply", id="nesting bomb, cut off"),
     pytest.param(b"{}{}", "line 1, column 3: not valid JSON (Extra data)", id="two objects"),
-    pytest.param(b"[1]", "it does not hold an object. A COCO file is {", id="a list at the top"),
-    pytest.param(b"3", "it does not hold an object. A COCO file is {", id="a number at the top"),
+    pytest.param(b"[1]", "it has no list", id="a list at the top"),
+    pytest.param(b"3", "it has no list", id="a number at the top"),
     pytest.param(
         b"{}", 'it has no list "images" and "annotations" and "categories". A COCO', id="no lists"
     ),
     pytest.param(
-        b'{"images": [], "categories": [], "annotations": {"a": []}}',
-        'it has no list "annotations".',
+        b'{"images": [], "categories": [{"id": 1, "name": "a"}], "annotations": {"a": []}}',
+        "annotations: {'a': []} is not a list",
         id="an object instead of a list",
     ),
 ]
@@ -201,19 +196,11 @@ def test_unreadable_file(tmp_path: Path, text: bytes, what: str) -> None:
     assert what in fault
 
 
-def test_a_large_broken_file_is_not_read_as_a_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(coco_stream, "_REREAD", 10)
-    fault = refused(tmp_path, b'{"images": [{"id": 1, }]}')
-    assert "not JSON that can be read (parse error: " in fault
-
-
 FAULTS = [
     pytest.param(
-        changed("images", 1, id=7), "images[1]: id 7 is the id of images[0] too", id="id twice"
+        changed("images", 1, id=7), "images[1] (id 7): images[0] has that id too", id="id twice"
     ),
-    pytest.param(changed("images", 1, id=None), "images[1]: id is None. Give", id="no id"),
+    pytest.param(changed("images", 1, id=None), "images[1]: id is None. Give it", id="no id"),
     pytest.param(
         changed("images", 1, id=True), "images[1] (id True): id is True.", id="true as id"
     ),
@@ -242,19 +229,19 @@ FAULTS = [
         changed("images", 0, file_name="\x00"), r"there is no file '\x00' in ", id="NUL as file"
     ),
     pytest.param(
-        changed("images", 0, file_name=...), "file_name is None. Write", id="no file_name"
+        changed("images", 0, file_name=...), "file_name is missing. Write", id="no file_name"
     ),
     pytest.param(changed("images", 0, file_name=5), "file_name is 5. Write", id="number as file"),
     pytest.param(
         changed("images", 0, file_name="a" * 999), "there is no file 'aaaaaaa", id="long file_name"
     ),
     pytest.param(
-        changed("images", 0, width=0), "images[0] (id 7): width is 0, not a", id="width 0"
+        changed("images", 0, width=0), "images[0] (id 7): width is 0. Write", id="width 0"
     ),
-    pytest.param(changed("images", 0, height=-5), "height is -5, not a number of", id="height -5"),
-    pytest.param(changed("images", 0, height=...), "height is None, not a", id="no height"),
-    pytest.param(changed("images", 0, height=1.5), "height is 1.5, not a", id="half a pixel"),
-    pytest.param(changed("images", 0, width=2**40), "width is 1099511627776,", id="width 2^40"),
+    pytest.param(changed("images", 0, height=-5), "height is -5. Write", id="height -5"),
+    pytest.param(changed("images", 0, height=...), "height is missing. Write", id="no height"),
+    pytest.param(changed("images", 0, height=1.5), "height is 1.5. Write", id="half a pixel"),
+    pytest.param(changed("images", 0, width=2**40), "width is 1099511627776.", id="width 2^40"),
     pytest.param(
         changed("annotations", 1, image_id=99),
         "annotations[1] (id 31): no image has the id 99 that its image_id says",
@@ -273,62 +260,59 @@ FAULTS = [
     pytest.param(
         changed("annotations", 0, category_id="dog"), "category_id is 'dog'. Write", id="a name"
     ),
-    pytest.param(changed("annotations", 0, image_id=...), "image_id is None. Write", id="no image"),
     pytest.param(
-        changed("annotations", 0, iscrowd="false"),
-        "annotations[0] (id 30): iscrowd is 'false'. Write 1 where it is of a crowd, or else 0.",
+        changed("annotations", 0, image_id=...), "image_id is missing. Write", id="no image"
+    ),
+    pytest.param(
+        changed("annotations", 0, iscrowd="no"),
+        "annotations[0] (id 30): iscrowd is 'no'. Write 1 for a crowd, or else 0.",
         id="a word as iscrowd",
     ),
     pytest.param(changed("annotations", 0, iscrowd={}), "iscrowd is {}. Write", id="no iscrowd"),
     pytest.param(changed("annotations", 0, iscrowd=2), "iscrowd is 2. Write", id="iscrowd 2"),
     pytest.param(
         changed("annotations", 0, bbox=[1, 2, 3]),
-        "annotations[0] (id 30): bbox is [1, 2, 3], not four numbers",
+        "annotations[0] (id 30): bbox is [1, 2, 3]. Write [left, top,",
         id="three numbers",
     ),
+    pytest.param(changed("annotations", 0, bbox=[1, 2, 3, 4, 5]), "5]. Write", id="five numbers"),
+    pytest.param(changed("annotations", 0, bbox=...), "bbox is missing. Write", id="no bbox"),
     pytest.param(
-        changed("annotations", 0, bbox=[1, 2, 3, 4, 5]), "5], not four", id="five numbers"
+        changed("annotations", 0, bbox={"x": 1}), "bbox is {'x': 1}. Write", id="an object"
     ),
-    pytest.param(changed("annotations", 0, bbox=...), "bbox is None, not four", id="no bbox"),
-    pytest.param(changed("annotations", 0, bbox={"x": 1}), "bbox is {}, not four", id="an object"),
-    pytest.param(changed("annotations", 0, bbox="1,2,3,4"), "bbox is '1,2,3,4', not", id="text"),
+    pytest.param(changed("annotations", 0, bbox="1,2,3,4"), "bbox is '1,2,3,4'. Write", id="text"),
     pytest.param(
-        changed("annotations", 0, bbox=[1, 2, 3, True]), "bbox is [1, 2, 3, True], not", id="true"
-    ),
-    pytest.param(
-        changed("annotations", 0, bbox=[1, 2, 3, "4"]), "bbox is [1, 2, 3, '4'], not", id="'4'"
+        changed("annotations", 0, bbox=[1, 2, 3, True]), "bbox is [1, 2, 3, True]. Write", id="true"
     ),
     pytest.param(
         changed("annotations", 0, bbox=[[1], 2, 3, 4]),
-        "bbox is ['[...]', 2, 3, 4], not",
+        "bbox is [[1], 2, 3, 4]. Write",
         id="nested",
     ),
-    pytest.param(
-        changed("annotations", 0, bbox=[1, 2, 3, 2e7]), "20000000.0], not four", id="huge"
-    ),
+    pytest.param(changed("annotations", 0, bbox=[1, 2, 3, 2e7]), "20000000.0]. Write", id="huge"),
     pytest.param(
         changed("categories", 1, id=17),
-        "categories[1] (id 17): the category 'cat' has that id too",
+        "2 categories have the id 17. Give every",
         id="category id twice",
     ),
     pytest.param(
         changed("categories", 1, name="cat"),
-        "categories[1] (id 2): another category is called 'cat' too",
+        "2 categories have the name 'cat'. Give",
         id="category name twice",
     ),
     pytest.param(changed("categories", 1, name=" "), "name is ' '. Give the", id="blank name"),
-    pytest.param(changed("categories", 1, name=...), "name is None. Give the", id="no name"),
+    pytest.param(changed("categories", 1, name=...), "name is missing. Give the", id="no name"),
     pytest.param(changed("categories", 1, id=1.5), "id is 1.5. Give it", id="half a category"),
-    pytest.param({**CONTENT, "images": [[]]}, "images[0]: is not an object", id="no object"),
+    pytest.param({**CONTENT, "images": [[]]}, "images[0] is [], not an object", id="no object"),
 ]
 
 
 @pytest.mark.parametrize(("content", "what"), FAULTS)
 def test_faults_are_named(tmp_path: Path, content: object, what: str) -> None:
     heading, *lines = refused(tmp_path, content).splitlines()
-    assert heading.startswith(f"{tmp_path}/coco.json and {tmp_path}/train do not go together (1 ")
+    assert heading.startswith(f"{tmp_path}/coco.json and {tmp_path}/train do not match (1 ")
     assert len(lines) == 1
-    assert lines[0].startswith(f"{tmp_path}/coco.json, ")
+    assert lines[0].startswith(f"{tmp_path}/coco.json")
     assert what in lines[0]
     assert len(lines[0]) < len(str(tmp_path)) * 2 + 300
 
@@ -358,10 +342,7 @@ def test_faults_of_all_lists_come_together(tmp_path: Path) -> None:
     assert "(3 in all)" in refused(tmp_path, content)
 
 
-def test_many_boxes_are_sorted_to_their_images(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(coco_ids, "_CHUNK", 7)
+def test_many_boxes_are_sorted_to_their_images(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     owners = random.choice([7, 3, 5], 100)
     content = {
@@ -381,36 +362,6 @@ def test_many_boxes_are_sorted_to_their_images(
         places = [place for place in range(100) if owners[place] == owner and place % 5]
         assert source.read(index).boxes[:, 0].tolist() == places
     assert source.crowd_boxes == 20
-
-
-def test_memory_is_bounded(tmp_path: Path) -> None:
-    """100 bytes for each image and 25 for each box, and no more than twice that on the way."""
-    images, boxes = 1000, 8000
-    outline = [[0.5] * 10]
-    content = {
-        "annotations": [
-            {
-                "image_id": i % images,
-                "category_id": 1,
-                "bbox": [1, 2, 3, 4],
-                "segmentation": outline,
-            }
-            for i in range(boxes)
-        ],
-        "images": [
-            {"id": i, "file_name": f"{i:020}.jpg", "width": 9, "height": 9} for i in range(images)
-        ],
-        "categories": [{"id": 1, "name": "a"}],
-    }
-    (tmp_path / "train").mkdir()
-    for i in range(images):
-        (tmp_path / "train" / f"{i:020}.jpg").touch()
-    (tmp_path / "coco.json").write_text(json.dumps(content))
-    del content
-    source, size, peak = measured(lambda: CocoSource(tmp_path / "train", tmp_path / "coco.json"))
-    assert len(source) == images
-    assert size < 100 * images + 25 * boxes + 2**18
-    assert peak < 200 * images + 60 * boxes + 5 * 2**20  # tables of the interpreter among it
 
 
 @settings(max_examples=300, deadline=None)

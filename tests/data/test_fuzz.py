@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
-import json
 import os
 import signal
 import subprocess
@@ -13,7 +11,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 
@@ -128,16 +125,16 @@ except ClientError as error:
     [
         pytest.param(('"id": 0', f'"id": {HUGE}'), "refused", id="the id of an image"),
         pytest.param(('"bbox": [', f'"bbox": [{HUGE}, '), "refused", id="inside of a list"),
-        pytest.param(('"categories"', f'"a": [{HUGE}], "categories"'), "refused", id="unused"),
-        pytest.param(('"categories"', f'"a": {HUGE}.5, "categories"'), "refused", id="a fraction"),
-        pytest.param(('"categories"', f'"a": 1e{HUGE}, "categories"'), "refused", id="exponent"),
-        pytest.param(('"images"', f'"a": {HUGE}, "images"'), "no COCO file", id="the first thing"),
+        pytest.param(('"categories"', f'"a": [{HUGE}], "categories"'), "1", id="unused"),
+        pytest.param(('"categories"', f'"a": {HUGE}.5, "categories"'), "1", id="a fraction"),
+        pytest.param(('"categories"', f'"a": 1e{HUGE}, "categories"'), "1", id="exponent"),
+        pytest.param(('"images"', f'"a": {HUGE}, "images"'), "1", id="the first thing"),
     ],
 )
 def test_a_number_of_thousands_of_digits_does_not_end_the_process(
     replaced: tuple[str, str], said: str, tmp_path: Path
 ) -> None:
-    """ijson's C backend, unless told use_float=True, crashes the process on some of these."""
+    """Parsers written in C crash on some of these; what is not used may be anything."""
     notes = tmp_path / "notes" / "coco.json"
     samples.write_coco(tmp_path / "images", notes, [samples.Sample()])
     text = notes.read_text()
@@ -149,33 +146,3 @@ def test_a_number_of_thousands_of_digits_does_not_end_the_process(
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(said)
     assert len(done.stdout) < 1000
-
-
-def _calls_of_ijson() -> list[Any]:
-    """Calls of ijson's parsers in the package, whatever the module is called there."""
-    parsers = {"basic_parse", "parse", "items", "kvitems"}
-    found = []
-    for path in sorted(SOURCE.rglob("*.py")):
-        tree = ast.parse(path.read_text())
-        names = {
-            alias.asname or alias.name
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Import)
-            for alias in node.names
-            if alias.name.split(".")[0] == "ijson"
-        }
-        for node in ast.walk(tree):
-            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
-                continue
-            of = node.func.value
-            if isinstance(of, ast.Name) and of.id in names and node.func.attr in parsers:
-                found.append(pytest.param(node, id=f"{path.name}:{node.lineno}"))
-    return found
-
-
-@pytest.mark.parametrize("call", _calls_of_ijson())
-def test_every_use_of_ijson_asks_for_floats(call: ast.Call) -> None:
-    assert any(
-        keyword.arg == "use_float" and json.dumps(ast.literal_eval(keyword.value)) == "true"
-        for keyword in call.keywords
-    )

@@ -27,7 +27,15 @@ RESOLVED = [
     pytest.param("passwd.jpg", "/etc/passwd", "", id="a file outside, absolute"),
     pytest.param("s/a.jpg t/a.jpg", "a.jpg", "s/a.jpg t/a.jpg", id="several of that name"),
     pytest.param("x/s/a.jpg y/s/a.jpg z/t/a.jpg", "t/a.jpg", "z/t/a.jpg", id="one with that end"),
-    pytest.param("s/a.jpg", "t/a.jpg", "", id="another folder's file is not meant"),
+    pytest.param("s/a.jpg", "t/a.jpg", "s/a.jpg", id="the only file of that name"),
+    pytest.param("s/a.jpg u/a.jpg", "t/a.jpg", "s/a.jpg u/a.jpg", id="one of two of that name"),
+    pytest.param(
+        "s/u/a.jpg t/u/a.jpg", "x/t/u/a.jpg", "t/u/a.jpg", id="the longest common ending counts"
+    ),
+    pytest.param("a+ä.jpg", "a%2B%C3%A4.jpg", "a+ä.jpg", id="percent-encoded"),
+    pytest.param("a%20b.jpg a-b.jpg", "a%20b.jpg", "a%20b.jpg", id="a name with a percent sign"),
+    pytest.param("a.jpg", "https://host/a.jpg?width=3", "a.jpg", id="a URL with a query"),
+    pytest.param("a?b.jpg", "t/a?b.jpg", "a?b.jpg", id="a name with a question mark"),
     pytest.param("s/ba.jpg", "a.jpg", "", id="whole names only"),
     pytest.param("A.jpg", "a.jpg", "", id="letters as they are"),
     pytest.param("s/a\u0308.jpg", "\xe4.jpg", "s/a\u0308.jpg", id="letters composed otherwise"),
@@ -38,7 +46,6 @@ RESOLVED = [
     pytest.param("a.jpg", "\ud800", "", id="half a character"),
     pytest.param("", "a.jpg", "", id="nothing there"),
     pytest.param("a.jpg", "x/" * 100_000 + "a.jpg", "a.jpg", id="very long"),
-    pytest.param("1/a 2/a 3/a 4/a 5/a 6/a", "a", "1/a 2/a 3/a 4/a 5/a", id="the first five"),
 ]
 
 
@@ -53,9 +60,7 @@ def test_only_files_that_are_there_are_found(names: list[str], reference: str) -
     listing = Listing(Path("/channel"), names)
     parts = [part for part in reference.replace("\\", "/").split("/") if part not in ("", ".")]
     for one in listing.resolve(reference):
-        end = listing.names[one].split("/")
-        shorter = min(len(end), len(parts))
-        assert end[-shorter:] == parts[-shorter:] or listing.names[one] in reference
+        assert listing.names[one].split("/")[-1] in (parts[-1], reference.rpartition("/")[2])
 
 
 def test_files_of_a_folder(tmp_path: Path) -> None:
@@ -67,7 +72,6 @@ def test_files_of_a_folder(tmp_path: Path) -> None:
     assert list(listing.names) == ["b.jpg", "s/a.PNG"]
     assert len(listing) == 2
     assert listing.path(1) == tmp_path / "s" / "a.PNG"
-    assert (listing.find("b.jpg"), listing.find("a.PNG")) == (0, None)
 
 
 @pytest.mark.parametrize(

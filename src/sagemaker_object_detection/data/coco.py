@@ -1,23 +1,79 @@
 """Images with one COCO file: ``{"images": [...], "annotations": [...], "categories": [...]}``.
 
-The format is that of https://cocodataset.org/#format-data, object detection. In memory a box takes
-21 bytes and an image some 20 beside its name; while the file is read, 40 and 50.
+The format is that of https://cocodataset.org/#format-data, object detection. Exports of real tools
+write ids and numbers as text or as floats: those are numbers here too.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
+from typing import Annotated, Any, cast
 
+import msgspec
 import numpy as np
+from msgspec import Meta, Struct
+from numpy.typing import NDArray
 
-from sagemaker_object_detection.data.coco_content import CocoContent
+from sagemaker_object_detection.data.annotations import load, shown
 from sagemaker_object_detection.data.dataset import RawRecord
 from sagemaker_object_detection.data.listing import Listing, is_image
+from sagemaker_object_detection.data.refusal import Offenders
 from sagemaker_object_detection.platform import files
 from sagemaker_object_detection.platform.errors import ClientError
 
 _SHOWN_NAMES = 20
+_BOX_KEYS = ("image_id", "category_id", "bbox")
+_CROWDS = (1, "1", True)
+_SLACK_PX = 1.0
+
+_Side = Annotated[int, Meta(gt=0, le=10**6)]
+_Pixels = Annotated[float, Meta(ge=-1e7, le=1e7)]
+
+
+class _Image(Struct, gc=False):
+    id: int
+    width: _Side
+    height: _Side
+    file_name: Annotated[str, Meta(min_length=1)]
+
+
+class _Annotation(Struct, gc=False):
+    image_id: int | None = None
+    category_id: int | None = None
+    bbox: tuple[_Pixels, _Pixels, _Pixels, _Pixels] | None = None
+    iscrowd: Annotated[int, Meta(ge=0, le=1)] | bool | None = None
+    id: int | float | str | None = None
+
+
+class _Category(Struct, gc=False):
+    id: int
+    name: Annotated[str, Meta(pattern=r"\S")]
+
+
+class _Coco(Struct):
+    images: list[_Image]
+    annotations: list[_Annotation]
+    categories: Annotated[list[_Category], Meta(min_length=1)]
+
+
+_ENTRIES: Mapping[str, type[Struct]] = {
+    "images": _Image,
+    "annotations": _Annotation,
+    "categories": _Category,
+}
+_FIXES = {
+    "id": "Give it a whole number",
+    "width": "Write the size of the image in pixels",
+    "height": "Write the size of the image in pixels",
+    "file_name": "Write the image's file name",
+    "image_id": "Write the id of its image",
+    "category_id": "Write the id of its category",
+    "bbox": "Write [left, top, width, height] in pixels",
+    "iscrowd": "Write 1 for a crowd, or else 0",
+    "name": "Give the category a name",
+}
 
 
 class CocoSource:
@@ -26,13 +82,14 @@ class CocoSource:
     Attributes:
         category_names: of the class ids 0..n-1, which stand for the categories in the ascending
             order of their ids.
-        crowd_boxes: boxes left out since they are of crowds (`iscrowd`) and not of one object.
+        crowd_boxes: boxes that are skipped since they are of crowds (`iscrowd`).
         unlisted: images of the folder that the file does not list.
         unannotated: empty; an image without annotation is one without objects.
 
     Raises:
         ClientError: the file is not JSON or lacks a list; or, with up to ten offenders, entries
-            are incomplete or contradict each other, or images are not in the folder.
+            are incomplete or contradict each other, or images are not in the folder; boxes are
+            corners.
     """
 
     unannotated: Sequence[str] = ()
@@ -40,25 +97,25 @@ class CocoSource:
     def __init__(self, images: Path, annotation_file: Path) -> None:
         self._file = annotation_file
         listing = Listing.of(images)
-        self._folder, self._names = listing.folder, listing.names
-        content = CocoContent(annotation_file, listing)
-        content.refuse()
-        self._files = content.files.array()
-        self._sizes = content.sizes.array().reshape(-1, 2)
-        self.category_names = content.category_names()
-        self.crowd_boxes = content.crowd_boxes
-        records, class_ids = content.places()
-        content.refuse()
-        records[class_ids < 0] = len(self._files)  # crowds go behind the last image
-        counts = np.bincount(records, minlength=len(self._files))[: len(self._files)]
-        self._offsets = np.zeros(len(self._files) + 1, np.int32)
-        np.cumsum(counts, out=self._offsets[1:])
-        del counts
-        self._order = np.argsort(records, kind="stable").astype(np.int32)  # of the boxes, by image
-        self._class_ids = class_ids.astype(np.min_scalar_type(-1 - len(self.category_names)))
-        self._boxes = content.boxes.array().reshape(-1, 4)
-        listed = sum(is_image(self._names[file]) for file in self._files)
-        self.unlisted = sum(map(is_image, self._names)) - listed
+        self._folder = listing.folder
+        heading = f"{annotation_file} and {images} do not match"
+        offenders = Offenders()
+        content = _read(annotation_file, offenders)
+        offenders.refuse(heading)
+        places = self._places(content.images, listing, offenders)
+        self.category_names = self._categories(content.categories, offenders)
+        offenders.refuse(heading)
+        self._names = [listing.names[place] for place in places]
+        self._sizes = [(image.width, image.height) for image in content.images]
+        class_ids = {
+            category: class_id
+            for class_id, category in enumerate(sorted(entry.id for entry in content.categories))
+        }
+        records = {image.id: record for record, image in enumerate(content.images)}
+        self._take(content.annotations, records, class_ids, offenders)
+        offenders.refuse(heading)
+        self._sort()
+        self.unlisted = sum(map(is_image, listing.names)) - sum(map(is_image, self._names))
 
     @property
     def class_names(self) -> Mapping[int, Set[str]]:
@@ -78,26 +135,197 @@ class CocoSource:
         )
 
     def __len__(self) -> int:
-        return len(self._files)
+        return len(self._names)
 
     def name(self, index: int) -> str:
         """The image's file."""
-        return f"{self._folder}/{self._names[int(self._files[index])]}"
+        return f"{self._folder}/{self._names[index]}"
 
     def read(self, index: int) -> RawRecord:
         """Image and boxes, corners in pixels of the size that the file declares."""
         rows = self._order[self._offsets[index] : self._offsets[index + 1]]
         boxes = self._boxes[rows].astype(np.float64)
         boxes[:, 2:] += boxes[:, :2]
-        width, height = self._sizes[index]
         return RawRecord(
             self.read_image(index),
             boxes,
             self._class_ids[rows].astype(np.int64),
             np.zeros(len(boxes), dtype=bool),
-            (int(width), int(height)),
+            self._sizes[index],
         )
 
     def read_image(self, index: int) -> bytes:
-        """The encoded picture alone."""
+        """The encoded image alone."""
         return files.content(self.name(index))
+
+    def _places(
+        self, images: Sequence[_Image], listing: Listing, offenders: Offenders
+    ) -> list[int]:
+        """The file of every image, by its place in the listing."""
+        places: list[int] = []
+        first: dict[int, int] = {}
+        ids: dict[int, int] = {}
+        for number, image in enumerate(images):
+            where = f"{self._file}, images[{number}] (id {image.id})"
+            name = shown(image.file_name)
+            found = listing.resolve(image.file_name)
+            other = ids.setdefault(image.id, number)
+            if other != number:
+                offenders.add(
+                    f"{where}: images[{other}] has that id too. Give every image its own id."
+                )
+            if not found:
+                offenders.add(
+                    f"{where}: there is no file {name} in {listing.folder}. Add the image or "
+                    "remove the entry with its annotations."
+                )
+            elif len(found) > 1:
+                names = ", ".join(listing.names[one] for one in found[:5])
+                offenders.add(
+                    f"{where}: file_name {name} can be several images: {names}. Write the path "
+                    "inside of the channel."
+                )
+            elif (other := first.setdefault(found[0], number)) != number:
+                offenders.add(
+                    f"{where}: file_name {name} is the file of images[{other}] too. Keep one, with "
+                    "the annotations of both."
+                )
+            else:
+                places.append(found[0])
+        return places
+
+    def _categories(self, categories: Sequence[_Category], offenders: Offenders) -> tuple[str, ...]:
+        for what in ("id", "name"):
+            values = Counter(getattr(category, what) for category in categories)
+            for value, count in values.items():
+                if count > 1:
+                    offenders.add(
+                        f"{self._file}: {count} categories have the {what} {shown(value)}. Give "
+                        f"every category its own {what}."
+                    )
+        return tuple(c.name for c in sorted(categories, key=lambda category: category.id))
+
+    def _take(
+        self,
+        annotations: Sequence[_Annotation],
+        records: Mapping[int, int],
+        class_ids: Mapping[int, int],
+        offenders: Offenders,
+    ) -> None:
+        """Keep the boxes, with the image and the class of each."""
+        kept = [row for row, a in enumerate(annotations) if not a.iscrowd]
+        self.crowd_boxes = len(annotations) - len(kept)
+        for row in kept:
+            a = annotations[row]
+            if a.bbox is None or a.image_id not in records or a.category_id not in class_ids:
+                named = "" if a.id is None else f" (id {shown(a.id)})"
+                offenders.add(f"{self._file}, annotations[{row}]{named}: {_fault(a, records)}.")
+        kept = [] if offenders else kept
+        count = len(kept)
+        self._image_of = np.fromiter(
+            (records[cast(int, annotations[r].image_id)] for r in kept), np.int32, count
+        )
+        self._class_ids = np.fromiter(
+            (class_ids[cast(int, annotations[row].category_id)] for row in kept), np.int32, count
+        )
+        flat = (number for row in kept for number in cast(Sequence[float], annotations[row].bbox))
+        self._boxes = np.fromiter(flat, np.float32, 4 * count).reshape(-1, 4)
+
+    def _sort(self) -> None:
+        """Put the boxes in the order of the images that they are of."""
+        self._refuse_corners(self._image_of)
+        self._order = np.argsort(self._image_of, kind="stable").astype(np.int32)
+        counts = np.bincount(self._image_of, minlength=len(self._names))
+        self._offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+        del self._image_of
+
+    def _refuse_corners(self, image_of: NDArray[Any]) -> None:
+        """Raises ClientError where bbox must be [xmin, ymin, xmax, ymax].
+
+        That is so where most boxes overhang their images, and none would if they were corners.
+        """
+        if not len(image_of):
+            return
+        sizes = np.array(self._sizes, np.float32)[image_of] + _SLACK_PX
+        boxes = self._boxes
+        overhang = (boxes[:, :2] + boxes[:, 2:] > sizes).any(axis=1)
+        corners = (boxes[:, 2:] > boxes[:, :2]).all(axis=1) & (boxes[:, 2:] <= sizes).all(axis=1)
+        if 2 * overhang.sum() > len(boxes) and corners.all():
+            raise ClientError(
+                f"{self._file}: {overhang.sum()} of {len(boxes)} boxes reach out of their images "
+                "as [left, top, width, height], and none would as [xmin, ymin, xmax, ymax]. bbox "
+                "seems to hold corners, as the TensorFlow algorithms write it: COCO wants width "
+                "and height, xmax - xmin and ymax - ymin."
+            )
+
+
+def _fault(annotation: _Annotation, records: Mapping[int, int]) -> str:
+    for key in _BOX_KEYS:
+        if getattr(annotation, key) is None:
+            return f"{key} is missing. {_FIXES[key]}"
+    if annotation.image_id not in records:
+        what, value = "image", annotation.image_id
+    else:
+        what, value = "category", annotation.category_id
+    return (
+        f"no {what} has the id {value} that its {what}_id says. Add the {what} to the list or "
+        "remove the annotation"
+    )
+
+
+def _read(path: Path, offenders: Offenders) -> _Coco:
+    """The lists of a file, without the entries that are wrong, which are offenders."""
+    text = files.content(str(path)).removeprefix(b"\xef\xbb\xbf")
+    try:
+        return msgspec.json.decode(text, type=_Coco, strict=False)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass  # find out what is wrong
+    content = load(text, str(path))  # names line and column of what is not JSON
+    missing = [key for key in _ENTRIES if not isinstance(content, dict) or key not in content]
+    if missing:
+        names = " and ".join(f'"{key}"' for key in missing)
+        corners = ""
+        if missing == ["categories"]:
+            corners = (
+                " If it is the annotations.json of a TensorFlow algorithm, its bbox is [xmin, "
+                "ymin, xmax, ymax]: turn that into [left, top, width, height] too."
+            )
+        raise ClientError(
+            f'{path}: it has no list {names}. A COCO file is {{"images": [...], "annotations": '
+            f'[...], "categories": [...]}}; write the file again.{corners}'
+        )
+    lists: dict[str, list[Any]] = {}
+    for key, entry in _ENTRIES.items():
+        entries = content[key] if isinstance(content, dict) else None
+        if not isinstance(entries, list) or (key == "categories" and not entries):
+            offenders.add(
+                f"{path}, {key}: {shown(entries)} is not a list with all {key} in it. Write it."
+            )
+            entries = []
+        checked = (
+            _entry(f"{path}, {key}[{number}]", value, entry, offenders)
+            for number, value in enumerate(entries)
+        )
+        lists[key] = [value for value in checked if value is not None]
+    return _Coco(**lists)
+
+
+def _entry(where: str, value: object, entry: type[Struct], offenders: Offenders) -> Struct | None:
+    """One entry by itself; None, and an offender, where it is wrong."""
+    if not isinstance(value, dict):
+        offenders.add(f"{where} is {shown(value)}, not an object. Remove it.")
+        return None
+    if entry is _Annotation and value.get("iscrowd") in _CROWDS:  # skipped, whatever it has
+        return _Annotation(iscrowd=1)
+    try:
+        found: Struct = msgspec.convert(value, entry, strict=False)
+        key = next((key for key in _BOX_KEYS if getattr(found, key, "") is None), None)
+    except msgspec.ValidationError as error:
+        text = str(error)
+        key = next((key for key in _FIXES if f"$.{key}" in text or f"`{key}`" in text), "id")
+    if key is None:
+        return found
+    named = f" (id {shown(value['id'])})" if value.get("id") is not None else ""
+    given = shown(value[key]) if key in value else "missing"
+    offenders.add(f"{where}{named}: {key} is {given}. {_FIXES[key]}.")
+    return None

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 
 from sagemaker_object_detection.data.annotations import AnnotationError, load, parse, shown
 from sagemaker_object_detection.data.class_names import FoundNames
 from sagemaker_object_detection.data.dataset import RawRecord
-from sagemaker_object_detection.data.listing import Listing
-from sagemaker_object_detection.data.names import Chosen, Lookup
+from sagemaker_object_detection.data.listing import Listing, base, composed, grouped, stem
 from sagemaker_object_detection.data.records import from_annotation
 from sagemaker_object_detection.data.refusal import Offenders
 from sagemaker_object_detection.platform import files
@@ -107,19 +104,19 @@ class _Pairing:
     def __init__(self, pictures: Listing, notes: Listing) -> None:
         self._pictures = pictures
         self._notes = notes
-        self._note_of = array("i", [-1]) * len(pictures)
-        self._by_path = Lookup(pictures.names, _stem)
+        self._note_of = [-1] * len(pictures)
+        self._by_path = grouped(pictures.names, stem)
         self._offenders = Offenders()
 
     @cached_property
-    def _by_base(self) -> Lookup:
-        return Lookup(self._pictures.names, _base)
+    def _by_base(self) -> dict[str, list[int]]:
+        return grouped(self._pictures.names, _base)
 
     def pairs(self) -> Pairs:
         images, notes = self._pictures.folder, self._notes.folder
-        rest = array("i")
+        rest: list[int] = []
         for note, name in enumerate(self._notes.names):
-            found = list(islice(self._by_path.find(_stem(name)), _SHOWN_CANDIDATES))
+            found = self._by_path.get(composed(stem(name)), [])
             if len(found) == 1:
                 self._join(found[0], note)
             else:
@@ -131,9 +128,9 @@ class _Pairing:
         return Pairs(
             images,
             notes,
-            Chosen(names, (picture for picture, note in enumerate(taken) if note >= 0)),
-            Chosen(self._notes.names, (note for note in taken if note >= 0)),
-            Chosen(names, (picture for picture, note in enumerate(taken) if note < 0)),
+            [names[picture] for picture, note in enumerate(taken) if note >= 0],
+            [self._notes.names[note] for note in taken if note >= 0],
+            [names[picture] for picture, note in enumerate(taken) if note < 0],
         )
 
     def _join(self, picture: int, note: int) -> None:
@@ -148,8 +145,8 @@ class _Pairing:
     def _settle(self, note: int) -> None:
         """Join a note to the image of its base name, or to the one that it names itself."""
         name = self._notes.names[note]
-        found = list(islice(self._by_path.find(_stem(name)), _SHOWN_CANDIDATES))
-        found = found or list(islice(self._by_base.find(_base(name)), _SHOWN_CANDIDATES))
+        found = self._by_path.get(composed(stem(name)), [])
+        found = found or self._by_base.get(composed(_base(name)), [])
         if len(found) == 1 and not self._elsewhere(name, found[0]):
             self._join(found[0], note)
             return
@@ -159,12 +156,14 @@ class _Pairing:
             self._offenders.add(str(error))
             return
         meant = [] if said is None else self._pictures.resolve(said)
+        if len(meant) == 1 and _mirrors(name, said) and self._elsewhere(name, meant[0]):
+            meant = []  # the image of the same folder is missing
         if not meant and len(found) == 1 and not _mirrors(name, said):
             meant = found
         if len(meant) == 1:
             self._join(meant[0], note)
         elif len(found) > 1:
-            names = ", ".join(self._pictures.names[one] for one in found)
+            names = ", ".join(self._pictures.names[one] for one in found[:_SHOWN_CANDIDATES])
             self._offenders.add(
                 f"{self._notes.path(note)}: several images have that name: {names}. Give them "
                 "different names, or put the annotations into the same sub-folders as the images."
@@ -201,12 +200,6 @@ def _folder(name: str) -> str:
     return name.rpartition("/")[0]
 
 
-def _stem(name: str) -> str:
-    """The relative name without its suffix."""
-    folder, slash, base = name.rpartition("/")
-    return folder + slash + (base.rpartition(".")[0] or base)
-
-
 def _base(name: str) -> str:
     """The name without folders and suffix."""
-    return _stem(name).rpartition("/")[2]
+    return base(stem(name))

@@ -1,21 +1,19 @@
 """The files of a channel's folder, and which of them a reference in an annotation means.
 
-References come from elsewhere: they are paths on the machine that labelled, S3 URIs, or base names.
+References come from elsewhere: they are paths on the machine that labeled, S3 URIs, or base names.
 They are compared with the names of the files that are there and never opened as paths, so that
 none leads out of the channel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+import unicodedata
+from collections.abc import Callable, Container, Iterable
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
+from urllib.parse import unquote
 
-from sagemaker_object_detection.data.names import Lookup, Names
 from sagemaker_object_detection.platform import files
-
-_SHOWN_CANDIDATES = 5
 
 
 class Listing:
@@ -28,15 +26,13 @@ class Listing:
 
     def __init__(self, folder: Path, names: Iterable[str]) -> None:
         self.folder = folder
-        self.names = Names.in_order(names)
-        self._depth = max((name.count("/") + 1 for name in self.names), default=0)
-        self._by_depth: dict[int, Lookup] = {}
+        self.names = sorted(names)
 
     @classmethod
     def of(cls, folder: Path, suffixes: Container[str] | None = None) -> Listing:
         """The files whose suffix, in lower case, is one of these; None takes all.
 
-        Hidden files are left out. Raises OSError where a folder cannot be read.
+        Hidden files are skipped. Raises OSError where a folder cannot be read.
         """
         return cls(
             folder,
@@ -50,52 +46,79 @@ class Listing:
     def __len__(self) -> int:
         return len(self.names)
 
-    @cached_property
-    def _by_path(self) -> Lookup:
-        return Lookup(self.names, str)
-
     def path(self, index: int) -> Path:
         """Where a file is."""
         return self.folder / self.names[index]
 
-    def find(self, name: str) -> int | None:
-        """The file with exactly this relative name."""
-        return next(self._by_path.find(name), None)
-
     def resolve(self, reference: str) -> list[int]:
         """The file that a reference means; none or several where that cannot be said.
 
-        Either the file's name ends the reference (`s3://bucket/some/folder/a.jpg` means
-        `folder/a.jpg`, or else `a.jpg`): the longest counts. Or else the reference ends the file's
-        name (`a.jpg` means `some/folder/a.jpg`), if it does so for one file only. Of several, the
-        first five are given.
+        Of the files with the base name of the reference those count that share the longest ending
+        with it: `s3://bucket/day1/a.jpg` means `day1/a.jpg`, or else the one `a.jpg` that there is.
+        A reference that is percent-encoded, has a query, or is a path of Windows is read as it is
+        written and then, where that means no file, decoded.
         """
-        found = self._resolve([part for part in reference.split("/") if part not in ("", ".")])
-        if not found and "\\" in reference:
-            path = reference.replace("\\", "/")
-            found = self._resolve([part for part in path.split("/") if part not in ("", ".")])
-        return found
+        for text in dict.fromkeys(
+            (
+                reference,
+                reference.replace("\\", "/"),
+                unquote(reference),
+                unquote(reference.partition("?")[0]),
+            )
+        ):
+            if found := self._resolve([part for part in text.split("/") if part not in ("", ".")]):
+                return found
+        return []
 
     def _resolve(self, parts: list[str]) -> list[int]:
-        for count in range(min(len(parts), self._depth), 0, -1):
-            found = self.find("/".join(parts[-count:]))
-            if found is not None:
-                return [found]
-        if not 0 < len(parts) < self._depth:
+        if not parts:
             return []
-        if len(parts) not in self._by_depth:
-            self._by_depth[len(parts)] = Lookup(self.names, _Ending(len(parts)))
-        return list(islice(self._by_depth[len(parts)].find("/".join(parts)), _SHOWN_CANDIDATES))
+        wanted = [composed(part) for part in reversed(parts)]
+        best: list[int] = []
+        longest = (0, False)
+        for index in self._by_base.get(wanted[0], ()):
+            own = [composed(part) for part in reversed(self.names[index].split("/"))]
+            common = 0
+            while common < min(len(own), len(wanted)) and own[common] == wanted[common]:
+                common += 1
+            rank = (common, common == len(own))  # of equals, the one whose whole name it is
+            if rank > longest:
+                best, longest = [], rank
+            if rank == longest:
+                best.append(index)
+        return best
+
+    @cached_property
+    def _by_base(self) -> dict[str, list[int]]:
+        return grouped(self.names, base)
 
 
-class _Ending:
-    """The last few parts of a relative name."""
+def grouped(names: Iterable[str], key: Callable[[str], str]) -> dict[str, list[int]]:
+    """Key -> the positions of the names that have it, in their order.
 
-    def __init__(self, count: int) -> None:
-        self._count = count
+    Letters with accents are found however they are composed: macOS takes the names of files apart,
+    and what a program has written about them may be whole (Unicode's forms NFD and NFC).
+    """
+    found: dict[str, list[int]] = {}
+    for position, name in enumerate(names):
+        found.setdefault(composed(key(name)), []).append(position)
+    return found
 
-    def __call__(self, name: str) -> str:
-        return "/".join(name.rsplit("/", self._count)[-self._count :])
+
+def composed(text: str) -> str:
+    """Unicode's form NFC."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def base(name: str) -> str:
+    """The name without folders."""
+    return name.rpartition("/")[2]
+
+
+def stem(name: str) -> str:
+    """The relative name without its suffix."""
+    folder, slash, last = name.rpartition("/")
+    return folder + slash + (last.rpartition(".")[0] or last)
 
 
 def is_image(name: str) -> bool:

@@ -176,7 +176,7 @@ class ManifestSource:
         if len(found) == 1:
             return found[0]
         if found:
-            names = ", ".join(listing.names[one] for one in found)
+            names = ", ".join(listing.names[one] for one in found[:5])
             raise AnnotationError(
                 f"{where}: '{self._image_attribute}' is {shown(reference)}, which can be several "
                 f"images: {names}. Write the path inside of the channel."

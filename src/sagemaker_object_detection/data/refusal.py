@@ -38,6 +38,9 @@ class Offenders:
         if len(self._first) < SHOWN_OFFENDERS:
             self._first.append(text)
 
+    def __len__(self) -> int:
+        return self._count
+
     def refuse(self, what: str) -> None:
         """Raise one ClientError for all of them, if there are any."""
         if self._count:

@@ -2,13 +2,14 @@
 
 import io
 import os
+import re
 from codecs import BOM_UTF8
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-import ijson
+import msgspec
 
 from sagemaker_object_detection.platform.errors import ClientError, naming
 
@@ -18,8 +19,9 @@ RECORDIO_SUFFIX = ".rec"
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 MANIFEST_SUFFIXES = frozenset({".manifest", ".jsonl"})
 _COCO_AMONG = 8
-_COCO_KEYS = frozenset({"images", "annotations", "categories"})
-_ONE_IMAGE_KEYS = frozenset({"file", "image_size"})
+_COCO_KEYS = frozenset({b"images", b"annotations", b"categories"})
+_ONE_IMAGE_KEYS = frozenset({b"file", b"image_size"})
+_KEYS = re.compile(rb'"(images|annotations|categories|file|image_size)"\s*:')
 _BESIDE = frozenset({".idx", ".lst", ".json", ".jsonl", ".manifest", ".txt", ".csv", ".xml", ".md"})
 
 _MAGICS: tuple[tuple[bytes, Kind], ...] = (
@@ -82,26 +84,28 @@ def _only(paths: list[Path], what: str, folder: Path) -> Path | None:
     return paths[0] if paths else None
 
 
+_ABSENT = msgspec.Raw()
+
+
+class _Top(msgspec.Struct):
+    """What tells a COCO file from the annotation of one image."""
+
+    images: msgspec.Raw = _ABSENT
+    file: msgspec.Raw = _ABSENT
+    image_size: msgspec.Raw = _ABSENT
+
+
 def _is_coco(path: Path) -> bool:
-    """By the names at the top; a broken file counts by those before the fault."""
-    seen: set[str] = set()
-    depth = 0
-    with path.open("rb") as file:
-        file.seek(len(BOM_UTF8) if file.read(len(BOM_UTF8)) == BOM_UTF8 else 0)
-        try:
-            # use_float: without it an integer of more than 4300 digits crashes the process.
-            for event, value in ijson.basic_parse(file, use_float=True):
-                if event == "map_key" and depth == 1:
-                    seen.add(value)
-                    if value == "images" or value in _ONE_IMAGE_KEYS:
-                        break
-                elif event in ("start_map", "start_array"):
-                    depth += 1
-                elif event in ("end_map", "end_array"):
-                    depth -= 1
-        except (ijson.JSONError, ValueError):
-            return bool(seen & _COCO_KEYS) and not seen & _ONE_IMAGE_KEYS
-    return "images" in seen
+    """By the names at the top; a broken file counts by those that are in it."""
+    text = content(str(path)).removeprefix(BOM_UTF8)
+    try:
+        top = msgspec.json.decode(text, type=_Top)
+    except msgspec.ValidationError:  # no object at the top
+        return False
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        seen = set(_KEYS.findall(text))
+        return bool(seen & _COCO_KEYS) and not seen & _ONE_IMAGE_KEYS
+    return bool(bytes(top.images)) and not bytes(top.file) + bytes(top.image_size)
 
 
 def content(path: str) -> bytes:

@@ -12,7 +12,6 @@ from xml.parsers.expat import ErrorString
 
 import numpy as np
 
-from sagemaker_object_detection.data.names import Names
 from sagemaker_object_detection.images import ImageError
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.tools.formats.record import (
@@ -41,7 +40,7 @@ class VocSplit:
         self._source = source
         self._list = source / "ImageSets" / "Main" / f"{split}.txt"
         lines = _lines(self._list)
-        self._identifiers = Names(line for line in lines if line)
+        self._identifiers = [line for line in lines if line]
         self._numbers = array("q", [number for number, line in enumerate(lines, 1) if line])
         if not self._identifiers:
             raise ClientError(

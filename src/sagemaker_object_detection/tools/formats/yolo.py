@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from sagemaker_object_detection.data.names import Names
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.tools.formats.class_table import MAX_CLASSES
 from sagemaker_object_detection.tools.formats.record import (
@@ -45,7 +44,7 @@ class YoloSplit:
         self._source = source
         self._classes = config.names if config and config.names else listed_classes(source)
         found = images_of(source, split, config)
-        self._files = Names(f"{path}\0{name}" for path, name in found)
+        self._files = list(found)
         self._check(split)
 
     @property
@@ -78,8 +77,7 @@ class YoloSplit:
 
     def _file(self, index: int) -> tuple[Path, str]:
         """An image's file, and its name inside the split."""
-        path, name = self._files[index].split("\0")
-        return Path(path), name
+        return self._files[index]
 
     def _rows(self, label: Path) -> list[list[float]]:
         if not label.is_file():

@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from sagemaker_object_detection.data.listing import Listing
-from sagemaker_object_detection.data.names import Lookup
+from sagemaker_object_detection.data.listing import Listing, composed, grouped, stem
 from sagemaker_object_detection.data.refusal import refusal
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.files import IMAGE_SUFFIXES
@@ -97,12 +96,12 @@ def _in_folder(folder: Path, source: Path) -> Iterator[tuple[Path, str]]:
 
 def _check_labels(images: Listing, labels: Path) -> None:
     """Every label must have its image."""
-    stems = Lookup(images.names, _stem)
+    stems = grouped(images.names, stem)
     lonely = [
-        f"{labels / name}: there is no image {_stem(name)} in {images.folder}. Add the image or "
+        f"{labels / name}: there is no image {stem(name)} in {images.folder}. Add the image or "
         "remove the label."
         for name in Listing.of(labels, {".txt"}).names
-        if name != "classes.txt" and next(stems.find(_stem(name)), None) is None
+        if name != "classes.txt" and composed(stem(name)) not in stems
     ]
     if lonely:
         raise refusal(f"Labels and images of {images.folder} do not match", lonely)
@@ -132,8 +131,3 @@ def _name(path: Path, source: Path) -> str:
         return path.name
     parts = path.relative_to(source).parts
     return "/".join(parts[1:] if parts[0] == "images" else parts)
-
-
-def _stem(name: str) -> str:
-    folder, slash, base = name.rpartition("/")
-    return folder + slash + base.rpartition(".")[0]
