@@ -84,6 +84,10 @@ class Host:
         """Its network interface up or down."""
         _ip("-n", self.namespace, "link", "set", INTERFACE, state)
 
+    def add_default_route(self) -> None:
+        """By its network interface, as a container has one."""
+        _ip("-n", self.namespace, "route", "add", "default", "dev", INTERFACE)
+
     def limit(self, mbit: int) -> None:
         """Let it send no more than so many megabits a second."""
         what = ["root", "tbf", "rate", f"{mbit}mbit", "burst", "256kb", "latency", "200ms"]
@@ -138,8 +142,8 @@ class Network:
     def __getitem__(self, index: int) -> Host:
         return self.hosts[index]
 
-    def configure(self, make: Callable[[TrainingJob], None]) -> None:
-        """Write every host's job, and who the hosts are."""
+    def configure(self, make: Callable[[TrainingJob], None], interface: str = INTERFACE) -> None:
+        """Write every host's job, and who the hosts are and by which interface they meet."""
         names = [host.name for host in self.hosts]
         for host in self.hosts:
             make(host.job)
@@ -148,7 +152,7 @@ class Network:
                     {
                         "current_host": host.name,
                         "hosts": names,
-                        "network_interface_name": INTERFACE,
+                        "network_interface_name": interface,
                     }
                 )
             )

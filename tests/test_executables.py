@@ -1,4 +1,4 @@
-"""`train` and `serve` themselves: what they say to a Python that cannot run them."""
+"""`train` and `serve` themselves: usage, and what they say to a Python that cannot run them."""
 
 import ast
 import re
@@ -43,3 +43,57 @@ def test_a_python_without_the_libraries_is_told(program: str) -> None:
         rf"'\.venv/bin/python {program}'\.\n",
         done.stderr,
     )
+
+
+RUNNABLE = [
+    pytest.param("train", [REPOSITORY / "train"], id="train"),
+    pytest.param("serve", [REPOSITORY / "serve"], id="serve"),
+    pytest.param("train", ["-m", "sagemaker_object_detection.training.main"], id="training.main"),
+    pytest.param("serve", ["-m", "sagemaker_object_detection.serving.main"], id="serving.main"),
+]
+
+
+def _run(*command: object, base: Path) -> subprocess.CompletedProcess[str]:
+    """With every import in stderr."""
+    return subprocess.run(
+        [sys.executable, "-X", "importtime", *map(str, command)],
+        env={"SAGEMAKER_BASE_DIR": str(base), "PYTHONPATH": str(REPOSITORY / "src")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("option", ["--help", "-h"])
+@pytest.mark.parametrize(("program", "command"), RUNNABLE)
+def test_usage(program: str, command: list[object], option: str, tmp_path: Path) -> None:
+    """Fast: no library of numbers on GPUs is loaded for it."""
+    done = _run(*command, option, base=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"usage: {program} [-h]")
+    assert "SAGEMAKER_BASE_DIR" in done.stdout
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "argparse" in imported
+    assert not imported & {"mxnet", "openvino"}
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("argument", ["--epochs=3", "now", "-v"])
+@pytest.mark.parametrize("program", ["train", "serve"])
+def test_arguments_are_refused(program: str, argument: str, tmp_path: Path) -> None:
+    done = _run(REPOSITORY / program, argument, base=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    told = [line for line in done.stderr.splitlines() if not line.startswith("import time:")]
+    assert told == [
+        f"usage: {program} [-h]",
+        f"{program}: error: unrecognized arguments: {argument}",
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("program", "command"), RUNNABLE)
+def test_without_arguments_they_run(program: str, command: list[object], tmp_path: Path) -> None:
+    done = _run(*command, base=tmp_path)
+    assert done.returncode != 0
+    missing = {"train": "hyperparameters.json is missing", "serve": "does not exist"}
+    assert missing[program] in done.stdout + done.stderr

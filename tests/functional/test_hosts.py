@@ -413,13 +413,17 @@ def test_what_one_host_finds_wrong_all_tell(two: Network) -> None:
 
 
 def test_a_host_that_cannot_begin(two: Network) -> None:
-    """The others do not wait for it."""
-    two.configure(_job())
+    """The others do not wait for it. The SDK's local mode names an interface that none has."""
+    two.configure(_job(), "ethwe")
+    for host in two.hosts:
+        host.add_default_route()
     two[1].job.change(num_classes="many")
     assert two.run(60) == [2, 2]
     for failure in _failures(two):
         assert "Hyperparameter num_classes: 'many'" in failure
     assert _failures(two)[0].startswith("ClientError: rank 1 on algo-2: ")
+    for host in two.hosts:  # one as it trains, the other as it tells why it does not
+        assert host.job.log.count("Network interface: eth0, which has the default route") == 1
 
 
 def test_hosts_with_different_jobs(two: Network) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,26 @@ from tests.training_job import TrainingJob, pictures, write_recordio
 
 EPOCHS = 3
 CLASSES = 3
+
+# ./train with a line in the log after every step, as if each took half a minute; and with what is
+# written to live.json.
+SLOW = """
+import json, runpy, sys
+from sagemaker_object_detection.model import artifact
+from sagemaker_object_detection.platform.progress import Heartbeat
+
+Heartbeat.is_due = lambda self: True
+write = artifact.write_text_whole
+
+def shown(path, text):
+    if path.name == "live.json":
+        print("live.json:", json.loads(text)["state"], json.loads(text)["epoch"], flush=True)
+    write(path, text)
+
+artifact.write_text_whole = shown
+sys.argv = sys.argv[2:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
 def _job(base: Path, **given: object) -> TrainingJob:
@@ -37,7 +59,7 @@ def _with_test(job: TrainingJob) -> TrainingJob:
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> TrainingJob:
     job = _with_test(_job(tmp_path_factory.mktemp("outputs")))
-    assert job.run() == 0, job.log
+    assert job.run([sys.executable, "-c", SLOW]) == 0, job.log
     return job
 
 
@@ -104,6 +126,23 @@ def test_live(done: TrainingJob) -> None:
     assert (live["state"], live["epoch"], live["epochs"]) == ("finished", EPOCHS, EPOCHS)
     assert len(list((done.paths.output_data_dir / "tensorboard").iterdir())) == 1
     assert live["best"] == {key: config.validation[key] for key in ("epoch", "mAP")}
+
+
+def test_slow_work_is_never_silent(done: TrainingJob) -> None:
+    """live.json is written with each line of training and validation."""
+    lines = [line.partition("] ")[2] or line for line in done.log.splitlines()]
+    wanted = r"Epoch: +0, batches: +\d+,|live.json: \S+ 0|Channel '\w+': \d+ images done"
+    told = [found[0] for line in lines if (found := re.match(wanted, line))]
+    first = told[: told.index("live.json: validating 0") + 1]
+    assert first == [
+        "Epoch:    0, batches:      1,",
+        "live.json: training 0",
+        "Epoch:    0, batches:      2,",
+        "live.json: training 0",
+        "Channel 'validation': 4 images done",
+        "live.json: validating 0",
+    ]
+    assert told[-1] == "Channel 'test': 3 images done"
 
 
 @pytest.mark.parametrize("moment", ["The best model is of epoch 0", "Engine OpenVINO"])

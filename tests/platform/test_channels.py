@@ -206,6 +206,16 @@ def test_a_stream_has_no_folder(tree: Tree) -> None:
     assert channels["train"].attribute_names == ("source-ref", "boxes")
 
 
+def test_channels_of_the_sdk_and_a_disks_own_folder_are_ignored(tree: Tree) -> None:
+    """Version 3 of the SageMaker SDK adds two. Whatever they are: nobody looks into them."""
+    for name in ("train", "validation"):
+        tree.channel(name, RECORDIO)
+    (tree.paths.data_dir / "lost+found").mkdir()
+    config = {**discover_channels(tree.paths), "code": {"ContentType": "text/csv"}, "sm_drivers": 0}
+    assert "lost+found" in config
+    assert list(parse_channels(config, tree.paths)) == ["train", "validation"]
+
+
 def test_channels_without_a_configuration_are_the_sub_folders(tree: Tree) -> None:
     assert discover_channels(tree.paths) == {}
     for name in ("validation", "train", ".cache"):

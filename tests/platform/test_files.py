@@ -38,6 +38,11 @@ def _write(folder: Path, content: dict[str, bytes]) -> None:
         pytest.param({"a.json": JPEG}, set(), id="a suffix that says it is beside the data"),
         pytest.param({"part-0": b"zzz"}, set(), id="neither"),
         pytest.param({".hidden.jpg": JPEG, ".x/a.rec": REC}, set(), id="hidden files and folders"),
+        pytest.param(
+            {"a/b.jpg": JPEG, "lost+found/c.rec": REC, "a/lost+found/d.rec": REC},
+            {"image"},
+            id="what a disk check has found",
+        ),
         pytest.param({}, set(), id="nothing"),
     ],
 )

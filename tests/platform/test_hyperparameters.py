@@ -319,7 +319,7 @@ def test_unknown_names_are_refused_with_the_nearest(name: str, cure: str) -> Non
 
 
 def test_names_of_the_platform_are_ignored() -> None:
-    hidden: dict[str, object] = {"_tuning_objective_metric": "validation:mAP", "_kvstore": "device"}
+    hidden: dict[str, object] = {"_kvstore": "device", "sagemaker_program": "a.py"}
     assert parse({**REQUIRED, **hidden}) == parse(REQUIRED)
 
 

@@ -70,6 +70,29 @@ def test_a_job_of_the_platform(job_tree: Tree, caplog: pytest.LogCaptureFixture)
     assert "'learning_rate': '0.001'" in caplog.messages[1]
 
 
+@pytest.mark.parametrize(
+    "configured", [True, False], ids=["version 3 of the SDK", "a mounted disk"]
+)
+def test_what_is_not_the_algorithms_is_named_once(
+    configured: bool, job_tree: Tree, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = {**HYPERPARAMETERS, "sagemaker_program": "a.py", "_tuning_objective_metric": "mAP"}
+    job_tree.config("hyperparameters.json", given)
+    if configured:
+        config = {**CHANNELS, "code": CHANNELS["train"], "sm_drivers": CHANNELS["train"]}
+        job_tree.config("inputdataconfig.json", config)
+    else:
+        (job_tree.paths.config_dir / "inputdataconfig.json").unlink()
+        (job_tree.paths.data_dir / "lost+found").mkdir()
+    caplog.set_level(logging.INFO)
+    assert list(load_job(job_tree.environ).channels) == ["train", "validation"]
+    channels = "channel code, channel sm_drivers" if configured else "channel lost+found"
+    assert [text for text in caplog.messages if text.startswith("Ignored")] == [
+        "Ignored: hyperparameter sagemaker_program, hyperparameter _tuning_objective_metric, "
+        f"{channels}."
+    ]
+
+
 def test_a_laptop_needs_hyperparameters_and_data_alone(
     job_tree: Tree, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -13,7 +13,7 @@ import termios
 import pytest
 
 from sagemaker_object_detection.platform import progress
-from sagemaker_object_detection.platform.progress import Progress
+from sagemaker_object_detection.platform.progress import Heartbeat, Progress
 
 PROGRAM = """
 from sagemaker_object_detection.platform import logs
@@ -55,3 +55,27 @@ def test_a_terminal_gets_a_bar() -> None:
     assert b"looking:" in os.read(ours, 65536)
     os.close(theirs)
     os.close(ours)
+
+
+@pytest.mark.parametrize(
+    ("ends", "lines"),
+    [
+        pytest.param([10, 20, 29, 39, 49], [20, 49], id="before it would be too late"),
+        pytest.param([0.1 * n for n in range(1, 301)], [29.9], id="short steps"),
+        pytest.param([40, 80, 120], [40, 80, 120], id="long steps: one after each"),
+        pytest.param([14, 40], [40], id="a step that took longer than the one before"),
+    ],
+)
+def test_no_silence_of_more_than_30_seconds(
+    ends: list[float], lines: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps that end at these times, and when lines are logged."""
+    now = 0.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    heartbeat = Heartbeat()
+    told = []
+    for now in ends:
+        if heartbeat.is_due():
+            heartbeat.logged()
+            told.append(now)
+    assert told == pytest.approx(lines)

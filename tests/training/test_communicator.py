@@ -107,25 +107,33 @@ def test_one_that_differs_in_a_bit(device: int, told: str) -> None:
 
 def test_agreement() -> None:
     """An update is made while anybody has a batch, with the positives of all."""
-    given = [(True, False, 4, [3.0, 2.0]), (False, False, 0, []), (True, False, 2, [7.0])]
+    given = [
+        (True, False, False, 4, [3.0, 2.0]),
+        (False, False, False, 0, []),
+        (True, False, False, 2, [7.0]),
+    ]
 
-    def told(communicator: InThreads) -> tuple[bool, bool, int, float]:
-        has, stopped, images, positives = given[communicator.world.rank]
+    def told(communicator: InThreads) -> tuple[bool, bool, bool, int, float]:
+        *ours, positives = given[communicator.world.rank]
         counts = [mx.nd.array([x]) for x in positives]
-        update = agree(communicator, has, stopped, images, counts, mx.cpu())
-        return update.goes_on, update.stopped, update.images, update.positives.asscalar()
+        update = agree(communicator, *ours, counts, mx.cpu())
+        flags = (update.goes_on, update.stopped, update.line_due)
+        return *flags, update.images, update.positives.asscalar()
 
-    assert in_all(communicators(worlds(3)), told) == [(True, False, 6, 12.0)] * 3
-    given[1] = (False, True, 0, [])
-    assert in_all(communicators(worlds(3)), told) == [(True, True, 6, 12.0)] * 3
-    given[:] = [(False, False, 0, [])] * 3
-    assert in_all(communicators(worlds(3)), told) == [(False, False, 0, 0.0)] * 3
+    assert in_all(communicators(worlds(3)), told) == [(True, False, False, 6, 12.0)] * 3
+    given[1] = (False, True, False, 0, [])
+    assert in_all(communicators(worlds(3)), told) == [(True, True, False, 6, 12.0)] * 3
+    given[1] = (False, False, True, 0, [])
+    assert in_all(communicators(worlds(3)), told) == [(True, False, True, 6, 12.0)] * 3
+    given[:] = [(False, False, False, 0, [])] * 3
+    assert in_all(communicators(worlds(3)), told) == [(False, False, False, 0, 0.0)] * 3
 
 
 def test_who_keeps_his_own_time_agrees_with_himself() -> None:
     made = communicators(worlds(2, kv_store="dist_async"))
-    update = agree(made[1], True, False, 3, [mx.nd.array([5.0])], mx.cpu())
-    assert (update.goes_on, update.images, update.positives.asscalar()) == (True, 3, 5.0)
+    update = agree(made[1], True, False, True, 3, [mx.nd.array([5.0])], mx.cpu())
+    told = (update.goes_on, update.line_due, update.images, update.positives.asscalar())
+    assert told == (True, True, 3, 5.0)
 
 
 @pytest.mark.parametrize("local_size", [1, 2])

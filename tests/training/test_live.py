@@ -85,6 +85,16 @@ def test_inside_an_epoch(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "output").iterdir()] == [LIVE_FILE]
 
 
+def test_inside_a_validation(tmp_path: Path) -> None:
+    live, progress = _live(tmp_path)
+    _epoch(live, progress, 0.5)
+    live.validating(_position(1, 50), 0.005)
+    found = _read(tmp_path)
+    assert (found["state"], found["epoch"], found["batches"]) == ("validating", 1, 50)
+    assert (found["losses"], found["learning_rate"]) == (LOSSES, 0.005)
+    assert found["validation"] == {"epoch": 0, "mAP": 0.5}
+
+
 def test_after_epochs(tmp_path: Path) -> None:
     live, progress = _live(tmp_path)
     _epoch(live, progress, 0.5)

@@ -72,6 +72,7 @@ def _loop(
     rate: LearningRate | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     communicator: Communicator | None = None,
+    silence: float = 30.0,
 ) -> TrainingLoop:
     network = network or make_network()
     recipe = Recipe(
@@ -95,6 +96,7 @@ def _loop(
         recipe,
         script.validate,
         should_stop,
+        silence=silence,
     )
 
 
@@ -215,6 +217,28 @@ def test_progress_inside_a_long_epoch(caplog: pytest.LogCaptureFixture) -> None:
     told = [line for line in _logged(caplog) if line.startswith("Epoch:")]
     assert len(told) == 2
     assert re.match(r"Epoch:    0, batches:    100, num_examples:    100, \S+ samples/sec", told[0])
+
+
+def _batches_told(caplog: pytest.LogCaptureFixture) -> list[int]:
+    lines = [re.match(r"Epoch: +\d+, batches: +(\d+),", line) for line in _logged(caplog)]
+    return [int(line[1]) for line in lines if line]
+
+
+def test_progress_where_batches_take_long(caplog: pytest.LogCaptureFixture) -> None:
+    """Each with what else shows it; and the lines that metrics are read from stay as they are."""
+    loop = _loop(Script(*[_batch(1)] * 4), silence=0)
+    shown: list[tuple[int, int]] = []
+    loop.on_batches = lambda position, *others: shown.append((position.batches, position.records))
+    list(loop.epochs())
+    assert _batches_told(caplog) == [1, 2, 3]
+    assert shown == [(1, 1), (2, 2), (3, 3)]
+    matched = [m.name for line in _logged(caplog) for m in logs.METRICS if re.search(m.regex, line)]
+    assert sorted(matched) == [
+        "train:cross_entropy",
+        "train:smooth_l1",
+        "train:throughput",
+        "validation:mAP",
+    ]
 
 
 def _weights(network: Network, name: str, value: float) -> Network:
@@ -396,12 +420,16 @@ def test_devices_that_share_batches_come_where_one_comes(devices: int) -> None:
 
 
 def _together(
-    kv_store: str, sizes: Sequence[Sequence[int]], stop_at: Mapping[int, int] | None = None
+    kv_store: str,
+    sizes: Sequence[Sequence[int]],
+    stop_at: Mapping[int, int] | None = None,
+    silence: Mapping[int, float] | None = None,
 ) -> list[tuple[TrainingLoop, list[EpochResult], bool]]:
     """Processes with batches of these sizes, each with weights of its own, as threads.
 
     Args:
         stop_at: process -> the batch before which it is asked to stop.
+        silence: process -> that of its loop.
     """
 
     def train(communicator: InThreads) -> tuple[TrainingLoop, list[EpochResult], bool]:
@@ -413,7 +441,12 @@ def _together(
             return len(asked) >= (stop_at or {}).get(rank, 99)
 
         batches = [_batch(size) for size in sizes[rank]]
-        loop = _loop(Script(*batches), should_stop=should_stop, communicator=communicator)
+        loop = _loop(
+            Script(*batches),
+            should_stop=should_stop,
+            communicator=communicator,
+            silence=(silence or {}).get(rank, 30.0),
+        )
         try:
             return loop, list(loop.epochs()), False
         except Interrupted:
@@ -429,6 +462,20 @@ def test_processes_in_step_make_as_many_updates_as_that_with_most() -> None:
         assert (result.records, loop.position.updates) == (7, 3)
     (_, (first,), _), (_, (second,), _) = done
     assert first.losses == second.losses
+
+
+@pytest.mark.parametrize(
+    ("kv_store", "told"),
+    [
+        pytest.param("dist_sync", [1, 1, 2, 2], id="in step: their losses are added up for it"),
+        pytest.param("dist_async", [1, 2], id="each in its own time"),
+    ],
+)
+def test_one_process_that_has_to_log_a_line(
+    kv_store: str, told: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    _together(kv_store, [(2, 2, 1), (2, 2, 1)], silence={1: 0.0})
+    assert sorted(_batches_told(caplog)) == told
 
 
 def test_processes_that_go_on_by_themselves_meet_after_the_epoch() -> None:

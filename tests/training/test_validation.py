@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -98,6 +99,22 @@ def test_alone(tmp_path: Path) -> None:
     assert second.mean == 0
     assert validation.kept is not None
     assert list(validation.kept.records) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("silence", "lines"), [(0.0, [1, 2, 3]), (30.0, [])])
+def test_a_long_one_is_told_of(
+    silence: float, lines: list[int], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    validation = _validation(tmp_path, Share(dict.fromkeys(range(3), True)), Alone(World()))
+    validation.silence = silence
+    told: list[str] = []
+    validation.on_line = lambda: told.append(caplog.messages[-1])
+    assert validation() is not None
+    assert told == caplog.messages
+    assert [text.partition(" images done (")[0] for text in told] == [
+        f"Channel 'validation': {images}" for images in lines
+    ]
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,9 @@ CONTENT_TYPES: Mapping[str, frozenset[str]] = {
 }
 """The known channels, and what each may declare itself to be."""
 
+IGNORED = frozenset({"code", "sm_drivers", files.LOST_AND_FOUND})
+"""Not the algorithm's: what version 3 of the SageMaker SDK adds, and a disk's own folder."""
+
 REQUIRED = ("train", "validation")
 DATA_CHANNELS = (*REQUIRED, "test")
 SPLIT_CHANNELS: Mapping[str, str] = dict.fromkeys(("val", "valid", "dev"), "validation")
@@ -59,7 +62,7 @@ class Channel:
 
 
 def parse_channels(config: Mapping[str, object], paths: Paths) -> dict[str, Channel]:
-    """Read inputdataconfig.json's content and look whether the folders are there.
+    """Read inputdataconfig.json's content, without what is IGNORED; check that folders exist.
 
     Raises ClientError with all faults: missing and unknown channels, content types, modes and
     distributions that are not supported, folders that are missing or empty.
@@ -70,6 +73,8 @@ def parse_channels(config: Mapping[str, object], paths: Paths) -> dict[str, Chan
     ]
     channels: dict[str, Channel] = {}
     for name, given in config.items():
+        if name in IGNORED:
+            continue
         channel, wrong = _channel(name, given, paths)
         faults.extend(wrong)
         channels[name] = channel

@@ -18,6 +18,8 @@ Kind = Literal["recordio", "image"]
 RECORDIO_SUFFIX = ".rec"
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 MANIFEST_SUFFIXES = frozenset({".manifest", ".jsonl"})
+LOST_AND_FOUND = "lost+found"
+"""A folder at the top of a disk with an ext file system, which only root may read."""
 _COCO_AMONG = 8
 _COCO_KEYS = frozenset({b"images", b"annotations", b"categories"})
 _ONE_IMAGE_KEYS = frozenset({b"file", b"image_size"})
@@ -119,7 +121,9 @@ def content(path: str) -> bytes:
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """All files below a folder but hidden ones, such as .DS_Store; links are followed once.
+    """All files below a folder but hidden ones, such as .DS_Store, and those in lost+found.
+
+    Links are followed once.
 
     Raises OSError where a folder cannot be read: files must not vanish silently.
     """
@@ -134,7 +138,7 @@ def walk(folder: Path) -> Iterator[Path]:
         inside: list[str] = []
         with os.scandir(parent) as entries:  # os.walk would hold the names of all files
             for entry in entries:
-                if entry.name.startswith("."):
+                if entry.name.startswith(".") or entry.name == LOST_AND_FOUND:
                     continue
                 if _is_folder(entry):
                     inside.append(entry.path)

@@ -259,15 +259,20 @@ class Hyperparameters:
 SETTINGS: tuple[Setting, ...] = settings_of(Hyperparameters)
 
 
+def is_ignored(name: str) -> bool:
+    """Whether a name is not the algorithm's but the platform's (_) or the SDK's (sagemaker_)."""
+    return name.startswith(("_", "sagemaker_"))
+
+
 def parse(raw: Mapping[str, object]) -> Hyperparameters:
     """Read hyperparameters.json's content.
 
     Values are texts, or the numbers and booleans of a hand-written file. An empty one counts as
-    not given. Names that begin with "_" are the platform's own and are ignored.
+    not given. Names of which is_ignored says so are skipped.
     Raises ClientError with all faults: unknown names, bad values, missing ones.
     """
     by_name = {setting.name: setting for setting in SETTINGS}
-    faults = [_unknown(name) for name in raw if name not in by_name and not name.startswith("_")]
+    faults = [_unknown(name) for name in raw if name not in by_name and not is_ignored(name)]
     values: dict[str, Any] = {}
     for setting in SETTINGS:
         given = raw.get(setting.name)
@@ -346,7 +351,7 @@ def document() -> str:
         "Values are texts, as SageMaker hands them over; `True` and `true`, `16` and `16.0`, "
         "`0.001` and `1e-3` are read alike.",
         "Unknown names, bad values and missing ones end the job before it touches any data, all "
-        "in one message. Names that begin with `_` are ignored.",
+        "in one message. Names that begin with `_` or `sagemaker_` are ignored.",
         "What SageMaker's own algorithm does not have is marked *ours*.",
         "",
         "This file is made by `python -m sagemaker_object_detection.platform.hyperparameters`.",

@@ -49,8 +49,11 @@ def load_job(environ: Mapping[str, str]) -> Job:
     """
     paths = Paths.from_environment(environ)
     faults: list[str] = []
-    hyperparameters = _hyperparameters(paths, faults)
-    channels = _channels(paths, faults)
+    ignored: list[str] = []
+    hyperparameters = _hyperparameters(paths, faults, ignored)
+    channels = _channels(paths, faults, ignored)
+    if ignored:
+        log.info("Ignored: %s.", ", ".join(ignored))
     hosts = _hosts(paths, faults)
     checkpoint_dir = _checkpoint_dir(paths, faults)
     if channels is not None:
@@ -63,7 +66,7 @@ def load_job(environ: Mapping[str, str]) -> Job:
     return Job(paths, hyperparameters, channels, *hosts, checkpoint_dir)
 
 
-def _hyperparameters(paths: Paths, faults: list[str]) -> Hyperparameters | None:
+def _hyperparameters(paths: Paths, faults: list[str], ignored: list[str]) -> Hyperparameters | None:
     file = paths.hyperparameters_file
     if not file.is_file():
         faults.append(
@@ -75,6 +78,7 @@ def _hyperparameters(paths: Paths, faults: list[str]) -> Hyperparameters | None:
     if raw is None:
         return None
     log.info("Merging with provided configuration from %s: %s", file, raw)
+    ignored += [f"hyperparameter {name}" for name in raw if hyperparameters_module.is_ignored(name)]
     try:
         hyperparameters = hyperparameters_module.parse(raw)
     except ClientError as error:
@@ -84,7 +88,7 @@ def _hyperparameters(paths: Paths, faults: list[str]) -> Hyperparameters | None:
     return hyperparameters
 
 
-def _channels(paths: Paths, faults: list[str]) -> dict[str, Channel] | None:
+def _channels(paths: Paths, faults: list[str], ignored: list[str]) -> dict[str, Channel] | None:
     file = paths.input_data_config_file
     if file.is_file():
         config = read_object(file, faults)
@@ -98,6 +102,7 @@ def _channels(paths: Paths, faults: list[str]) -> dict[str, Channel] | None:
             paths.data_dir,
             ", ".join(config) or "there are none",
         )
+    ignored += [f"channel {name}" for name in config if name in channels_module.IGNORED]
     try:
         return channels_module.parse_channels(config, paths)
     except ClientError as error:

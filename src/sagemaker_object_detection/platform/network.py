@@ -8,10 +8,14 @@ interface too, but take any free port of the system's.
 from __future__ import annotations
 
 import fcntl
+import logging
 import socket
 import struct
+from pathlib import Path
 
 from sagemaker_object_detection.platform.errors import PlatformError
+
+log = logging.getLogger(__name__)
 
 PORTS = range(29400, 29500)
 """Ports of a distributed job, on every host; a firewall between the hosts has to let them pass."""
@@ -20,6 +24,30 @@ HUB_PORT = PORTS[0]
 """Where the first host waits for the others; the one port that all know beforehand."""
 
 _SIOCGIFADDR = 0x8915
+_ROUTES = Path("/proc/net/route")
+
+
+def find_interface(name: str) -> str:
+    """The named interface if it exists, otherwise the one of the default route.
+
+    The local mode of the SageMaker SDK names ethwe, which its containers do not have. Without a
+    default route the name stays, and interface_address refuses it.
+    """
+    if name in (existing for _, existing in socket.if_nameindex()):
+        return name
+    rows = [line.split() for line in _ROUTES.read_text(encoding="ascii").splitlines()[1:]]
+    # Columns: interface, destination, gateway, flags, two counts, metric, mask.
+    default = [(int(row[6]), row[0]) for row in rows if int(row[1], 16) == int(row[7], 16) == 0]
+    if not default:
+        return name
+    _, found = min(default)
+    log.warning(
+        "Network interface: %s, which has the default route. %s, the network_interface_name of "
+        "resourceconfig.json, does not exist.",
+        found,
+        name,
+    )
+    return found
 
 
 def interface_address(name: str) -> str:

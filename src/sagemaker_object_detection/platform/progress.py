@@ -13,6 +13,29 @@ from tqdm import tqdm
 log = logging.getLogger(__name__)
 
 LINE_EVERY_SECONDS = 5.0
+LONGEST_SILENCE_SECONDS = 30.0
+
+
+class Heartbeat:
+    """Tells work that consists of steps when to log a line, so that its log is never silent long.
+
+    Args:
+        seconds: between two lines at most, unless one step takes longer.
+    """
+
+    def __init__(self, seconds: float = LONGEST_SILENCE_SECONDS) -> None:
+        self._seconds = seconds
+        self._asked = self._logged = time.monotonic()
+
+    def is_due(self) -> bool:
+        """Whether one more step like the last would end too late for a line; ask once a step."""
+        now = time.monotonic()
+        step, self._asked = now - self._asked, now
+        return now + step - self._logged >= self._seconds
+
+    def logged(self) -> None:
+        """A line was logged."""
+        self._logged = time.monotonic()
 
 
 class Progress:

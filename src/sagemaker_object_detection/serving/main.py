@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import logging
 import os
@@ -26,7 +27,15 @@ log = logging.getLogger(__name__)
 
 
 def main() -> int:
-    """Serve the model folder until a signal ends it; return the exit code."""
+    """Serve the model folder until a signal ends it; return the exit code.
+
+    Raises SystemExit for --help and for arguments, of which the platform passes none.
+    """
+    argparse.ArgumentParser(
+        "serve",
+        description="Answer requests with the model in /opt/ml/model, or in the folder model below "
+        "SAGEMAKER_BASE_DIR. Settings are environment variables, not arguments.",
+    ).parse_args()
     logs.setup(sys.stderr)
     try:
         return serve(os.environ)
@@ -77,3 +86,7 @@ def _raise_file_limit() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

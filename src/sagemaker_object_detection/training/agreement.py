@@ -9,7 +9,7 @@ import mxnet as mx
 
 from sagemaker_object_detection.training.communicator import Communicator
 
-_FORMAT = "<??Iq"
+_FORMAT = "<???Iq"
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,14 @@ class Agreement:
     Attributes:
         goes_on: whether any process still has a batch of this epoch.
         stopped: whether any process was asked to stop.
+        line_due: whether any process has to log a line.
         images: that the update takes in.
         positives: (1,), anchors that are not background in all of them.
     """
 
     goes_on: bool
     stopped: bool
+    line_due: bool
     images: int
     positives: mx.nd.NDArray
 
@@ -33,6 +35,7 @@ def agree(
     communicator: Communicator,
     has_batch: bool,
     stopped: bool,
+    line_due: bool,
     images: int,
     positives: list[mx.nd.NDArray],
     ctx: mx.Context,
@@ -51,9 +54,9 @@ def agree(
         ours = ours + count.as_in_context(ctx)
     world = communicator.world
     if world.size == 1 or not world.in_step:
-        return Agreement(has_batch, stopped, images, ours)
-    content = struct.pack(_FORMAT, has_batch, stopped, images, int(ours.asscalar()))
+        return Agreement(has_batch, stopped, line_due, images, ours)
+    content = struct.pack(_FORMAT, has_batch, stopped, line_due, images, int(ours.asscalar()))
     rows = [struct.unpack(_FORMAT, part) for part in communicator.gather(content)]
-    have, stops, counts, positive = zip(*rows, strict=True)
+    have, stops, lines, counts, positive = zip(*rows, strict=True)
     everyone = mx.nd.array([sum(positive)], ctx=ctx)
-    return Agreement(any(have), any(stops), sum(counts), everyone)
+    return Agreement(any(have), any(stops), any(lines), sum(counts), everyone)

@@ -30,6 +30,7 @@ from sagemaker_object_detection.training.progress import Progress
 from sagemaker_object_detection.training.saving import MAP_DEFINITION, save_test_score, versions
 from sagemaker_object_detection.training.shards import HOST_RECORDS, Shards
 from sagemaker_object_detection.training.twins import add_twins
+from sagemaker_object_detection.training.validation import with_lines
 
 log = logging.getLogger(__name__)
 
@@ -119,8 +120,8 @@ class Finish:
         """All that this host has of a channel; of a stream its share."""
         loader, batch = self.data.loaders[channel], self.data.scoring_batch(channel)
         if isinstance(loader, Loader):
-            return loader.evaluation_pass(batch, whole=True)
-        return loader.evaluation_pass(batch)
+            return with_lines(channel, loader.evaluation_pass(batch, whole=True))
+        return with_lines(channel, loader.evaluation_pass(batch))
 
     def _name(self, record: int) -> str:
         """What to call a record of the validation channel, whichever host has it."""

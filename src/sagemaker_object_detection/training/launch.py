@@ -26,7 +26,12 @@ from sagemaker_object_detection.platform.errors import (
 )
 from sagemaker_object_detection.platform.failure_message import by
 from sagemaker_object_detection.platform.job import Job, JobHosts
-from sagemaker_object_detection.platform.network import HUB_PORT, free_ports, interface_address
+from sagemaker_object_detection.platform.network import (
+    HUB_PORT,
+    find_interface,
+    free_ports,
+    interface_address,
+)
 from sagemaker_object_detection.platform.peer import Member
 from sagemaker_object_detection.platform.process_group import Left, ProcessGroup
 from sagemaker_object_detection.platform.python_process import last_words
@@ -76,7 +81,7 @@ def launch(job: Job, world: World, environ: Mapping[str, str], stop: StopRequest
     if world.form == HOROVOD:
         _require_horovod()
     several = len(world.hosts) > 1
-    interface = job.network_interface_name if several else "lo"
+    interface = find_interface(job.network_interface_name) if several else "lo"
     address = interface_address(interface)
     supervisor = Supervisor(world, stop)
     members = [Member(i, host, world.name_of_host(i)) for i, host in enumerate(world.hosts)]
@@ -163,7 +168,7 @@ def tell_hosts(job: JobHosts, error: JobError | None, environ: Mapping[str, str]
     members = [Member(i, host) for i, host in enumerate(hosts)]
     ended = threading.Event()
     try:
-        address = interface_address(interface)
+        address = interface_address(find_interface(interface))
         group = join(
             members,
             rank,

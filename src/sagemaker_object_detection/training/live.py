@@ -26,6 +26,9 @@ class NoView:
     ) -> None:
         """Inside an epoch, of which `losses` are the means so far."""
 
+    def validating(self, position: Position, learning_rate: float) -> None:
+        """Inside the validation of an epoch whose batches are done."""
+
     def epoch(self, position: Position, result: EpochResult) -> None:
         """After an epoch and its validation; `position` is where training goes on."""
 
@@ -63,6 +66,11 @@ class LiveView(NoView):
         """Inside an epoch, of which `losses` are the means so far."""
         self._write(position, "training", losses, learning_rate)
         self._scalars("batches", {**losses, "learning_rate": learning_rate}, position.updates)
+
+    def validating(self, position: Position, learning_rate: float) -> None:
+        """Inside the validation of an epoch whose batches are done."""
+        losses = {part: total / position.batches for part, total in position.losses.items()}
+        self._write(position, "validating", losses, learning_rate)
 
     def epoch(self, position: Position, result: EpochResult) -> None:
         """After an epoch and its validation; `position` is where training goes on."""

@@ -18,6 +18,7 @@ from sagemaker_object_detection.evaluation.average_precision import AveragePreci
 from sagemaker_object_detection.model.loss import LOSS_PARTS
 from sagemaker_object_detection.platform import logs
 from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection.platform.progress import LONGEST_SILENCE_SECONDS, Heartbeat
 from sagemaker_object_detection.training.communicator import Communicator, total
 from sagemaker_object_detection.training.history import EpochResult
 from sagemaker_object_detection.training.interruptions import Interrupted, guarded
@@ -55,6 +56,8 @@ class TrainingLoop:
         after_update: called with the number of each update, from 1.
         settle: called after the batches of an epoch, or those before an interruption, with what
             to call that moment: makes all processes and devices equal.
+        silence: seconds between two lines inside an epoch at most, which there are every
+            LOG_EVERY_BATCHES in any case; see Heartbeat.
 
     Attributes:
         position: where it is; to be set before `epochs` where training goes on.
@@ -72,6 +75,7 @@ class TrainingLoop:
         should_stop: Callable[[], bool],
         after_update: Callable[[int], None] = lambda count: None,
         settle: Callable[[str], None] = lambda when: None,
+        silence: float = LONGEST_SILENCE_SECONDS,
     ) -> None:
         self._updates = updates
         self._communicator = communicator
@@ -84,7 +88,13 @@ class TrainingLoop:
         self.position = Position()
         self.on_batches: Callable[[Position, dict[str, float], float], None] = lambda *told: None
         self._rate = math.nan
+        self._silence = silence
         self._counters = logs.IterationCounters()
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the last update, which may have been before a checkpoint."""
+        return self._recipe.learning_rate(self.position.updates - 1)
 
     def epochs(self) -> Iterator[EpochResult]:
         """Train and yield after every epoch and its validation.
@@ -116,7 +126,7 @@ class TrainingLoop:
             position.epoch,
             means,
             score,
-            self._recipe.learning_rate(position.updates - 1),
+            self.learning_rate,
             position.records,
             position.seconds,
             position.waited,
@@ -137,15 +147,18 @@ class TrainingLoop:
                 position.batches,
             )
         )
+        heartbeat = Heartbeat(self._silence)
         with _progress_bar(position.epoch) as bar:
             while True:
                 asked = time.perf_counter()
                 batch = next(source, None)
                 position.waited += time.perf_counter() - asked
-                update = self._updates.prepare(batch, self._should_stop())
+                update = self._updates.prepare(batch, self._should_stop(), heartbeat.is_due())
                 agreed = update.agreement
                 if agreed.stopped or not agreed.goes_on:
                     break
+                if agreed.line_due and position.batches:
+                    self._log_batches(heartbeat)
                 self._set_rate()
                 losses = self._updates.make(update)
                 position.updates += 1
@@ -160,7 +173,7 @@ class TrainingLoop:
                 self._counters.batch(agreed.images)
                 bar.update(agreed.images)
                 if position.batches % LOG_EVERY_BATCHES == 0:
-                    self._log_batches()
+                    self._log_batches(heartbeat)
             self._add(pending)
         mx.nd.waitall()
         position.seconds = time.time() - started
@@ -181,7 +194,9 @@ class TrainingLoop:
         position.losses.update(zip(LOSS_PARTS, losses, strict=True))
         return stops > 0
 
-    def _log_batches(self) -> None:
+    def _log_batches(self, heartbeat: Heartbeat) -> None:
+        """All processes that are in step have to do so at the same batch."""
+        heartbeat.logged()
         position = self.position
         rate = position.records / position.seconds
         log.info(

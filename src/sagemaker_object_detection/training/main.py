@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import os
+import sys
 from collections.abc import Mapping, MutableMapping
 
 from sagemaker_object_detection.platform import logs
@@ -17,7 +19,15 @@ from sagemaker_object_detection.training.launch import count_gpus, launch, tell_
 
 
 def main() -> int:
-    """Run the job of the tree that SAGEMAKER_BASE_DIR names; returns the exit code."""
+    """Run the job of the tree that SAGEMAKER_BASE_DIR names; returns the exit code.
+
+    Raises SystemExit for --help and for arguments, of which the platform passes none.
+    """
+    argparse.ArgumentParser(
+        "train",
+        description="Train a detector on the job found under /opt/ml, or under the folder that "
+        "SAGEMAKER_BASE_DIR names. Settings are in input/config there, not in arguments.",
+    ).parse_args()
     logs.setup()
     paths = Paths.from_environment(os.environ)
     return run_guarded(lambda: train(os.environ), paths.failure_file)
@@ -67,3 +77,7 @@ def _check(environ: Mapping[str, str]) -> tuple[Job, World]:
 def _devices(environ: Mapping[str, str]) -> int:
     """GPUs of this host; without any, as many CPU contexts as are to stand for them."""
     return count_gpus(environ) or cpu_devices(environ)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

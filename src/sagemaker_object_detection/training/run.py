@@ -170,6 +170,7 @@ def _train(
             job.paths.output_data_dir, hyperparameters.epochs, hyperparameters.tensorboard, progress
         )
     loop.on_batches = live.batches
+    validation.on_line = lambda: live.validating(loop.position, loop.learning_rate)
 
     def is_best(result: EpochResult) -> None:
         validation.keep()

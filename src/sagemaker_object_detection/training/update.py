@@ -73,18 +73,20 @@ class Updates:
         self._devices = devices
         self._communicator = communicator
 
-    def prepare(self, batch: Batch | None, stopped: bool) -> NextUpdate:
+    def prepare(self, batch: Batch | None, stopped: bool, line_due: bool) -> NextUpdate:
         """Compute the targets of a batch, and agree with the other processes.
 
         Args:
             batch: None where this process has no more in this epoch.
             stopped: whether it was asked to stop.
+            line_due: whether it has to log a line.
         """
         parts = [] if batch is None else self._parts(batch)
         agreement = agree(
             self._communicator,
             batch is not None,
             stopped,
+            line_due,
             0 if batch is None else len(batch.images),
             [part.positives for part in parts],
             self._devices[0],
