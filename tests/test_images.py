@@ -10,6 +10,15 @@ import numpy.typing as npt
 import pytest
 
 from sagemaker_object_detection import images
+from tests.orientation import (
+    BYTE_ORDERS,
+    ByteOrder,
+    app1,
+    chunk,
+    displayed,
+    exif,
+    with_tag,
+)
 
 
 def _encode(extension: str, image: npt.NDArray[np.generic], *options: int) -> bytes:
@@ -68,21 +77,139 @@ def test_decode_any_kind(picture: npt.NDArray[np.uint8], kind: str, reason: str)
     assert np.abs(got.astype(int) - expected.astype(int)).mean() <= tolerance, reason
 
 
-def test_decode_ignores_the_orientation_tag(picture: npt.NDArray[np.uint8]) -> None:
+EXIF = b"Exif\0\0"
+XMP = b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta/>"
+BROKEN_ENTRY = struct.pack("<HHII", 0x010F, 2, 100, 9999)  # Make, far behind the end
+OTHER_ENTRY = struct.pack("<HHII", 0x0100, 4, 1, 60)
+ODD_TAGS = [
+    pytest.param((app1(EXIF + exif(0)),), 1, id="0 is no orientation"),
+    pytest.param((app1(EXIF + exif(9)),), 1, id="9 is no orientation"),
+    pytest.param((app1(EXIF + exif(6)), app1(EXIF + exif(3))), 6, id="the first of two counts"),
+    pytest.param((app1(XMP), app1(EXIF + exif(6))), 1, id="XMP before EXIF hides it"),
+    pytest.param((app1(EXIF + exif(6)), app1(XMP)), 6, id="XMP after EXIF"),
+    pytest.param((b"\xff\xfe\0\4hi", app1(EXIF + exif(6))), 6, id="behind a comment"),
+    pytest.param((b"\xff\xff\xff", app1(EXIF + exif(6))), 6, id="behind fill bytes"),
+    pytest.param((app1(EXIF + exif(6, before=OTHER_ENTRY)),), 6, id="behind another entry"),
+    pytest.param((app1(EXIF + exif(6, before=BROKEN_ENTRY)),), 1, id="behind a broken entry"),
+    pytest.param((app1(EXIF + exif(6)[:18]),), 1, id="cut inside the entry"),
+    pytest.param((app1(b""),), 1, id="an empty segment"),
+    pytest.param((app1(EXIF + b"XX" + exif(6)[2:]),), 1, id="no byte order"),
+    pytest.param(
+        (app1(EXIF + b"II*\0" + struct.pack("<IHI", 8, 0, 14) + exif(6)[8:]),),
+        1,
+        id="the tag of the thumbnail only",
+    ),
+]
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("order", BYTE_ORDERS)
+@pytest.mark.parametrize("tag", range(1, 9))
+def test_orientation_tags_are_applied(
+    picture: npt.NDArray[np.uint8], suffix: str, order: ByteOrder, tag: int
+) -> None:
+    plain = _encode(suffix, _bgr(picture))
+    tagged = with_tag(plain, tag, order)
+    shown = displayed(images.decode(plain), tag)
+    np.testing.assert_array_equal(images.decode(tagged), shown)
+    assert images.orientation(tagged) == tag
+    assert images.ignored_orientation(tagged) == 1
+    assert images.check(tagged) == images.displayed_size(tagged) == shown.shape[1::-1]
+    assert images.header_size(tagged) == (60, 40)
+
+
+@pytest.mark.parametrize(("segments", "tag"), ODD_TAGS)
+def test_odd_tags_of_a_jpeg(
+    picture: npt.NDArray[np.uint8], segments: tuple[bytes, ...], tag: int
+) -> None:
     plain = _encode(".jpg", _bgr(picture))
-    entry = struct.pack(">HHIHH", 0x0112, 3, 1, 6, 0)  # orientation 6: turn by 90 degrees
-    exif = b"Exif\0\0MM\0*" + struct.pack(">IH", 8, 1) + entry + b"\0\0\0\0"
-    turned = plain[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + plain[2:]
-    respected = cv2.imdecode(np.frombuffer(turned, np.uint8), cv2.IMREAD_COLOR)
-    assert respected.shape == (60, 40, 3)  # OpenCV would turn it: the tag is understood
-    np.testing.assert_array_equal(images.decode(turned), images.decode(plain))
+    tagged = plain[:2] + b"".join(segments) + plain[2:]
+    shown = displayed(images.decode(plain), tag)
+    np.testing.assert_array_equal(images.decode(tagged), shown)
+    assert images.orientation(tagged) == tag
+    assert images.check(tagged) == images.displayed_size(tagged) == shown.shape[1::-1]
+
+
+def test_a_tag_behind_the_size_of_a_jpeg(picture: npt.NDArray[np.uint8]) -> None:
+    plain = _encode(".jpg", _bgr(picture))
+    at = plain.index(b"\xff\xda")
+    tagged = plain[:at] + app1(EXIF + exif(6)) + plain[at:]
+    assert images.check(tagged) == images.decode(tagged).shape[1::-1] == (40, 60)
+
+
+def _damaged(data: bytes) -> bytes:
+    return data[:-1] + bytes([data[-1] ^ 1])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "tag"),
+    [
+        pytest.param(b"", chunk(b"eXIf", exif(6)), 6, id="behind the pixels"),
+        pytest.param(chunk(b"eXIf", exif(6)), chunk(b"eXIf", exif(3)), 6, id="two"),
+        pytest.param(_damaged(chunk(b"eXIf", exif(6))), b"", 1, id="a wrong checksum"),
+        pytest.param(chunk(b"eXIf", EXIF + exif(6)), b"", 1, id="as in a JPEG"),
+        pytest.param(chunk(b"eXIf", b""), b"", 1, id="empty"),
+    ],
+)
+def test_odd_tags_of_a_png(
+    picture: npt.NDArray[np.uint8], before: bytes, after: bytes, tag: int
+) -> None:
+    plain = _encode(".png", _bgr(picture))
+    end = plain.index(b"IEND") - 4
+    tagged = plain[:33] + before + plain[33:end] + after + plain[end:]
+    np.testing.assert_array_equal(images.decode(tagged), displayed(picture, tag))
+    assert images.orientation(tagged) == tag
+    assert images.displayed_size(tagged) == images.check(tagged)
+
+
+def test_a_tag_longer_than_the_file(picture: npt.NDArray[np.uint8]) -> None:
+    png = _encode(".png", _bgr(picture))
+    assert images.orientation(png[:33] + b"\x7f\xff\xff\xffeXIf" + png[33:]) == 1
+
+
+@pytest.mark.parametrize("start", [b"", EXIF])
+def test_the_tag_of_a_webp_is_not_applied(picture: npt.NDArray[np.uint8], start: bytes) -> None:
+    plain = _encode(".webp", _bgr(picture), cv2.IMWRITE_WEBP_QUALITY, 101)
+    tag = start + exif(6)
+    header = b"VP8X" + struct.pack("<IIBHBH", 10, 8, 59, 0, 39, 0)  # EXIF, 60 x 40
+    body = b"WEBP" + header + plain[12:] + b"EXIF" + struct.pack("<I", len(tag)) + tag
+    tagged = b"RIFF" + struct.pack("<I", len(body)) + body
+    np.testing.assert_array_equal(images.decode(tagged), picture)
+    assert (images.orientation(tagged), images.ignored_orientation(tagged)) == (1, 6)
+    assert images.displayed_size(tagged) == images.check(tagged) == (60, 40)
+    assert images.ignored_orientation(plain) == 1
+
+
+def test_the_tag_of_a_jpeg_behind_xmp_is_not_applied(picture: npt.NDArray[np.uint8]) -> None:
+    plain = _encode(".jpg", _bgr(picture))
+    tagged = plain[:2] + app1(XMP) + app1(EXIF + exif(8)) + plain[2:]
+    assert (images.orientation(tagged), images.ignored_orientation(tagged)) == (1, 8)
+    assert images.ignored_orientation(plain[:2] + app1(XMP) + plain[2:]) == 1
+    assert images.ignored_orientation(plain) == 1
+
+
+def _animated(png: bytes, width: int, height: int, *extra: bytes) -> bytes:
+    """The PNG as the first of two images of an animation, the frame declared of this size."""
+    frame = struct.pack(">IIIIIHHBB", 0, width, height, 0, 0, 1, 10, 0, 0)
+    control = chunk(b"acTL", struct.pack(">II", 2, 0)) + chunk(b"fcTL", frame)
+    return png[:33] + control + b"".join(extra) + png[33:]
+
+
+def test_an_animation_gives_its_first_image(picture: npt.NDArray[np.uint8]) -> None:
+    """OpenCV 4.11 ignores the tag of an animated PNG."""
+    data = _animated(_encode(".png", _bgr(picture)), 60, 40, chunk(b"eXIf", exif(6)))
+    np.testing.assert_array_equal(images.decode(data), displayed(picture, 6))
+    assert images.orientation(data) == 6
+    assert images.check(data) == images.displayed_size(data) == (40, 60)
+
+
+def test_a_frame_larger_than_the_image_does_no_harm(picture: npt.NDArray[np.uint8]) -> None:
+    """OpenCV 4.11 writes outside of its memory: the process would end by a signal."""
+    data = _animated(_encode(".png", _bgr(picture)), 100, 100)
+    np.testing.assert_array_equal(images.decode(data), picture)
 
 
 def _png(width: int, height: int, colour_type: int, rows: bytes, *chunks: bytes) -> bytes:
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        checksum = zlib.crc32(kind + body)
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", checksum)
-
     header = struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0)
     extra = b"".join(chunk(c[:4], c[4:]) for c in chunks)
     body = chunk(b"IDAT", zlib.compress(rows))
@@ -207,6 +334,7 @@ def test_what_is_checked_and_what_is_decoded_are_the_same() -> None:
     pixels = random.integers(0, 255, (70, 90, 3), dtype=np.uint8)
     originals = [
         _encode(".jpg", pixels),
+        with_tag(_encode(".jpg", pixels), 6),
         _encode(".jpg", pixels[..., 0]),
         _encode(".jpg", pixels, cv2.IMWRITE_JPEG_PROGRESSIVE, 1),
         _encode(".jpg", pixels, cv2.IMWRITE_JPEG_RST_INTERVAL, 2),
@@ -270,7 +398,7 @@ def test_headers_that_tell_no_size(data: bytes) -> None:
     ],
 )
 def test_what_else_opencv_reads_is_refused(extension: str, told: str) -> None:
-    """Nothing bounds the memory for them, and OpenCV turns a TIFF by its orientation tag."""
+    """Nothing bounds the memory for them."""
     data = _encode(extension, np.zeros((64, 64, 3), np.uint8))
     assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) is not None
     for read in (images.decode, images.check):

@@ -1,14 +1,15 @@
-"""Decoding and resizing of pictures: one way for the gate, the loader and the endpoint.
+"""Decoding and resizing of images: one way for the data checks, the loader and the endpoint.
 
-A picture is a uint8 array of shape (height, width, 3) in RGB. Orientation tags (EXIF) are ignored,
-since boxes refer to the pixels as they are stored. It comes as JPEG, PNG, WebP or BMP. What else
-OpenCV reads is refused: it turns a TIFF by its tag whatever it is told, and would take gigabytes
-for formats whose headers are not looked at here.
+An image is a uint8 array of shape (height, width, 3) in RGB, as it is displayed: the orientation
+tags (EXIF) of JPEG and PNG are applied, and boxes refer to the result. It comes as JPEG, PNG, WebP
+or BMP. Other formats of OpenCV are refused: it would take gigabytes for those whose headers are
+not checked here.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -19,48 +20,65 @@ Image = npt.NDArray[np.uint8]
 MAX_PIXELS = 2**27
 """More pixels than this (400 MB decoded) are refused before any memory is taken for them."""
 
-_READ_FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-_CHECK_FLAGS = cv2.IMREAD_REDUCED_COLOR_8 | cv2.IMREAD_IGNORE_ORIENTATION
 _JPEG_START = b"\xff\xd8"
 _JPEG_END = b"\xff\xd9"
 _JPEG_SCAN = 0xDA
+_JPEG_APP1 = 0xE1
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD8)})
 _PNG_START = b"\x89PNG\r\n\x1a\n"
+_PNG_HEADER_END = 33
 _BMP_START = b"BM"
 _OLD_BMP = 12  # bytes of the header that OS/2 wrote
+_EXIF_START = b"Exif\0\0"
+_MOST_APP1 = 2**16 - 3
+
+_PROBE = np.array([[32, 96], [160, 224]], np.uint8)  # // 64 gives 0 to 3
+_JPEG_PROBE = cv2.imencode(".jpg", _PROBE, (cv2.IMWRITE_JPEG_QUALITY, 100))[1].tobytes()
+_PNG_PROBE = cv2.imencode(".png", _PROBE)[1].tobytes()
+_TOP_OF_PROBE = {
+    (0, 1): 1,
+    (1, 0): 2,
+    (3, 2): 3,
+    (2, 3): 4,
+    (0, 2): 5,
+    (2, 0): 6,
+    (3, 1): 7,
+    (1, 3): 8,
+}
+"""The top row of the probe as displayed -> its orientation."""
 
 
 class ImageError(ValueError):
-    """Bytes that are not a picture we can use; the message names the picture and what is wrong."""
+    """Bytes that are not an image we can use; the message names the image and what is wrong."""
 
 
 def decode(data: bytes, name: str = "the image") -> Image:
-    """Decode an encoded picture to uint8 RGB (height, width, 3), whatever it was stored as.
+    """Decode an encoded image to uint8 RGB (height, width, 3), as it is displayed.
 
-    Grey, palette, CMYK and 16-bit pictures become 8-bit RGB, an alpha channel is left out, of an
-    animation the first picture counts. `name` is what an error calls the picture.
+    Grayscale, palette, CMYK and 16-bit images become 8-bit RGB, an alpha channel is dropped, an
+    animation gives its first image. `name` is what an error calls the image.
 
-    Raises ImageError when the bytes are empty, no picture of these formats, cut short, or declare
+    Raises ImageError when the bytes are empty, no image of these formats, cut short, or declare
     over MAX_PIXELS.
     """
     _refuse_early(data, name)
-    return _decoded(data, _READ_FLAGS, name)
+    return _decoded(data, cv2.IMREAD_COLOR_RGB, name)
 
 
 def check(data: bytes, name: str = "the image") -> tuple[int, int]:
-    """Width and height of a picture that `decode` can decode, in a fraction of its time.
+    """Width and height of the image that `decode` gives, in a fraction of its time for a JPEG.
 
-    Of a JPEG all data is read, but only an eighth of the pixels a side is computed: what it fails
-    on, the whole picture fails on, and the other way round (tests/test_images.py).
+    All data of a JPEG is read, but only an eighth of the pixels a side is computed. It fails where
+    decoding the whole image fails, and nowhere else (tests/test_images.py).
 
     Raises ImageError as `decode` does.
     """
     size = _refuse_early(data, name)
     if data.startswith(_JPEG_START):
-        _decoded(data, _CHECK_FLAGS, name)
-        return size
-    height, width = _decoded(data, _READ_FLAGS, name).shape[:2]
+        _decoded(data, cv2.IMREAD_REDUCED_COLOR_8, name)
+        return _turned(size, orientation(data))
+    height, width = _decoded(data, cv2.IMREAD_COLOR_RGB, name).shape[:2]
     return width, height
 
 
@@ -88,7 +106,7 @@ def _refuse_early(data: bytes, name: str) -> tuple[int, int]:
 
 def _decoded(data: bytes, flags: int, name: str) -> Image:
     try:
-        image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
+        image = cv2.imdecode(np.frombuffer(_still(data), dtype=np.uint8), flags)
     except cv2.error as error:
         raise ImageError(f"{name} cannot be decoded: {error.err or error}") from error
     if image is None:
@@ -97,7 +115,7 @@ def _decoded(data: bytes, flags: int, name: str) -> Image:
 
 
 def resize_square(image: Image, side: int) -> Image:
-    """Force a picture (h, w, c) to (side, side, c), bilinear; the aspect ratio is not kept."""
+    """Force an image (h, w, c) to (side, side, c), bilinear; the aspect ratio is not kept."""
     if image.shape[:2] == (side, side):
         return image
     return cv2.resize(image, (side, side), interpolation=cv2.INTER_LINEAR).astype(
@@ -124,19 +142,87 @@ def _is_broken_png(data: bytes) -> bool:
 
     OpenCV takes memory for whatever length a chunk declares: seconds for a few damaged bytes.
     """
-    if not data.startswith(_PNG_START):
-        return False
-    at = len(_PNG_START)
-    while at + 12 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, at)
-        at += 12 + length
-        if kind == b"IEND":
-            break
-    return at > len(data)
+    return any(end > len(data) for _, _, end in _png_chunks(data))
+
+
+def _still(data: bytes) -> bytes:
+    """The bytes, without what declares a PNG to be animated.
+
+    OpenCV 4.11 crashes on an animation whose frame is larger than the image, and does not apply its
+    orientation tag.
+    """
+    if not data.startswith(_PNG_START) or b"acTL" not in data:
+        return data
+    kept = (data[start:end] for kind, start, end in _png_chunks(data) if kind != b"acTL")
+    return _PNG_START + b"".join(kept)
+
+
+def orientation(data: bytes) -> int:
+    """The EXIF orientation, 1 to 8, that `decode` applies; 1 where there is no valid tag.
+
+    Only headers are read, but all of the file is needed: a PNG may have its tag behind the pixels.
+
+    OpenCV itself gives the answer, for an image of four pixels with the same tag. Its own rules
+    decide on what is odd or broken: of a JPEG it takes the first APP1 segment whatever that is, and
+    a broken entry before the tag hides the tag.
+    """
+    if data.startswith(_JPEG_START):
+        first = next(iter(_app1_segments(data)), None)
+        return 1 if first is None else _orientation_by(first)
+    if data.startswith(_PNG_START) and b"eXIf" in data:
+        tags = b"".join(
+            data[start:end]
+            for kind, start, end in _png_chunks(data)
+            if kind == b"eXIf" and end <= len(data)
+        )
+        at = _PNG_HEADER_END
+        return _shown_orientation(_PNG_PROBE[:at] + tags + _PNG_PROBE[at:])
+    return 1
+
+
+def ignored_orientation(data: bytes) -> int:
+    """An EXIF orientation that viewers may apply and `decode` does not, as OpenCV ignores it.
+
+    It is that of a WebP, and of a JPEG with another APP1 segment (such as XMP) before its EXIF. 1
+    where there is none.
+    """
+    if _is_webp(data):
+        content = _webp_exif(data)
+        return 1 if content is None else _orientation_by(content)
+    first, *others = _app1_segments(data) or [_EXIF_START]
+    if first.startswith(_EXIF_START):
+        return 1
+    return next((_orientation_by(one) for one in others if one.startswith(_EXIF_START)), 1)
+
+
+def _orientation_by(content: bytes) -> int:
+    """The orientation that OpenCV applies for the content of an APP1 segment."""
+    content = content[:_MOST_APP1]
+    segment = struct.pack(">BBH", 0xFF, _JPEG_APP1, len(content) + 2) + content
+    return _shown_orientation(_JPEG_PROBE[:2] + segment + _JPEG_PROBE[2:])
+
+
+def _shown_orientation(probe: bytes) -> int:
+    shown = cv2.imdecode(np.frombuffer(probe, np.uint8), cv2.IMREAD_GRAYSCALE)
+    left, right = (shown[0] // 64).tolist()
+    return _TOP_OF_PROBE[left, right]
+
+
+def _turned(size: tuple[int, int], tag: int) -> tuple[int, int]:
+    return size[::-1] if tag >= 5 else size
+
+
+def displayed_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height after the orientation tag; None where the header does not tell.
+
+    Needs all of the file, as `orientation` does.
+    """
+    size = header_size(data)
+    return None if size is None else _turned(size, orientation(data))
 
 
 def header_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height by the header of a JPEG, PNG, WebP or BMP; None where it does not tell.
+    """Width and height as stored, by the header of a JPEG, PNG, WebP or BMP; None if not there.
 
     The beginning of a file is enough if it reaches to the header of the frame.
     """
@@ -189,6 +275,36 @@ def _what_is_wrong(data: bytes) -> str:
         if data.startswith(begins):
             return f"is a {kind}, which is not read here; send a JPEG or PNG"
     return f"is not an image: it begins with {data[:8]!r}; send a JPEG or PNG"
+
+
+def _webp_exif(data: bytes) -> bytes | None:
+    """The EXIF chunk of a WebP in the form that a JPEG has it."""
+    at = 12
+    while at + 8 <= len(data):
+        kind, length = struct.unpack_from("<4sI", data, at)
+        if kind == b"EXIF":
+            return _EXIF_START + data[at + 8 : at + 8 + length].removeprefix(_EXIF_START)
+        at += 8 + length + length % 2
+    return None
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """(kind, start, end) of the chunks of a PNG up to IEND; none for whatever is no PNG."""
+    at = len(_PNG_START)
+    while data.startswith(_PNG_START) and at + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        yield kind, at, at + 12 + length
+        if kind == b"IEND":
+            break
+        at += 12 + length
+
+
+def _app1_segments(data: bytes) -> list[bytes]:
+    """Contents of the APP1 segments (EXIF, XMP) of a JPEG; none for whatever is no JPEG."""
+    if not data.startswith(_JPEG_START):
+        return []
+    segments = _jpeg_segments(data)
+    return [data[at : at + length] for marker, at, length in segments if marker == _JPEG_APP1]
 
 
 def _jpeg_segments(data: bytes) -> list[tuple[int, int, int]]:

@@ -6,7 +6,6 @@ import io
 import json
 import re
 import shutil
-import struct
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -22,8 +21,9 @@ from sagemaker_object_detection.data.labels import pack_label
 from sagemaker_object_detection.data.recordio import RecordIOWriter, pack
 from sagemaker_object_detection.model import artifact
 from sagemaker_object_detection.tools import demo_data
-from tests import service_artifact
+from tests import service_artifact, tiny_model
 from tests.fifo import MAGIC_BYTES, Feeder, record
+from tests.orientation import stored, with_tag
 from tests.service_network import Service
 from tests.training_job import (
     Picture,
@@ -135,8 +135,6 @@ def _encodings() -> dict[str, bytes]:
         return file.getvalue()
 
     jpeg = saved("JPEG")
-    exif = b"Exif\0\0MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, 6, 0, 0)
-    turned = jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
     deep = cv2.imencode(".png", pixels.astype(np.uint16) * 257)[1].tobytes()
     return {
         "a.jpg": jpeg,
@@ -153,7 +151,7 @@ def _encodings() -> dict[str, bytes]:
         "deep.png": deep,
         "palette.png": saved("PNG", "P"),
         "bits.png": saved("PNG", "1"),
-        "turned.jpg": turned,
+        "turned.jpg": with_tag(tiny_model.encoded(stored(pixels, 6), ".jpg"), 6),
         "ünïcode 画.jpg": jpeg,
     }
 

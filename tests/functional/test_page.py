@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from tests.functional.shown_page import (
     picture,
     write_picture,
 )
+from tests.orientation import stored, with_tag
 
 STRONG_BOXES = sorted(cell_box(*cell) for cell in CELLS)
 ALL_BOXES = sorted([*STRONG_BOXES, cell_box(*WEAK)])
@@ -159,24 +159,17 @@ def test_the_same_file_can_be_chosen_again(page: ShownPage, tmp_path: Path) -> N
     assert page.boxes == STRONG_BOXES
 
 
-def turned(jpeg: bytes) -> bytes:
-    """A JPEG with a tag that tells viewers to turn it by 90 degrees."""
-    tag = struct.pack("<HHII", 0x0112, 3, 1, 6)
-    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 1) + tag + struct.pack("<I", 0)
-    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
-
-
-def test_a_picture_with_an_orientation_is_shown_as_the_model_sees_it(
-    page: ShownPage, tmp_path: Path
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("tag", [3, 6, 7])
+def test_a_picture_with_an_orientation_tag_is_shown_as_the_model_sees_it(
+    page: ShownPage, tmp_path: Path, suffix: str, tag: int
 ) -> None:
-    file = tmp_path / "phone.jpg"
-    file.write_bytes(turned(tiny_model.encoded(picture(), ".jpg")))
+    file = tmp_path / f"phone{suffix}"
+    file.write_bytes(with_tag(tiny_model.encoded(stored(picture(), tag), suffix), tag))
     page.choose(file)
-    assert page.text("#caption") == caption("phone.jpg", 640, 480)
-    assert "the orientation that the camera noted is not applied" in page.text("#turned")
+    assert page.text("#caption") == caption(file.name, 640, 480)
     assert page.boxes == STRONG_BOXES
-    page.choose(write_picture(tmp_path / "plain.jpg"))
-    assert page.text("#turned") == ""
+    assert page.answer["predictions"][2]["bbox"] == [160, 360, 320, 480]
 
 
 def test_a_picture_that_only_the_endpoint_can_read(page: ShownPage, tmp_path: Path) -> None:

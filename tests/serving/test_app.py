@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -13,6 +14,7 @@ from sagemaker_object_detection.serving.batching import NotReady, Overloaded, To
 from sagemaker_object_detection.serving.settings import Settings
 from sagemaker_object_detection.serving.trace import Trace
 from sagemaker_object_detection.serving.traced import TracedPredictor
+from tests.orientation import stored, with_tag
 from tests.serving.pictures import JPEG, PNG
 
 ROWS = np.array(
@@ -94,6 +96,34 @@ def test_invocations(make: Make, content_type: str | None, body: bytes) -> None:
             {"class_id": 0, "class_name": "cat", "score": 0.9, "bbox": [16.0, 12.0, 32.0, 24.0]}
         ]
     }
+
+
+class _Corner(_Engine):
+    """Its score is the red of the pixel in the top left corner."""
+
+    def detect(self, planes: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        rows = ROWS.copy()
+        rows[2, 1] = planes[0, 0, 0, 0] / 255
+        return rows[None]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+@pytest.mark.parametrize("tag", range(2, 9))
+def test_a_tagged_image_is_answered_as_it_is_displayed(suffix: str, tag: int) -> None:
+    """Blocks of one gray each, which survive JPEG; all four corners differ."""
+    client = create_app(TracedPredictor(_Corner(), ["cat", "dog"]), lambda: None, Settings())
+    shown = np.kron(np.uint8([[90, 130, 170], [210, 230, 250]]), np.ones((16, 16), np.uint8))
+    sent = with_tag(_encoded(suffix, stored(shown, tag)), tag)
+    wanted = client.test_client().post("/invocations", data=_encoded(suffix, shown)).json
+    assert client.test_client().post("/invocations", data=sent).json == wanted
+    assert wanted is not None
+    (found,) = wanted["predictions"]
+    assert found["score"] == pytest.approx(90 / 255, abs=0.02)
+    assert found["bbox"] == [12.0, 8.0, 24.0, 16.0]
+
+
+def _encoded(suffix: str, gray: npt.NDArray[np.uint8]) -> bytes:
+    return cv2.imencode(suffix, gray)[1].tobytes()
 
 
 def test_default_form_and_threshold_of_the_settings(make: Make) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sagemaker_object_detection.images import decode
+from sagemaker_object_detection.images import decode, orientation
 from sagemaker_object_detection.platform.errors import ClientError, PlatformError
 from sagemaker_object_detection.tools import annotating
 from sagemaker_object_detection.tools.annotating import Tally, annotate
@@ -21,6 +21,7 @@ from sagemaker_object_detection.tools.pictures import Pictures
 from sagemaker_object_detection.tools.pixel_budget import PixelBudget
 from sagemaker_object_detection.tools.predictions import Choice, PictureFailed, Prediction
 from tests import tiny_model
+from tests.orientation import stored, with_tag
 
 PICTURE = tiny_model.picture({(0, 0): "red"}, 64, 48)
 CAR = Prediction(class_id=1, class_name="car", score=0.9, bbox=(4, 3, 40, 30))
@@ -89,6 +90,19 @@ def test_what_is_written(suffix: str, tmp_path: Path) -> None:
     difference = np.abs(drawn.astype(int) - expected.astype(int))
     assert difference.mean() < (12 if lossy else 1e-9)
     assert (tally.done, dict(tally.found)) == (1, {"car": 1, "dog": 1})
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_a_tagged_image_is_drawn_as_it_is_displayed(suffix: str, tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    (folder / f"a{suffix}").write_bytes(with_tag(tiny_model.encoded(stored(PICTURE, 6), suffix), 6))
+    (folder / f"b{suffix}").write_bytes(tiny_model.encoded(PICTURE, suffix))
+    run(folder, out, Fake())
+    tagged, plain = ((out / f"{name}{suffix}").read_bytes() for name in "ab")
+    assert orientation(tagged) == 1  # else viewers would turn it once more
+    difference = np.abs(decode(tagged).astype(int) - decode(plain).astype(int))
+    assert difference.mean() < 1
 
 
 def test_only_what_is_wanted(tmp_path: Path) -> None:

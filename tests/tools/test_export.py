@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from sagemaker_object_detection.model import artifact
 from sagemaker_object_detection.tools.cli import main
 from tests import service_artifact, tiny_model
-from tests.data.test_gate import turned_tag
+from tests.orientation import stored, with_tag
 from tests.service_network import Service
 
 
@@ -122,7 +122,8 @@ def test_the_program_in_the_documentation(
     model = tiny_model.write(tmp_path / "model")
     assert _export("--onnx", model, tmp_path / "detector.onnx").exit_code == 0
     picture = tiny_model.picture({(1, 2): "blue", (3, 0): "red"}, 640, 480)
-    (tmp_path / "picture.jpg").write_bytes(turned_tag(tiny_model.encoded(picture, ".jpg")))
+    tagged = with_tag(tiny_model.encoded(stored(picture, 6), ".jpg"), 6)
+    (tmp_path / "picture.jpg").write_bytes(tagged)
     monkeypatch.chdir(tmp_path)
     exec(program, {})
     lines = sorted(capsys.readouterr().out.splitlines())

@@ -1,6 +1,6 @@
 """Why the gate refuses a channel, drops a record or a box, or changes one: one table.
 
-The report and docs/errors.md are made from it.
+The report is made from it, and the table in docs/errors.md.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ REASONS: Mapping[str, Reason] = {
     ),
     "rotated_size": Reason(
         "image dropped",
-        "The declared size is the stored one turned by 90 degrees: the picture was labelled as its "
-        "orientation tag shows it, and boxes refer to stored pixels.",
-        "Store the picture turned, without the tag, or turn the boxes.",
+        "The declared size is that of the displayed image with width and height swapped, but boxes "
+        "refer to the displayed image.",
+        "Label the image as displayed, with its orientation tag applied, or correct the size.",
     ),
     "zero_area": Reason(
         "box dropped",
@@ -78,3 +78,11 @@ REASONS: Mapping[str, Reason] = {
 """Every reason by its name in data_report.json."""
 
 BOX_REASONS = frozenset(name for name, r in REASONS.items() if r.policy == "box dropped")
+
+
+def reasons_table() -> str:
+    """The reasons as a table in Markdown."""
+    rows = [("name", "what is wrong", "result", "fix"), ("---",) * 4]
+    for name, reason in REASONS.items():
+        rows.append((f"`{name}`", reason.text, reason.policy, reason.cure))
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)

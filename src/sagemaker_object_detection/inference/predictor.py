@@ -80,7 +80,7 @@ class Predictor:
         return self.finish(self.engine.detect(planes[None])[0], size)
 
     def prepare(self, data: bytes, name: str = "the image") -> tuple[Planes, tuple[int, int]]:
-        """Bytes -> planes (3, S, S) uint8 RGB, and (width, height) of the picture as stored."""
+        """Bytes -> planes (3, S, S) uint8 RGB, and (width, height) of the image as displayed."""
         image = images.decode(data, name)
         height, width = image.shape[:2]
         square = images.resize_square(image, self.engine.image_shape)

@@ -31,7 +31,7 @@ PREPROCESSING: Mapping[str, Any] = {
     "channels": "RGB",
     "range": [0, 255],
     "resize": "bilinear, to a square of image_shape, the aspect ratio is not kept",
-    "orientation": "orientation tags are ignored",
+    "orientation": "EXIF orientation tags of JPEG and PNG are applied",
     "normalisation": "inside the graph",
 }
 

@@ -7,7 +7,7 @@
   const overlay = new Overlay(part("boxes"));
   const hidden = new Set(); // ids of classes that are switched off
   let picture = null; // the file or sample at hand, {blob, name}
-  let size = null; // [width, height] of the picture as stored; null while it is not shown
+  let size = null; // [width, height] of the image as displayed; null while it is not shown
   let answer = null; // to that picture; null while there is none
   let request = null; // AbortController of the latest question
 
@@ -39,42 +39,29 @@
     overlay.draw([], 1, 1);
     for (const list of ["stages", "class-toggles", "found"]) part(list).replaceChildren();
     for (const text of ["json", "total", "found-count"]) part(text).textContent = "";
-    for (const box of ["failure", "stage", "turned", "unshowable", "nothing", "classes"]) part(box).hidden = true;
+    for (const box of ["failure", "stage", "unshowable", "nothing", "classes"]) part(box).hidden = true;
     part("result").classList.add("waiting");
   }
 
   /* Whether this browser can show it. What it cannot show, the endpoint may still read. */
   async function showPicture({ blob, name }, signal) {
-    const [shown, upright] = [part("picture"), new Image()];
+    const shown = part("picture");
     URL.revokeObjectURL(shown.src);
-    shown.src = upright.src = URL.createObjectURL(blob);
+    shown.src = URL.createObjectURL(blob);
     shown.alt = name;
     part("caption").textContent = name;
     try {
-      await upright.decode();
+      await shown.decode();
     } catch {
       return false;
     }
     if (signal.aborted) return false;
     part("stage").hidden = false;
-    await shown.decode().catch(() => {});
-    if (signal.aborted) return false;
-    size = storedSize(shown, upright);
-    const [width, height] = size;
+    const [width, height] = [shown.naturalWidth, shown.naturalHeight];
+    size = [width, height];
     part("stage").style.setProperty("--ratio", width / height);
     part("caption").textContent = `${name}, ${width} × ${height} px`;
-    part("turned").hidden = width === upright.naturalWidth;
     return true;
-  }
-
-  /*
-   * Boxes refer to the pixels as stored. Browsers do not agree on whether naturalWidth of what is
-   * shown that way is turned, but its shape on the page tells.
-   */
-  function storedSize(shown, upright) {
-    const [width, height] = [upright.naturalWidth, upright.naturalHeight];
-    const box = shown.getBoundingClientRect();
-    return box.width > box.height === width > height ? [width, height] : [height, width];
   }
 
   function showAnswer(came) {

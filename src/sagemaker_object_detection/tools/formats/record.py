@@ -9,14 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from sagemaker_object_detection.boxes import check_boxes
-from sagemaker_object_detection.images import ImageError, decode, header_size
+from sagemaker_object_detection.images import ImageError, decode, displayed_size
 from sagemaker_object_detection.platform.errors import ClientError
 
 Boxes = npt.NDArray[np.float64]
 ClassKey = str | int
 """A class as a format tells it: by name, or by number where it counts classes from 0."""
 
-_HEAD_BYTES = 1 << 16
 _SUFFIXES = (
     (b"\xff\xd8", ".jpg"),
     (b"\x89PNG", ".png"),
@@ -104,18 +103,16 @@ def suffix_of(data: bytes) -> str:
 
 
 def size_of_file(path: Path) -> tuple[int, int]:
-    """Width and height of a picture in a file: by its header or, where that tells none, decoded.
+    """Displayed width and height of an image file: by its header or, where that fails, decoded.
 
-    Raises ImageError when it tells none and cannot be decoded.
+    Raises ImageError when there is none and it cannot be decoded.
     """
-    with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
-    return header_size(head) or size_of_bytes(path.read_bytes(), str(path))
+    return size_of_bytes(path.read_bytes(), str(path))
 
 
 def size_of_bytes(data: bytes, name: str) -> tuple[int, int]:
     """As `size_of_file`, of a picture in memory that errors call `name`."""
-    if (declared := header_size(data)) is not None:
+    if (declared := displayed_size(data)) is not None:
         return declared
     height, width = decode(data, name).shape[:2]
     return width, height
