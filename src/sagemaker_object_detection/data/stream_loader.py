@@ -21,7 +21,15 @@ from numpy.typing import NDArray
 from sagemaker_object_detection.data import pipe
 from sagemaker_object_detection.data.augment import Augmentation
 from sagemaker_object_detection.data.dataset import Labels
-from sagemaker_object_detection.data.loader import Batch, draws, empty_batch, put, training_view
+from sagemaker_object_detection.data.loader import (
+    NO_OBJECTS,
+    Batch,
+    draws,
+    empty_batch,
+    pad_labels,
+    put,
+    training_view,
+)
 from sagemaker_object_detection.data.read_ahead import ReadAhead
 from sagemaker_object_detection.data.sharding import WHOLE, Share
 from sagemaker_object_detection.data.shuffle import ShuffleWindow
@@ -36,7 +44,6 @@ BUFFER_BYTES = 256 * 2**20
 
 _QUEUE_SHARE = 8
 _BATCHES_HELD = 3
-_ROWS_AT_ONCE = 8
 
 
 class StreamLoader:
@@ -82,7 +89,6 @@ class StreamLoader:
         self._channel = channel
         self._side = image_shape
         self._declared_boxes = max(1, declared_boxes)
-        self._label_rows = _ROWS_AT_ONCE
         self._warned = False
         self._window_bytes = buffer_bytes - buffer_bytes // _QUEUE_SHARE
         self._window = ShuffleWindow[Sample](self._window_bytes, draws(0, 0, 0))
@@ -194,17 +200,14 @@ class StreamLoader:
     def _batch(self, rows: list[Row], size: int) -> Batch:
         records = np.full(size, -1, dtype=np.int64)
         records[: len(rows)] = [row.position for row in rows]
-        self._make_room(max(len(row.view.boxes) for row in rows))
         self._compare_width()
-        batch = empty_batch(records, self._side, self._label_rows)
+        batch = empty_batch(records, self._side)
         for index, row in enumerate(rows):
-            put(batch, index, row.view.pixels, row.view.boxes, row.view.class_ids)
+            put(batch, index, row.view.pixels)
             batch.sizes[index] = row.view.size
-        return batch
-
-    def _make_room(self, boxes: int) -> None:
-        """More rows of labels when a batch needs them: few at a time, as each costs every step."""
-        self._label_rows = max(self._label_rows, -(-boxes // _ROWS_AT_ONCE) * _ROWS_AT_ONCE)
+        objects = [(row.view.boxes, row.view.class_ids) for row in rows]
+        objects += [NO_OBJECTS] * (size - len(rows))
+        return replace(batch, labels=pad_labels(objects))
 
     def _compare_width(self) -> None:
         """Warn once when an image has more boxes than label_width has room for.
