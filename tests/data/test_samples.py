@@ -12,10 +12,11 @@ import cv2
 import numpy as np
 import pytest
 
-from sagemaker_object_detection.data import labels, recordio
-from sagemaker_object_detection.data import stream as stream_module
-from sagemaker_object_detection.data.pipe import Frames, Record
-from sagemaker_object_detection.data.stream import Sample, SampleReader
+from sagemaker_object_detection.data import labels, pipe, recordio
+from sagemaker_object_detection.data.class_names import FoundNames
+from sagemaker_object_detection.data.pipe import Sample
+from sagemaker_object_detection.data.recordio import Frames, Record
+from sagemaker_object_detection.data.stream import parse
 from sagemaker_object_detection.platform.errors import ClientError
 from tests.data.samples import BOX, HEIGHT, JPEG, NOISE, PNG, WIDTH, encode
 from tests.data.samples import Sample as Picture
@@ -31,7 +32,12 @@ def records(payloads: Sequence[bytes]) -> list[Record]:
 
 
 def samples(payloads: Sequence[bytes]) -> list[Sample]:
-    return list(stream_module.samples(FIFO, records(payloads)))
+    return list(pipe.samples(FIFO, records(payloads)))
+
+
+def read_all(found: Sequence[Sample], names: FoundNames) -> None:
+    for sample in found:
+        parse(sample, names)
 
 
 def packed(count: int = 1, image: bytes = PNG, record_id: int = 0) -> bytes:
@@ -111,7 +117,7 @@ def test_a_sample_comes_with_the_next_image() -> None:
             seen.append(record.number)
             yield record
 
-    assert next(stream_module.samples(FIFO, source())).position == 0
+    assert next(pipe.samples(FIFO, source())).position == 0
     assert seen == [0, 1, 2]
 
 
@@ -157,7 +163,7 @@ def test_wrong_attributes(payloads: list[bytes], message: str) -> None:
 def test_a_record_of_im2rec() -> None:
     label = labels.pack_label([BOX, (0, 0, 1, 1)], [2, 0], [True, False])
     (sample,) = samples([recordio.pack(label, 5, JPEG)])
-    read = SampleReader().parse(sample)
+    read = parse(sample, FoundNames())
     assert read.image == JPEG
     np.testing.assert_allclose(read.boxes, [BOX, (0, 0, 1, 1)])
     assert read.class_ids.tolist() == [2, 0]
@@ -168,7 +174,7 @@ def test_a_record_of_im2rec() -> None:
 @pytest.mark.parametrize("parts", [[NOTE], [NOTE, MAP], [MAP, NOTE]], ids=["2", "3", "other order"])
 def test_a_sample_of_a_manifest(parts: list[bytes]) -> None:
     (sample,) = samples([PNG, *parts])
-    read = SampleReader().parse(sample)
+    read = parse(sample, FoundNames())
     assert read.image == PNG
     np.testing.assert_allclose(read.boxes, [np.array(BOX) * [WIDTH, HEIGHT, WIDTH, HEIGHT]])
     assert read.class_ids.tolist() == [0]
@@ -181,7 +187,7 @@ def test_fractions_of_pixels_and_keys_in_any_order() -> None:
         b'"class_id":"4"}],"image_size":[{"depth":3,"height":48,"width":64}]}'
     )
     (sample,) = samples([PNG, note])
-    read = SampleReader().parse(sample)
+    read = parse(sample, FoundNames())
     assert read.boxes.tolist() == [[0.5, 0, 2.75, 1.5]]
     assert read.class_ids.tolist() == [4]
 
@@ -194,7 +200,7 @@ def test_an_image_without_objects() -> None:
             b'{"class-map":{}}',
         ]
     )
-    assert SampleReader().parse(sample).boxes.shape == (0, 4)
+    assert parse(sample, FoundNames()).boxes.shape == (0, 4)
 
 
 @pytest.mark.parametrize(
@@ -215,50 +221,48 @@ def test_an_image_without_objects() -> None:
 def test_what_cannot_be_understood(parts: list[bytes], message: str) -> None:
     (sample,) = samples([PNG, *parts])
     with pytest.raises(ClientError, match=message) as caught:
-        SampleReader().parse(sample)
+        parse(sample, FoundNames())
     assert str(caught.value).startswith("/data/train_0, sample 0 (records 0 to ")
 
 
 def test_a_broken_record_of_im2rec_is_named() -> None:
     with pytest.raises(ClientError, match=r"^/data/train_0, record 1 \(byte 100\): .*too few"):
-        list(map(SampleReader().parse, samples([packed(), b"\0\0\0"])))
+        read_all(samples([packed(), b"\0\0\0"]), FoundNames())
 
 
 def test_class_names_from_all_threads() -> None:
-    reader = SampleReader()
+    names = FoundNames()
     maps = [json.dumps({"class-map": {str(i % 7): f"n{i % 14}"}}).encode() for i in range(200)]
     found = samples([part for one in maps for part in (PNG, NOTE, one)])
-    threads = [
-        threading.Thread(target=lambda i=i: list(map(reader.parse, found[i::4]))) for i in range(4)
-    ]
+    threads = [threading.Thread(target=read_all, args=(found[i::4], names)) for i in range(4)]
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
-        assert set(reader.class_names) <= set(range(7))
-    assert reader.class_names == {i: {f"n{i}", f"n{i + 7}"} for i in range(7)}
+        assert set(names.so_far()) <= set(range(7))
+    assert names.so_far() == {i: {f"n{i}", f"n{i + 7}"} for i in range(7)}
 
 
 def test_class_names_of_categories_as_in_file_mode() -> None:
     """What the metadata says counts before what the annotation says."""
     categories = [{"class_id": i, "name": name} for i, name in enumerate(("dog", "cat"))]
     note = json.dumps({**Picture().annotation(), "categories": categories}).encode()
-    reader = SampleReader()
-    list(map(reader.parse, samples([PNG, note, JPEG, note, b'{"class-map": {"1": "cat"}}'])))
-    assert reader.class_names == {0: {"dog"}, 1: {"cat"}}
-    list(map(reader.parse, samples([PNG, note, b'{"class-map": {"0": "hound"}}'])))
-    assert reader.class_names == {0: {"dog", "hound"}, 1: {"cat"}}
+    names = FoundNames()
+    read_all(samples([PNG, note, JPEG, note, b'{"class-map": {"1": "cat"}}']), names)
+    assert names.so_far() == {0: {"dog"}, 1: {"cat"}}
+    read_all(samples([PNG, note, b'{"class-map": {"0": "hound"}}']), names)
+    assert names.so_far() == {0: {"dog", "hound"}, 1: {"cat"}}
 
 
 def test_no_class_names_without_a_class_map() -> None:
-    reader = SampleReader()
-    list(map(reader.parse, samples([PNG, NOTE, JPEG, NOTE])))
-    assert reader.class_names == {}
+    names = FoundNames()
+    read_all(samples([PNG, NOTE, JPEG, NOTE]), names)
+    assert names.so_far() == {}
 
 
 def test_the_streams_of_the_tests_are_what_they_say() -> None:
     pictures = [Picture(), replace(Picture(), image=JPEG)]
     frames = Frames(FIFO)
     with_map = frames.feed(manifest_stream(pictures, {"class-map": {"0": "dog"}}))
-    found = list(stream_module.samples(FIFO, with_map))
+    found = list(pipe.samples(FIFO, with_map))
     assert [len(sample.parts) for sample in found] == [3, 3]
     assert cv2.imdecode(np.frombuffer(found[1].parts[0], np.uint8), 1).shape == (HEIGHT, WIDTH, 3)

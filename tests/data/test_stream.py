@@ -22,7 +22,7 @@ from sagemaker_object_detection.data.loader import Batch, Loader
 from sagemaker_object_detection.data.recordio import RecordIOError
 from sagemaker_object_detection.data.sharding import Share
 from sagemaker_object_detection.data.sources import RecordIOSource
-from sagemaker_object_detection.data.stream_loader import StreamLoader
+from sagemaker_object_detection.data.stream import StreamLoader
 from sagemaker_object_detection.data.tally import Limits
 from sagemaker_object_detection.images import decode
 from sagemaker_object_detection.platform.errors import ClientError, PlatformError
@@ -375,7 +375,7 @@ def test_labels_have_rows_for_all_boxes(
     assert [int((batch.labels[:, :, 0] >= 0).sum()) for batch in batches] == [4, 11, 11]
     assert [b.labels.shape[1] for b in loader.evaluation_pass(2)] == [8, 16, 16]
     (warning,) = [m for m in caplog.messages if "label_width" in m]
-    assert "an image has 3 boxes, label_width has room for 2" in warning
+    assert "an image has 10 boxes, label_width has room for 2" in warning
 
 
 class TopHalf(Augmentation):

@@ -47,6 +47,8 @@ class Batch:
 
 Objects = tuple[NDArray[Any], NDArray[Any]]
 """What a view shows: boxes (n, 4) in 0..1 and class ids (n,)."""
+View = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
+"""Pixels (side, side, 3) to train on, and its objects: boxes and class ids."""
 NO_OBJECTS: Objects = (np.zeros((0, 4), np.float32), np.zeros(0, np.int32))
 
 
@@ -232,8 +234,8 @@ def training_view(
     side: int,
     augmentation: Augmentation | None,
     random: np.random.Generator,
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """A square view of a record for training: pixels (side, side, 3), boxes (n, 4), class ids."""
+) -> View:
+    """A square view of a record for training."""
     if augmentation is None:
         return resize_square(image, side), labels.boxes, labels.class_ids
     view, boxes, kept = augmentation(image, labels.boxes, side, random)

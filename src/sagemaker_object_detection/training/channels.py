@@ -11,7 +11,7 @@ from sagemaker_object_detection.data.gate import passed, survey
 from sagemaker_object_detection.data.loader import Loader, far_fullest
 from sagemaker_object_detection.data.sharding import WHOLE, is_sharded, share
 from sagemaker_object_detection.data.sources import open_sources
-from sagemaker_object_detection.data.stream_loader import StreamLoader
+from sagemaker_object_detection.data.stream import StreamLoader
 from sagemaker_object_detection.data.tally import Limits, Tally, refusals
 from sagemaker_object_detection.platform.channels import DATA_CHANNELS
 from sagemaker_object_detection.platform.errors import ClientError
