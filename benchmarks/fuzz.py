@@ -26,7 +26,7 @@ from fuzz_cases import Case
 from isolated import Ended, Limits, run_all
 
 from sagemaker_object_detection.data.augment import Augmentation
-from sagemaker_object_detection.data.stream_loader import StreamLoader
+from sagemaker_object_detection.data.stream import StreamLoader
 from sagemaker_object_detection.platform import logs
 from sagemaker_object_detection.platform.errors import ClientError, failure_text
 from sagemaker_object_detection.platform.job import load_job

@@ -49,7 +49,7 @@ def measure_loader(pipe: bool, images: int) -> tuple[float, int]:
     from sagemaker_object_detection.data.gate import pass_gate
     from sagemaker_object_detection.data.loader import Batch, Loader
     from sagemaker_object_detection.data.sources import RecordIOSource
-    from sagemaker_object_detection.data.stream_loader import StreamLoader
+    from sagemaker_object_detection.data.stream import StreamLoader
 
     file = data.bccd() / "train" / "train.rec"
     epochs = 2 + images // data.TRAINING_IMAGES

@@ -16,7 +16,7 @@ import pytest
 from sagemaker_object_detection.data.gate import survey
 from sagemaker_object_detection.data.judge import judge
 from sagemaker_object_detection.data.sources import open_source
-from sagemaker_object_detection.data.stream_loader import StreamLoader
+from sagemaker_object_detection.data.stream import StreamLoader
 from sagemaker_object_detection.data.tally import Tally
 from sagemaker_object_detection.platform.channels import Channel
 from sagemaker_object_detection.platform.forms import with_forms

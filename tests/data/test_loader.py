@@ -15,7 +15,14 @@ from hypothesis import strategies as st
 
 from sagemaker_object_detection.data.augment import Augmentation
 from sagemaker_object_detection.data.dataset import Dataset
-from sagemaker_object_detection.data.loader import Batch, Loader, plan_epoch
+from sagemaker_object_detection.data.loader import (
+    Batch,
+    Loader,
+    far_fullest,
+    label_rows,
+    pad_labels,
+    plan_epoch,
+)
 from sagemaker_object_detection.data.sharding import Share
 from sagemaker_object_detection.images import decode, resize_square
 from sagemaker_object_detection.platform.errors import ClientError
@@ -225,17 +232,56 @@ def test_labels_are_padded(loader: MakeLoader) -> None:
         next(loader(data).evaluation_pass(3)),
         next(loader(data).training_epoch(3, 0, 0, None)),
     ):
-        expected = np.full((3, 2, 5), -1, np.float32)
-        expected[0] = [[4, *BOX], [2, 0, 0, 1, 1]]
+        expected = np.full((3, 8, 5), -1, np.float32)
+        expected[0, :2] = [[4, *BOX], [2, 0, 0, 1, 1]]
         expected[2, 0] = [1, 0, 0, 0.5, 0.5]
         assert batch.labels.dtype == np.float32
         np.testing.assert_array_equal(batch.labels, expected[batch.records])
 
 
-def test_a_data_set_without_boxes_has_one_empty_row(loader: MakeLoader) -> None:
+def test_a_data_set_without_boxes_has_empty_rows(loader: MakeLoader) -> None:
     """The loss needs a row to look at."""
     batch = next(loader(dataset([raw(boxes=[])] * 2)).training_epoch(2, 0, 0, Augmentation()))
-    np.testing.assert_array_equal(batch.labels, np.full((2, 1, 5), -1))
+    np.testing.assert_array_equal(batch.labels, np.full((2, 8, 5), -1))
+
+
+def test_a_batch_is_padded_to_its_own_fullest_image(loader: MakeLoader) -> None:
+    counts = [1, 150, 3, 8, 9, 0]
+    made = loader(dataset([raw(boxes=[BOX] * count) for count in counts]))
+    batches = [*made.evaluation_pass(2), *made.training_epoch(2, 0, 0, None)]
+    for batch in batches:
+        most = max(counts[record] for record in batch.records)
+        assert batch.labels.shape == (2, label_rows(most), 5)
+        assert (batch.labels[:, :, 0] >= 0).sum() == sum(counts[r] for r in batch.records)
+    assert [batch.labels.shape[1] for batch in batches[:3]] == [256, 8, 16]
+
+
+def test_a_share_without_a_record_has_labels_of_no_image() -> None:
+    assert pad_labels([]).shape == (0, 8, 5)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "rows"),
+    [(0, 8), (1, 8), (8, 8), (9, 16), (16, 16), (17, 32), (64, 64), (65, 128), (1500, 2048)],
+)
+def test_label_rows(boxes: int, rows: int) -> None:
+    assert label_rows(boxes) == rows
+
+
+@pytest.mark.parametrize(
+    ("counts", "found"),
+    [
+        pytest.param([12] * 204 + [1500], (204, 1500, 12), id="one of 205"),
+        pytest.param([1500, 12, 3], (0, 1500, 12), id="one of three"),
+        pytest.param([12, 101, 3], (1, 101, 12), id="just enough"),
+        pytest.param([12, 100, 3], None, id="100 boxes are not many"),
+        pytest.param([100] * 50 + [800], None, id="8 times as many are not"),
+        pytest.param([10] * 50 + [700] * 50, None, id="half of the images"),
+        pytest.param([2000], None, id="nothing to compare it to"),
+    ],
+)
+def test_far_fullest(counts: list[int], found: tuple[int, int, int] | None) -> None:
+    assert far_fullest(np.cumsum([0, *counts])) == found
 
 
 def test_labels_go_with_the_boxes_that_are_kept(loader: MakeLoader) -> None:
@@ -250,7 +296,7 @@ def test_labels_go_with_the_boxes_that_are_kept(loader: MakeLoader) -> None:
             return np.array([0.5, 0.0, 1.0, 1.0])
 
     (batch,) = made.training_epoch(1, 0, 0, RightHalf(flip_probability=0))
-    assert batch.labels[0].tolist() == [[5, 0, 0.5, 1, 1], [-1] * 5]
+    assert batch.labels[0].tolist() == [[5, 0, 0.5, 1, 1], *[[-1] * 5] * 7]
 
 
 @pytest.mark.parametrize(

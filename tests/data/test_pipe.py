@@ -17,14 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sagemaker_object_detection.data import pipe, recordio
-from sagemaker_object_detection.data.pipe import Frames, Record, Stopped
-from sagemaker_object_detection.data.recordio import RecordIOError
+from sagemaker_object_detection.data.pipe import Stopped
+from sagemaker_object_detection.data.recordio import STREAM, Frames, Record, RecordIOError
 from sagemaker_object_detection.platform.errors import PlatformError
 from tests.fifo import MAGIC_BYTES, Feeder, Step, frame, record
 
 NAME = Path("/data/train_0")
 PAYLOADS = [b"first", b"", b"abcd" + MAGIC_BYTES + b"efg", MAGIC_BYTES * 2, bytes(3000)]
-STREAM = b"".join(map(record, PAYLOADS))
+BYTES = b"".join(map(record, PAYLOADS))
 
 
 def never() -> bool:
@@ -36,7 +36,7 @@ def payloads(path: Path, **options: float) -> list[bytes]:
 
 
 def in_chunks(data: bytes, sizes: Sequence[int]) -> list[Record]:
-    frames = Frames(NAME)
+    frames = Frames(NAME, STREAM)
     found = []
     position = 0
     for size in itertools.chain(sizes, itertools.repeat(len(data))):
@@ -52,7 +52,7 @@ def test_the_feeder_frames_as_the_writer_does(tmp_path: Path) -> None:
     with recordio.RecordIOWriter(tmp_path / "a.rec") as writer:
         for payload in PAYLOADS:
             writer.write(payload)
-    assert (tmp_path / "a.rec").read_bytes() == STREAM
+    assert (tmp_path / "a.rec").read_bytes() == BYTES
 
 
 @given(
@@ -70,7 +70,7 @@ def test_chunks_of_any_size(payloads: list[bytes], sizes: list[int]) -> None:
 
 
 def test_records_come_as_soon_as_they_are_whole() -> None:
-    frames = Frames(NAME)
+    frames = Frames(NAME, STREAM)
     first, second = record(b"first"), record(b"second")
     assert frames.feed(first[:-1]) == []
     assert frames.feed(first[-1:] + second[:9]) == [Record(0, 0, b"first")]
@@ -139,17 +139,17 @@ def test_broken_framing(tail: bytes, message: str, size: int) -> None:
 def test_what_is_no_recordio_says_what_to_ask_for(stream: bytes) -> None:
     what = r'record 0 \(byte 0\).*nothing else under the prefix.*RecordWrapperType "RecordIO"'
     with pytest.raises(RecordIOError, match=what):
-        Frames(NAME).feed(stream)
+        Frames(NAME, STREAM).feed(stream)
 
 
 @pytest.mark.parametrize(
     ("steps", "delay"),
     [
-        pytest.param([STREAM], 0.0, id="at once"),
-        pytest.param([STREAM], 0.3, id="the FIFO comes late"),
-        pytest.param([0.3, STREAM], 0.0, id="the first byte comes late"),
-        pytest.param([STREAM[:21], 0.25, STREAM[21:]], 0.0, id="a pause inside a record"),
-        pytest.param([STREAM, 0.25], 0.0, id="the end comes late"),
+        pytest.param([BYTES], 0.0, id="at once"),
+        pytest.param([BYTES], 0.3, id="the FIFO comes late"),
+        pytest.param([0.3, BYTES], 0.0, id="the first byte comes late"),
+        pytest.param([BYTES[:21], 0.25, BYTES[21:]], 0.0, id="a pause inside a record"),
+        pytest.param([BYTES, 0.25], 0.0, id="the end comes late"),
     ],
 )
 def test_a_fifo_is_read_to_its_end(tmp_path: Path, steps: list[Step], delay: float) -> None:
@@ -171,16 +171,16 @@ def test_an_empty_fifo_has_an_end(tmp_path: Path) -> None:
 
 
 def test_a_file_in_place_of_a_fifo(tmp_path: Path) -> None:
-    (tmp_path / "train_0").write_bytes(STREAM)
+    (tmp_path / "train_0").write_bytes(BYTES)
     assert payloads(tmp_path / "train_0") == PAYLOADS
-    (tmp_path / "train_0").write_bytes(STREAM[:-4])
+    (tmp_path / "train_0").write_bytes(BYTES[:-4])
     with pytest.raises(RecordIOError, match=r"train_0, record 4 .* ends inside this record"):
         payloads(tmp_path / "train_0")
 
 
 def test_a_writer_that_dies_inside_a_record(tmp_path: Path) -> None:
     with (
-        Feeder(tmp_path / "train", [STREAM[:-100]]) as feeder,
+        Feeder(tmp_path / "train", [BYTES[:-100]]) as feeder,
         pytest.raises(RecordIOError, match=r"train_0, record 4 \(byte \d+\): the stream ends"),
     ):
         payloads(feeder.fifo(0))
@@ -189,7 +189,7 @@ def test_a_writer_that_dies_inside_a_record(tmp_path: Path) -> None:
 def test_leaving_early_is_no_error_of_the_writer(tmp_path: Path) -> None:
     """The platform goes on to the next FIFO, and so does the reader."""
     large = record(bytes(100)) + record(bytes(4 * 2**20))
-    with Feeder(tmp_path / "train", [large, STREAM]) as feeder:
+    with Feeder(tmp_path / "train", [large, BYTES]) as feeder:
         with closing(pipe.records(feeder.fifo(0), never)) as records:
             assert len(next(records).payload) == 100
         feeder.wait_left(0)
@@ -222,15 +222,15 @@ def test_the_time_limit(tmp_path: Path, make: Callable[[Path], None], what: str)
 def test_the_time_limit_of_a_writer_that_stalls(tmp_path: Path) -> None:
     stalled = threading.Event()
     with (
-        Feeder(tmp_path / "train", [[STREAM[:30], stalled]]) as feeder,
+        Feeder(tmp_path / "train", [[BYTES[:30], stalled]]) as feeder,
         pytest.raises(PlatformError, match="train_0: no byte came within 0 seconds"),
     ):
         payloads(feeder.fifo(0), time_limit=0.3)
 
 
 def test_each_byte_begins_the_time_anew(tmp_path: Path) -> None:
-    steps: list[Step] = [part for i in range(6) for part in (STREAM[i : i + 1], 0.2)]
-    with Feeder(tmp_path / "train", [[*steps, STREAM[6:]]]) as feeder:
+    steps: list[Step] = [part for i in range(6) for part in (BYTES[i : i + 1], 0.2)]
+    with Feeder(tmp_path / "train", [[*steps, BYTES[6:]]]) as feeder:
         assert payloads(feeder.fifo(0), time_limit=0.8) == PAYLOADS
 
 
@@ -242,7 +242,7 @@ def test_time_counts_while_somebody_waits(
     asked = itertools.count()
     begun = time.monotonic()
     with pytest.raises(PlatformError, match=what):
-        list(pipe.chunks(tmp_path / "train_0", never, lambda: next(asked) > 6, 0.2))
+        list(pipe.records(tmp_path / "train_0", never, lambda: next(asked) > 6, 0.2))
     assert time.monotonic() - begun > 0.6
 
 
@@ -253,18 +253,18 @@ def test_stop_is_heard(tmp_path: Path, make: Callable[[Path], None], what: str) 
     threading.Timer(0.2, stop.set).start()
     begun = time.monotonic()
     with pytest.raises(Stopped):
-        list(pipe.chunks(tmp_path / "train_0", stop.is_set))
+        list(pipe.records(tmp_path / "train_0", stop.is_set))
     assert 0.2 <= time.monotonic() - begun < 1.0
 
 
 def test_stop_is_heard_while_data_comes(tmp_path: Path) -> None:
-    (tmp_path / "train_0").write_bytes(bytes(3 * 2**20))
+    (tmp_path / "train_0").write_bytes(record(b"first") + record(bytes(3 * 2**20)))
     stop = threading.Event()
-    data = pipe.chunks(tmp_path / "train_0", stop.is_set)
-    assert len(next(data)) == 2**20
+    found = pipe.records(tmp_path / "train_0", stop.is_set)
+    assert next(found).payload == b"first"
     stop.set()
     with pytest.raises(Stopped):
-        next(data)
+        next(found)
 
 
 @pytest.mark.parametrize(("make", "what"), SILENT)

@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sagemaker_object_detection.data.loader import draws
-from sagemaker_object_detection.data.shuffle import ShuffleWindow
-
-
-@dataclass(frozen=True)
-class Item:
-    number: int
-    nbytes: int = 1
-
+from sagemaker_object_detection.data.pipe import Sample
+from sagemaker_object_detection.data.stream import ShuffleWindow
 
 SIZES = st.lists(st.integers(0, 30), max_size=200)
 BOUND = st.integers(0, 200)
 SEED = st.integers(0, 2**31)
 
 
-def items(sizes: list[int]) -> list[Item]:
-    return [Item(number, size) for number, size in enumerate(sizes)]
+def items(sizes: list[int]) -> list[Sample]:
+    return [Sample(number, "", (bytes(size),)) for number, size in enumerate(sizes)]
 
 
-def shuffled(stream: list[Item], bound: int, seed: int = 0, epoch: int = 0) -> list[int]:
-    window = ShuffleWindow[Item](bound, draws(seed, epoch, 0))
-    return [item.number for item in window(stream)]
+def shuffled(stream: list[Sample], bound: int, seed: int = 0, epoch: int = 0) -> list[int]:
+    window = ShuffleWindow(bound, draws(seed, epoch, 0))
+    return [item.position for item in window(stream)]
 
 
 @given(sizes=SIZES, bound=BOUND, seed=SEED)
@@ -40,10 +33,10 @@ def test_each_item_once(sizes: list[int], bound: int, seed: int) -> None:
 
 @given(sizes=SIZES, bound=BOUND, seed=SEED)
 def test_the_bound_is_kept(sizes: list[int], bound: int, seed: int) -> None:
-    window = ShuffleWindow[Item](bound, draws(seed, 0, 0))
+    window = ShuffleWindow(bound, draws(seed, 0, 0))
     highest = max(bound, *sizes, 0)
 
-    def stream() -> Iterator[Item]:
+    def stream() -> Iterator[Sample]:
         for item in items(sizes):
             assert window.held <= highest
             yield item
@@ -70,13 +63,13 @@ def test_epochs_and_seeds_differ() -> None:
 def test_two_are_read_for_each_one_given_until_the_window_is_full() -> None:
     read = 0
 
-    def stream() -> Iterator[Item]:
+    def stream() -> Iterator[Sample]:
         nonlocal read
         for item in items([1] * 100):
             read += 1
             yield item
 
-    window = ShuffleWindow[Item](20, draws(0, 0, 0))
+    window = ShuffleWindow(20, draws(0, 0, 0))
     counts = []
     for _ in window(stream()):
         counts.append(read)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -118,6 +119,24 @@ def test_label_width(
     assert data.tallies["train"].boxes_kept == 3
     warnings = [r.getMessage() for r in caplog.records if "fullest" in r.getMessage()]
     assert [text.partition(" Nothing")[0] for text in warnings] == told
+
+
+def test_an_image_with_far_more_boxes_than_the_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = make_job(tmp_path, ["train", "validation"], num_classes=3, label_width=10**4)
+    box = (5, 5, 50, 50)
+    dense = [picture(0).with_boxes(box), picture(1).with_boxes(*[box] * 150), picture(2)]
+    write_recordio(job.channels["train"].path, dense)
+    write_recordio(job.channels["validation"].path, dense)
+    job = replace(job, channels=with_forms(job.channels))
+    channels.read_channels(job, Alone(World()), 1, lambda: False).close()
+    (text,) = [r.getMessage() for r in caplog.records if "more memory" in r.getMessage()]
+    assert re.fullmatch(
+        r"Channel 'train': .*data\.rec, record 1.* has 150 boxes, 99 % of the other images have at "
+        r"most \d; batches with it need more memory\.",
+        text,
+    )
 
 
 def test_a_validation_channel_without_a_box(

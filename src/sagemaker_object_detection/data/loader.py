@@ -8,7 +8,7 @@ of threads.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,7 +30,8 @@ class Batch:
 
     Attributes:
         images: uint8 (B, 3, S, S), RGB.
-        labels: float32 (B, M, 5), rows [class_id, xmin, ymin, xmax, ymax] in 0..1, padded with -1.
+        labels: float32 (B, M, 5), rows [class_id, xmin, ymin, xmax, ymax] in 0..1, padded with -1;
+            see `pad_labels`.
         records: int64 (B,), positions in the data set; -1 for a row that only fills the batch.
         sizes: int32 (B, 2), width and height in pixels of each picture as it is stored; 0 in a row
             that only fills the batch.
@@ -42,6 +43,13 @@ class Batch:
     records: NDArray[Any]
     sizes: NDArray[Any]
     truth: tuple[Labels | None, ...] = ()
+
+
+Objects = tuple[NDArray[Any], NDArray[Any]]
+"""What a view shows: boxes (n, 4) in 0..1 and class ids (n,)."""
+View = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
+"""Pixels (side, side, 3) to train on, and its objects: boxes and class ids."""
+NO_OBJECTS: Objects = (np.zeros((0, 4), np.float32), np.zeros(0, np.int32))
 
 
 def draws(seed: int, epoch: int, stream: int) -> np.random.Generator:
@@ -106,7 +114,6 @@ class Loader:
         self._side = image_shape
         self._share = share
         self._ahead = batches_ahead
-        self._label_rows = max(1, dataset.max_boxes)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="loader")
 
     def close(self) -> None:
@@ -127,12 +134,14 @@ class Loader:
             batch_size: of one machine. A batch has this process's share of it, which can be empty.
         """
 
-        def fill(batch: Batch, row: int) -> None:
+        def fill(batch: Batch, row: int) -> Objects:
             record = int(batch.records[row])
             image = self._picture(batch, row)
             random = draws(seed, epoch, record + 1)
             labels = self._dataset.labels(record)
-            put(batch, row, *training_view(image, labels, self._side, augmentation, random))
+            view, boxes, class_ids = training_view(image, labels, self._side, augmentation, random)
+            put(batch, row, view)
+            return boxes, class_ids
 
         size = batch_size * self._shared_by
         plan = plan_epoch(len(self._dataset), size, seed, epoch, self._share, self._batches)
@@ -143,12 +152,12 @@ class Loader:
         batch is filled with zeros.
         """
 
-        def fill(batch: Batch, row: int) -> None:
+        def fill(batch: Batch, row: int) -> Objects:
             record = int(batch.records[row])
             if record < 0:
-                return
-            view = resize_square(self._picture(batch, row), self._side)
-            put(batch, row, view, *self._dataset.labels(record)[:2])
+                return NO_OBJECTS
+            put(batch, row, resize_square(self._picture(batch, row), self._side))
+            return self._dataset.labels(record)[:2]
 
         share = WHOLE if whole else self._share
         records = np.arange(len(self._dataset))[share.of(len(self._dataset))]
@@ -183,13 +192,13 @@ class Loader:
     def _run(
         self,
         plan: list[NDArray[Any]],
-        fill: Callable[[Batch, int], None],
+        fill: Callable[[Batch, int], Objects],
         with_truth: bool = False,
     ) -> Iterator[Batch]:
-        waiting: deque[tuple[Batch, list[Future[None]]]] = deque()
+        waiting: deque[tuple[Batch, list[Future[Objects]]]] = deque()
 
         def begin(records: NDArray[Any]) -> None:
-            batch = empty_batch(records, self._side, self._label_rows)
+            batch = empty_batch(records, self._side)
             if with_truth:
                 truth = tuple(self._dataset.labels(r) if r >= 0 else None for r in records)
                 batch = replace(batch, truth=truth)
@@ -209,11 +218,11 @@ class Loader:
                     future.cancel()
 
 
-def empty_batch(records: NDArray[Any], side: int, label_rows: int) -> Batch:
+def empty_batch(records: NDArray[Any], side: int) -> Batch:
     """A batch for these records with black images and no labels yet."""
     return Batch(
         images=np.zeros((len(records), 3, side, side), dtype=np.uint8),
-        labels=np.full((len(records), label_rows, 5), -1, dtype=np.float32),
+        labels=pad_labels([NO_OBJECTS] * len(records)),
         records=records,
         sizes=np.zeros((len(records), 2), dtype=np.int32),
     )
@@ -225,24 +234,52 @@ def training_view(
     side: int,
     augmentation: Augmentation | None,
     random: np.random.Generator,
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """A square view of a record for training: pixels (side, side, 3), boxes (n, 4), class ids."""
+) -> View:
+    """A square view of a record for training."""
     if augmentation is None:
         return resize_square(image, side), labels.boxes, labels.class_ids
     view, boxes, kept = augmentation(image, labels.boxes, side, random)
     return view, boxes, labels.class_ids[kept]
 
 
-def _finished(batch: Batch, futures: list[Future[None]]) -> Batch:
-    for future in futures:
-        future.result()
-    return batch
+def _finished(batch: Batch, futures: list[Future[Objects]]) -> Batch:
+    return replace(batch, labels=pad_labels([future.result() for future in futures]))
 
 
-def put(
-    batch: Batch, row: int, view: NDArray[Any], boxes: NDArray[Any], class_ids: NDArray[Any]
-) -> None:
-    """Write a view and its labels into one row of a batch; any thread, one row each."""
+def put(batch: Batch, row: int, view: NDArray[Any]) -> None:
+    """Write a view into one row of a batch; any thread, one row each."""
     cv2.split(view, list(batch.images[row]))
-    batch.labels[row, : len(boxes), 0] = class_ids
-    batch.labels[row, : len(boxes), 1:] = boxes
+
+
+def pad_labels(objects: Sequence[Objects]) -> NDArray[Any]:
+    """The labels of a batch, float32 (B, M, 5): M fits its fullest image, see `label_rows`."""
+    most = max((len(boxes) for boxes, _ in objects), default=0)
+    labels = np.full((len(objects), label_rows(most), 5), -1, dtype=np.float32)
+    for rows, (boxes, class_ids) in zip(labels, objects, strict=True):
+        rows[: len(boxes), 0] = class_ids
+        rows[: len(boxes), 1:] = boxes
+    return labels
+
+
+def label_rows(boxes: int) -> int:
+    """Rows of a batch's labels: 8, 16, 32 and so on, as each new shape costs an allocation."""
+    return 8 << ((max(boxes, 1) - 1) // 8).bit_length()
+
+
+def far_fullest(offsets: NDArray[Any]) -> tuple[int, int, int] | None:
+    """An image with so many boxes that the batches with it take more memory than all others.
+
+    Args:
+        offsets: (images + 1,), image i owns the boxes offsets[i]:offsets[i + 1].
+
+    Returns:
+        its index, its boxes, and how many 99 % of the other images have at most; None where no
+        image has more than 100 boxes and 8 times as many as those.
+    """
+    counts = np.diff(offsets)
+    if len(counts) < 2:
+        return None
+    fullest = int(counts.argmax())
+    usual = int(np.percentile(np.delete(counts, fullest), 99, method="higher"))
+    most = int(counts[fullest])
+    return (fullest, most, usual) if most > max(100, 8 * usual) else None

@@ -1,54 +1,58 @@
-"""One FIFO of Pipe mode: its bytes, read without ever blocking, and the records framed in them.
+"""The FIFOs of a channel in Pipe mode, read ahead without ever blocking, and the samples in them.
 
 The platform makes `<channel>_0`, `<channel>_1` and so on, one for each pass over the data. One may
-appear late, stay silent, or be left before its end: its writer then gets EPIPE and goes on.
+appear late, stay silent, or be left before its end: its writer then gets EPIPE and continues.
+
+Of an augmented manifest the platform sends a record for each of the request's AttributeNames: the
+bytes of the image, then the JSON text of the annotation, then, where asked for, of its metadata.
 """
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import logging
 import os
+import re
 import select
+import threading
 import time
-from collections.abc import Callable, Generator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, suppress
+from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
-from typing import NamedTuple
 
-from sagemaker_object_detection.data import recordio
-from sagemaker_object_detection.data.recordio import RecordIOError
-from sagemaker_object_detection.platform.errors import PlatformError, naming
+from sagemaker_object_detection.data.recordio import STREAM, Frames, Record, where
+from sagemaker_object_detection.data.sharding import Share
+from sagemaker_object_detection.platform.errors import ClientError, PlatformError, naming
 
 log = logging.getLogger(__name__)
 
 TIME_LIMIT = 900.0
 """Seconds to wait for a FIFO or for its next byte."""
-LARGEST_RECORD = 2**28
-"""Bytes; a record that declares more is damaged."""
+ATTRIBUTES = (
+    "AttributeNames must name the image first and then the attribute that holds the boxes, as in "
+    '["source-ref", "bounding-box"], and every line of the manifest must have them.'
+)
 
 _CHUNK = 2**20
 _SLICE = 0.1
 _LOG_EVERY = 10.0
-_SEND_AGAIN = (
-    "The data in S3 is damaged or was cut off, or the transfer was: write it again, then start the "
-    "job again."
+_IMAGE = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP|GIF8|II\*\0|MM\0\*"
+    # A BMP by the size of its second header, as a label of 19,778 numbers begins with BM too.
+    rb"|BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0",
+    re.DOTALL,
 )
-_WRAP = (
-    "The channel must come as RecordIO: .rec files made by im2rec and nothing else under the "
-    "prefix, where an .idx or .lst file would be sent as well, or an augmented manifest with "
-    'RecordWrapperType "RecordIO".'
+# A count of labels, as im2rec has it there, holds a NUL among its four bytes; no JSON does.
+_JSON = re.compile(
+    rb'(?=[^\0]{4}|[^\0]{0,3}\Z)(?:\xef\xbb\xbf)?[ \t\r\n]*(?:[\[{"]|-?\d|true|false|null)'
 )
-_TOO_LARGE = f"{_SEND_AGAIN} Or a RecordIO file was wrapped once more. {recordio.UNWRAP}"
 
 
 class Stopped(Exception):
     """Reading ended since it was asked to, not at the end of the data."""
-
-
-def _always() -> bool:
-    return True
 
 
 def fifo(path: Path, number: int) -> Path:
@@ -56,13 +60,13 @@ def fifo(path: Path, number: int) -> Path:
     return path.with_name(f"{path.name}_{number}")
 
 
-def chunks(
+def records(
     path: Path,
     stop: Callable[[], bool],
-    wanted: Callable[[], bool] = _always,
+    wanted: Callable[[], bool] = lambda: True,
     time_limit: float = TIME_LIMIT,
-) -> Generator[bytes, None, None]:
-    """The bytes of a FIFO as they come, up to 1 MiB at a time; a regular file is read too.
+) -> Generator[Record, None, None]:
+    """The records of a FIFO as they come; a regular file is read too.
 
     Ends when a writer was there and has gone. Closing the iterator closes the FIFO.
 
@@ -72,173 +76,278 @@ def chunks(
         time_limit: seconds without a FIFO or without a byte.
 
     Raises:
-        Stopped: `stop` said so; PlatformError: the time limit; OSError as the system gives it.
+        Stopped: `stop` said so; PlatformError: the time limit; RecordIOError as `Frames`.
     """
-    silence = _Silence(path, stop, wanted, time_limit)
-    descriptor = _open(path, silence)
+    since = logged = time.monotonic()
+
+    def check(what: str) -> None:
+        nonlocal since, logged
+        if stop():
+            raise Stopped
+        now = time.monotonic()
+        if not wanted():
+            since = logged = now
+        if now - since >= time_limit:
+            raise PlatformError(
+                f"{path}: {what} within {now - since:.0f} seconds. Whatever feeds this FIFO has "
+                "stopped: check that the channel's S3 prefix or manifest holds data, and start "
+                "the job again; File mode needs no FIFO."
+            )
+        if now - logged >= _LOG_EVERY:
+            logged = now
+            log.info("Waiting for the FIFO %s: %s for %.0f seconds.", path, what, now - since)
+
+    while True:
+        with suppress(FileNotFoundError):
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            break
+        check("it did not appear")
+        time.sleep(_SLICE)
+    frames = Frames(path, STREAM)
     try:
         with suppress(OSError, AttributeError):  # refused beyond pipe-max-size; Linux only
             fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _CHUNK)
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
         while True:
-            silence.begin()
+            since = logged = time.monotonic()
             # A FIFO that has had no writer yet reports nothing, one whose writers left POLLHUP.
             while not poll.poll(_SLICE * 1000):
-                silence.check("no byte came")
+                check("no byte came")
             if stop():
                 raise Stopped
-            try:
+            with suppress(BlockingIOError):
                 with naming(path):
                     data = os.read(descriptor, _CHUNK)
-            except BlockingIOError:
-                continue
-            if not data:
-                return
-            yield data
+                if not data:
+                    break
+                yield from frames.feed(data)
     finally:
         os.close(descriptor)
+    frames.finish()
 
 
-def _open(path: Path, silence: _Silence) -> int:
-    silence.begin()
-    while True:
-        try:
-            return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError as error:
-            if error.errno != errno.ENOENT:
-                raise
-        silence.check("it did not appear")
-        time.sleep(_SLICE)
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One labelled image of a stream, as bytes.
 
-
-class _Silence:
-    """How long nothing has come."""
-
-    def __init__(
-        self, path: Path, stop: Callable[[], bool], wanted: Callable[[], bool], time_limit: float
-    ) -> None:
-        self._path = path
-        self._stop = stop
-        self._wanted = wanted
-        self._limit = time_limit
-        self.begin()
-
-    def begin(self) -> None:
-        """From now on."""
-        self._since = self._logged = time.monotonic()
-
-    def check(self, what: str) -> None:
-        """Raises Stopped or PlatformError where it is time to; else now and then a log line."""
-        if self._stop():
-            raise Stopped
-        if not self._wanted():
-            self.begin()
-            return
-        now = time.monotonic()
-        waited = now - self._since
-        if waited >= self._limit:
-            raise PlatformError(
-                f"{self._path}: {what} within {waited:.0f} seconds. Whatever feeds this FIFO has "
-                "stopped: check that the channel's S3 prefix or manifest holds data, and start "
-                "the job again; File mode needs no FIFO."
-            )
-        if now - self._logged >= _LOG_EVERY:
-            self._logged = now
-            log.info("Waiting for the FIFO %s: %s for %.0f seconds.", self._path, what, waited)
-
-
-class Record(NamedTuple):
-    """One payload of a stream; `offset` is where its first frame begins."""
-
-    number: int
-    offset: int
-    payload: bytes
-
-
-class Frames:
-    """Takes the RecordIO framing off a stream that comes in chunks of any size.
-
-    Args:
-        path: what errors call the stream.
+    position: its number in the stream, from 0. name: what to call it in a message. parts: one
+    record of im2rec, or an image and one or more JSON texts.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._buffer = bytearray()
-        self._parts: list[bytes] = []  # of the present record
-        self._size = 0  # of them
-        self._number = 0
-        self._start = 0  # where the present record begins in the stream
-        self._offset = 0  # where the buffer does
+    position: int
+    name: str
+    parts: tuple[bytes, ...]
 
-    def feed(self, data: bytes) -> list[Record]:
-        """The records that are whole with this chunk.
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all parts."""
+        return sum(map(len, self.parts))
 
-        Raises RecordIOError for a wrong magic number, a broken sequence of frames and a record that
-        declares more than LARGEST_RECORD.
+
+def samples(path: Path, records: Iterable[Record]) -> Iterator[Sample]:
+    """Group the records of a FIFO to samples; its beginning decides which of the two formats it is.
+
+    A manifest's first record is an image, or its second one JSON: the first image may be damaged.
+
+    Raises:
+        ClientError: JSON before the first image, two images without JSON between them, or an
+            image without JSON at the end.
+    """
+    source = iter(records)
+    first = next(source, None)
+    if first is None:
+        return
+    begun = [first]
+    if not _IMAGE.match(first.payload) and not _JSON.match(first.payload):
+        begun += islice(source, 1)
+    source = chain(begun, source)
+    if _IMAGE.match(first.payload) or (begun[1:] and _JSON.match(begun[1].payload)):
+        yield from _manifest(path, source)
+    elif _JSON.match(first.payload):
+        name = where(path, first.number, first.offset)
+        raise ClientError(f"{name}: the stream begins with JSON, not with an image. {ATTRIBUTES}")
+    else:
+        for record in source:
+            name = where(path, record.number, record.offset)
+            yield Sample(record.number, name, (record.payload,))
+
+
+def _manifest(path: Path, records: Iterable[Record]) -> Iterator[Sample]:
+    """Samples that begin with their image.
+
+    After an annotation whatever is no JSON counts as the next image; the data checks refuse it if
+    it is none.
+    """
+    position = start = 0
+    parts: list[bytes] = []
+
+    def sample() -> Sample:
+        span = f"records {start} to {start + len(parts) - 1}"
+        return Sample(position, f"{path}, sample {position} ({span})", tuple(parts))
+
+    for record in records:
+        if not _IMAGE.match(record.payload) and _JSON.match(record.payload) and parts:
+            parts.append(record.payload)
+            continue
+        if len(parts) == 1:
+            raise ClientError(
+                f"{where(path, record.number, record.offset)}: here must be the annotation of the "
+                f"image in record {start}, as JSON; it begins with {record.payload[:8]!r}. "
+                f"{ATTRIBUTES}"
+            )
+        if parts:
+            yield sample()
+            position += 1
+        parts = [record.payload]
+        start = record.number
+    if len(parts) == 1:
+        raise ClientError(
+            f"{path}, record {start}: the stream ends after this image, its annotation is "
+            f"missing. {ATTRIBUTES}"
+        )
+    yield sample()
+
+
+class ReadAhead:
+    """A thread that reads `<path>_0` and, as soon as that ends, `<path>_1`, ahead of its taker.
+
+    Reading begins when the first sample is asked for: before that a FIFO might stand open, unread,
+    for hours (the one of a test channel), which the platform may take for a failure.
+
+    Args:
+        path: of the FIFOs, without number; passes: how many there are.
+        bound: bytes that may wait; one sample larger than that waits alone.
+        stop: asked all the time; once it says so, reading ends.
+        beside: bytes of samples that the taker still holds, for `peak`.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        passes: int,
+        bound: int,
+        share: Share,
+        stop: Callable[[], bool],
+        beside: Callable[[], int],
+        time_limit: float,
+    ) -> None:
+        self._path, self._passes, self._bound, self._share = path, passes, bound, share
+        self._stop, self._beside, self._time_limit = stop, beside, time_limit
+        self._changed = threading.Condition()
+        self._queue: deque[tuple[int, Sample]] = deque()
+        self._held = 0  # bytes, with the sample that was taken last
+        self._in_hand = 0  # bytes of that one
+        self._ended = -1  # the last pass that was read to its end
+        self._left = -1  # the last pass that nobody takes samples of any more
+        self._taking = False
+        self._closed = False
+        self._error: BaseException | None = None
+        self.peak = 0
+        """Most bytes that were held at a time, what the taker holds included."""
+        self._thread = threading.Thread(target=self._run, name=f"pipe-{path.name}", daemon=True)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether reading was ended by `stop` or `close`."""
+        return self._closed or self._stop()
+
+    def close(self) -> None:
+        """End the thread, whatever it waits for."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def samples(self, number: int) -> Generator[Sample, None, None]:
+        """The samples of one pass, in order; leaving early closes its FIFO.
+
+        Ends early when reading is interrupted. A sample counts as waiting until the next is taken.
+        Raises ClientError and PlatformError as `records` and `samples` do.
         """
-        buffer = self._buffer
-        buffer += data
-        found: list[Record] = []
-        position = 0
-        while len(buffer) - position >= recordio.FRAME.size:
-            flag, length = self._check_header(position)
-            begin = position + recordio.FRAME.size
-            end = begin + recordio.padded(length)
-            if end > len(buffer):
-                break
-            with memoryview(buffer) as view:
-                self._parts.append(bytes(view[begin : begin + length]))
-            self._size += length + len(recordio.MAGIC_BYTES)
-            position = end
-            if flag in (recordio.WHOLE, recordio.LAST):
-                payload = recordio.MAGIC_BYTES.join(self._parts)
-                found.append(Record(self._number, self._start, payload))
-                self._parts.clear()
-                self._size = 0
-                self._number += 1
-                self._start = self._offset + position
-        del buffer[:position]
-        self._offset += position
-        return found
+        if self._closed:
+            raise RuntimeError(f"the reader of {self._path} was closed")
+        if not self._left < number < self._passes:
+            raise ValueError(f"pass {number} of {self._passes}, after pass {self._left}")
+        if self._thread.ident is None:
+            self._thread.start()
+        self._leave(number - 1)
+        try:
+            while (sample := self._take(number)) is not None:
+                yield sample
+        finally:
+            self._leave(number)
 
-    def _check_header(self, position: int) -> tuple[int, int]:
-        """Kind and length of the frame at this place of the buffer, once they make sense."""
-        offset = self._offset + position
-        magic, word = recordio.FRAME.unpack_from(self._buffer, position)
-        if magic != recordio.MAGIC:
-            what = f"a record must begin with 0x{recordio.MAGIC:08x}, here is 0x{magic:08x}"
-            raise self._error(offset, what, _SEND_AGAIN if offset else _WRAP)
-        flag, length = word >> recordio.LENGTH_BITS, word & recordio.LENGTH_MASK
-        inside = bool(self._parts)
-        recordio.check_sequence(self._path, self._number, offset, flag, inside)
-        declared = self._size + length
-        if declared > LARGEST_RECORD:
-            what = f"{declared} bytes are declared, a record has at most {LARGEST_RECORD}"
-            raise self._error(self._start, what, _TOO_LARGE)
-        return flag, length
+    def _take(self, number: int) -> Sample | None:
+        """The next sample of a pass, None at its end."""
+        with self._changed:
+            self._taking = True
+            try:
+                while number > self._left and not self.interrupted:
+                    self._give_back()
+                    if self._queue and self._queue[0][0] == number:
+                        sample = self._queue.popleft()[1]
+                        self._in_hand = sample.nbytes
+                        return sample
+                    if self._ended >= number:
+                        break
+                    if self._error is not None:
+                        raise self._error
+                    self._changed.wait(_SLICE)
+            finally:
+                self._taking = False
+        return None
 
-    def finish(self) -> None:
-        """The stream is at its end. Raises RecordIOError when that lies inside a record."""
-        if self._buffer or self._parts:
-            end = self._offset + len(self._buffer)
-            what = f"the stream ends inside this record, at byte {end}"
-            raise self._error(self._start, what, _SEND_AGAIN)
+    def _give_back(self) -> None:
+        self._held -= self._in_hand
+        self._in_hand = 0
+        self._changed.notify_all()
 
-    def _error(self, offset: int, what: str, cure: str) -> RecordIOError:
-        return RecordIOError(recordio.where(self._path, self._number, offset), what, cure)
+    def _leave(self, number: int) -> None:
+        with self._changed:
+            if number <= self._left:
+                return
+            self._left = number
+            while self._queue and self._queue[0][0] <= number:
+                self._held -= self._queue.popleft()[1].nbytes
+            self._give_back()
 
+    def _run(self) -> None:
+        for number in range(self._passes):
+            try:
+                self._read(number)
+            except Stopped:
+                if self.interrupted:
+                    return
+            except BaseException as error:  # noqa: BLE001 - raised again in `samples`
+                if number > self._left:
+                    with self._changed:
+                        self._error = error
+                        self._changed.notify_all()
+                    return
 
-def records(
-    path: Path,
-    stop: Callable[[], bool],
-    wanted: Callable[[], bool] = _always,
-    time_limit: float = TIME_LIMIT,
-) -> Generator[Record, None, None]:
-    """The records of a FIFO as they come; see `chunks` and `Frames` for arguments and errors."""
-    frames = Frames(path)
-    with closing(chunks(path, stop, wanted, time_limit)) as data:
-        for chunk in data:
-            yield from frames.feed(chunk)
-    frames.finish()
+    def _read(self, number: int) -> None:
+        path = fifo(self._path, number)
+
+        def unwanted() -> bool:
+            return self.interrupted or number <= self._left
+
+        with closing(records(path, unwanted, lambda: self._taking, self._time_limit)) as found:
+            for sample in samples(path, found):
+                if self._share.has(sample.position):
+                    self._put(number, sample, unwanted)
+        with self._changed:
+            self._ended = number
+            self._changed.notify_all()
+
+    def _put(self, number: int, sample: Sample, unwanted: Callable[[], bool]) -> None:
+        with self._changed:
+            while self._held and self._held + sample.nbytes > self._bound and not unwanted():
+                self._changed.wait(_SLICE)
+            if unwanted():
+                raise Stopped
+            self._queue.append((number, sample))
+            self._held += sample.nbytes
+            self.peak = max(self.peak, self._held + self._beside())
+            self._changed.notify_all()

@@ -10,40 +10,173 @@ frame with cflag 0. The payload is ``uint32 flag, float32 label, uint64 id, uint
 
 import os
 import struct
+from array import array
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, NoReturn, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from sagemaker_object_detection.data.column import Column
 from sagemaker_object_detection.platform.errors import ClientError, naming
 
 MAGIC = 0xCED7230A
 MAGIC_BYTES = struct.pack("<I", MAGIC)
-FRAME = struct.Struct("<II")
+_FRAME = struct.Struct("<II")
 _IMAGE_HEADER = struct.Struct("<IfQQ")
-LENGTH_BITS = 29
-LENGTH_MASK = (1 << LENGTH_BITS) - 1
-WHOLE, FIRST, MIDDLE, LAST = range(4)
+_LENGTH_BITS = 29
+LENGTH_MASK = (1 << _LENGTH_BITS) - 1
+_WHOLE, _FIRST, _MIDDLE, _LAST = range(4)
 
-_COPY_AGAIN = "Copy or write the file again: it is damaged or was cut off."
 PACK_AGAIN = (
     "Pack it as detection data: im2rec.py --pack-label, with list lines of "
     "'index 2 5 class_id xmin ymin xmax ymax ... path' (corners in 0..1)."
 )
-UNWRAP = 'Leave the channel\'s RecordWrapperType out for .rec files, or set it to "None".'
+_UNWRAP = 'Leave the channel\'s RecordWrapperType out for .rec files, or set it to "None".'
 
 
 class RecordIOError(ClientError):
     """A RecordIO file, or one record of it, is not what training can read.
 
-    The text names file, record, byte offset, the value found and the cure.
+    The text names file, record, byte offset, the value found and the fix.
     """
 
-    def __init__(self, where: str, what: str, cure: str) -> None:
-        super().__init__(f"{where}: {what}. {cure}")
+    def __init__(self, where: str, what: str, fix: str) -> None:
+        super().__init__(f"{where}: {what}. {fix}")
+
+
+class Framed(NamedTuple):
+    """Where frames come from, for messages.
+
+    Attributes:
+        noun: "file" or "stream".
+        again: the fix for damaged framing.
+        foreign: the fix where even the first frame is none.
+        largest: bytes that a record may declare.
+    """
+
+    noun: str
+    again: str
+    foreign: str
+    largest: int
+
+
+FILE = Framed(
+    "file",
+    "Copy or write the file again: it is damaged or was cut off.",
+    "Is it a RecordIO file (.rec, made by im2rec)?",
+    2**63,
+)
+STREAM = Framed(
+    "stream",
+    "The data in S3 is damaged or was cut off, or the transfer was: write it again, then start the "
+    "job again.",
+    "The channel must come as RecordIO: .rec files made by im2rec and nothing else under the "
+    "prefix, where an .idx or .lst file would be sent as well, or an augmented manifest with "
+    'RecordWrapperType "RecordIO".',
+    2**28,
+)
+
+
+class Record(NamedTuple):
+    """One payload; `offset` is where its first frame begins."""
+
+    number: int
+    offset: int
+    payload: bytes
+
+
+class Frames:
+    """Takes the framing off a file or a stream.
+
+    `feed` takes the bytes in chunks of any size; `step` and `next` go from header to header.
+
+    Args:
+        path: what errors call it.
+        framed: what it is.
+        number, offset: of the first record.
+    """
+
+    def __init__(self, path: Path, framed: Framed = FILE, number: int = 0, offset: int = 0) -> None:
+        self._path = path
+        self._framed = framed
+        self.number = number
+        """Of the present record."""
+        self.start = self.position = self._end = offset
+        """Where the present record begins, where its next frame does, and how much was fed."""
+        self._size = 0  # payload of the present record, as far as it was declared
+        self._buffer = bytearray()
+        self._parts: list[bytes] = []
+        self._frame: tuple[int, bool] | None = None  # its data is still to come
+
+    def step(self, header: bytes | bytearray) -> tuple[int, bool]:
+        """Go behind the next frame; returns its length and whether the record ends with it.
+
+        Raises RecordIOError for a wrong magic number, a broken sequence of frames and a record that
+        declares too much.
+        """
+        magic, word = _FRAME.unpack(header)
+        if magic != MAGIC:
+            what = f"a record must begin with 0x{MAGIC:08x}, here is 0x{magic:08x}"
+            fix = self._framed.again if self.position else self._framed.foreign
+            raise RecordIOError(where(self._path, self.number, self.position), what, fix)
+        kind, length = word >> _LENGTH_BITS, word & LENGTH_MASK
+        inside = self.position != self.start
+        if kind not in ((_MIDDLE, _LAST) if inside else (_WHOLE, _FIRST)):
+            place = "inside a split record" if inside else "at the beginning of a record"
+            what = f"a frame of kind {kind} {place}"
+            name = where(self._path, self.number, self.position)
+            raise RecordIOError(name, what, self._framed.again)
+        self._size += length + len(MAGIC_BYTES) * inside
+        if self._size > self._framed.largest:
+            what = f"{self._size} bytes are declared, a record has at most {self._framed.largest}"
+            fix = f"{self._framed.again} Or a RecordIO file was wrapped once more. {_UNWRAP}"
+            raise RecordIOError(where(self._path, self.number, self.start), what, fix)
+        self.position += _FRAME.size + _padded(length)
+        return length, kind in (_WHOLE, _LAST)
+
+    def next(self) -> None:
+        """The next frame begins a record."""
+        self.number += 1
+        self.start = self.position
+        self._size = 0
+
+    def feed(self, data: bytes) -> list[Record]:
+        """The records that are whole with this chunk. Raises RecordIOError as `step` does."""
+        self._end += len(data)
+        buffer = self._buffer
+        buffer += data
+        found: list[Record] = []
+        begin = 0
+        while True:
+            if self._frame is None:
+                if len(buffer) - begin < _FRAME.size:
+                    break
+                self._frame = self.step(buffer[begin : begin + _FRAME.size])
+                begin += _FRAME.size
+            length, last = self._frame
+            if begin + _padded(length) > len(buffer):
+                break
+            with memoryview(buffer) as view:
+                self._parts.append(bytes(view[begin : begin + length]))
+            begin += _padded(length)
+            self._frame = None
+            if last:
+                found.append(Record(self.number, self.start, MAGIC_BYTES.join(self._parts)))
+                self._parts.clear()
+                self.next()
+        del buffer[:begin]
+        return found
+
+    def finish(self, end: int | None = None) -> None:
+        """Raises RecordIOError unless a record ends at this byte, or with what was fed."""
+        end = self._end if end is None else end
+        if end == self.start:
+            return
+        needed = self.position if end < self.position else self.position + _FRAME.size
+        noun = self._framed.noun
+        what = f"the {noun} ends inside this record, at byte {end} of at least {needed}"
+        raise RecordIOError(where(self._path, self.number, self.start), what, self._framed.again)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,58 +215,26 @@ def where(path: Path, record: int, offset: int) -> str:
 def scan(path: Path) -> RecordIndex:
     """Find all records of a file by their frame headers; the data between them is not read.
 
-    Raises RecordIOError for an empty file, a wrong magic number, a broken sequence of frames and a
-    file that ends inside a record; OSError as the system gives it.
+    Raises RecordIOError for an empty file, for what `Frames` refuses and for a file that ends
+    inside a record; OSError as the system gives it.
     """
-    offsets, lengths = Column("q"), Column("q")
+    offsets, lengths = array("q"), array("q")
     with naming(path), path.open("rb", buffering=0) as file:
         descriptor = file.fileno()
         size = os.fstat(descriptor).st_size
         if size == 0:
-            raise RecordIOError(str(path), "the file is empty (0 bytes)", _COPY_AGAIN)
-        position = start = 0
-        while position < size:
-            if position + FRAME.size > size:
-                _refuse_end(path, len(offsets), start, position + FRAME.size, size)
-            magic, word = FRAME.unpack(os.pread(descriptor, FRAME.size, position))
-            if magic != MAGIC:
-                _refuse_magic(path, len(offsets), position, magic)
-            flag = word >> LENGTH_BITS
-            check_sequence(path, len(offsets), position, flag, inside=position != start)
-            position += FRAME.size + padded(word & LENGTH_MASK)
-            if position > size:
-                _refuse_end(path, len(offsets), start, position, size)
-            if flag in (WHOLE, LAST):
-                offsets.append(start)
-                lengths.append(position - start)
-                start = position
-        if start != size:
-            _refuse_end(path, len(offsets), start, size + FRAME.size, size)
-    return RecordIndex(path, offsets.array(), lengths.array())
-
-
-def padded(length: int) -> int:
-    """Bytes that data of this length takes in a frame."""
-    return (length + 3) & ~3
-
-
-def _refuse_end(path: Path, record: int, start: int, needed: int, size: int) -> NoReturn:
-    what = f"the file ends inside this record, at byte {size} of at least {needed}"
-    raise RecordIOError(where(path, record, start), what, _COPY_AGAIN)
-
-
-def _refuse_magic(path: Path, record: int, offset: int, magic: int) -> NoReturn:
-    what = f"a record must begin with 0x{MAGIC:08x}, here is 0x{magic:08x}"
-    cure = _COPY_AGAIN if record else "Is it a RecordIO file (.rec, made by im2rec)?"
-    raise RecordIOError(where(path, record, offset), what, cure)
-
-
-def check_sequence(path: Path, record: int, offset: int, flag: int, inside: bool) -> None:
-    """Raises RecordIOError for a frame that cannot stand here; `inside` a record or not."""
-    if flag not in ((MIDDLE, LAST) if inside else (WHOLE, FIRST)):
-        place = "inside a split record" if inside else "at the beginning of a record"
-        what = f"a frame of kind {flag} {place}"
-        raise RecordIOError(where(path, record, offset), what, _COPY_AGAIN)
+            raise RecordIOError(str(path), "the file is empty (0 bytes)", FILE.again)
+        frames = Frames(path)
+        while frames.position + _FRAME.size <= size:
+            _, last = frames.step(os.pread(descriptor, _FRAME.size, frames.position))
+            if frames.position > size:
+                break
+            if last:
+                offsets.append(frames.start)
+                lengths.append(frames.position - frames.start)
+                frames.next()
+        frames.finish(size)
+    return RecordIndex(path, np.array(offsets), np.array(lengths))
 
 
 def read(descriptor: int, index: RecordIndex, record: int) -> bytes:
@@ -142,23 +243,20 @@ def read(descriptor: int, index: RecordIndex, record: int) -> bytes:
     Raises RecordIOError when the file has changed since it was scanned.
     """
     offset, length = int(index.offsets[record]), int(index.lengths[record])
-    data = os.pread(descriptor, length, offset)
-    changed = "Do not change the file while it is being read."
-    if len(data) != length:
-        what = f"{length} bytes were here when the file was scanned, now {len(data)}"
-        raise RecordIOError(index.name(record), what, changed)
-    parts: list[bytes] = []
-    position = 0
-    while position < length:
-        magic, word = FRAME.unpack_from(data, position)
-        position += FRAME.size
-        size = word & LENGTH_MASK
-        if magic != MAGIC or position + padded(size) > length:
-            what = f"the frame at byte {offset + position - FRAME.size} is no longer what it was"
-            raise RecordIOError(index.name(record), what, changed)
-        parts.append(data[position : position + size])
-        position += padded(size)
-    return MAGIC_BYTES.join(parts)
+    frames = Frames(index.path, FILE, record, offset)
+    try:
+        found = frames.feed(os.pread(descriptor, length, offset))
+        frames.finish(offset + length)
+    except RecordIOError as error:
+        what = "the file has changed since it was scanned"
+        fix = "Do not change the file while it is being read."
+        raise RecordIOError(index.name(record), what, fix) from error
+    return found[0].payload
+
+
+def _padded(length: int) -> int:
+    """Bytes that data of this length takes in a frame."""
+    return (length + 3) & ~3
 
 
 def unpack(payload: bytes, name: str) -> PackedImage:
@@ -168,7 +266,7 @@ def unpack(payload: bytes, name: str) -> PackedImage:
     classification data, for a record without an image and for a RecordIO file as a record.
     """
     if payload.startswith(MAGIC_BYTES):  # no label has so many numbers
-        raise RecordIOError(name, "the record is a whole RecordIO file, wrapped once more", UNWRAP)
+        raise RecordIOError(name, "the record is a whole RecordIO file, wrapped once more", _UNWRAP)
     if len(payload) < _IMAGE_HEADER.size:
         what = f"{len(payload)} bytes are too few for the header of an image record (24)"
         raise RecordIOError(name, what, PACK_AGAIN)
@@ -223,13 +321,13 @@ class RecordIOWriter:
         parts = _split_at_magic(payload)
         for number, part in enumerate(parts):
             if len(parts) == 1:
-                flag = WHOLE
+                kind = _WHOLE
             elif number == 0:
-                flag = FIRST
+                kind = _FIRST
             else:
-                flag = LAST if number == len(parts) - 1 else MIDDLE
-            self._data.write(FRAME.pack(MAGIC, flag << LENGTH_BITS | len(part)) + part)
-            self._data.write(bytes(padded(len(part)) - len(part)))
+                kind = _LAST if number == len(parts) - 1 else _MIDDLE
+            self._data.write(_FRAME.pack(MAGIC, kind << _LENGTH_BITS | len(part)) + part)
+            self._data.write(bytes(_padded(len(part)) - len(part)))
         self._count += 1
 
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 
 from sagemaker_object_detection.data.dataset import Source
 from sagemaker_object_detection.data.gate import passed, survey
-from sagemaker_object_detection.data.loader import Loader
+from sagemaker_object_detection.data.loader import Loader, far_fullest
 from sagemaker_object_detection.data.sharding import WHOLE, is_sharded, share
 from sagemaker_object_detection.data.sources import open_sources
-from sagemaker_object_detection.data.stream_loader import StreamLoader
+from sagemaker_object_detection.data.stream import StreamLoader
 from sagemaker_object_detection.data.tally import Limits, Tally, refusals
 from sagemaker_object_detection.platform.channels import DATA_CHANNELS
 from sagemaker_object_detection.platform.errors import ClientError
@@ -69,7 +69,7 @@ def read_channels(
             refused.extend(error.faults)
     if refused:
         raise ClientError(*refused)
-    _warn(job.hyperparameters.label_width, tallies)
+    _warn(job.hyperparameters.label_width, sources, tallies)
     world = communicator.world
     for name in names:
         sharded = is_sharded(job.channels[name])
@@ -155,7 +155,7 @@ def _require_equal(name: str, images: list[int], world: World) -> None:
             )
 
 
-def _warn(label_width: int, tallies: Mapping[str, Tally]) -> None:
+def _warn(label_width: int, sources: Mapping[str, Source], tallies: Mapping[str, Tally]) -> None:
     """Of what is odd about the channels, but no reason to refuse them."""
     for name, tally in tallies.items():
         if not tally.boxes_kept:
@@ -165,6 +165,16 @@ def _warn(label_width: int, tallies: Mapping[str, Tally]) -> None:
                 name,
                 tally.images,
             )
+    found = far_fullest(tallies["train"].offsets) if "train" in tallies else None
+    if found is not None:
+        image, boxes, usual = found
+        log.warning(
+            "Channel 'train': %s has %s boxes, 99 %% of the other images have at most %d; batches "
+            "with it need more memory.",
+            sources["train"].name(int(tallies["train"].indices[image])),
+            f"{boxes:,}",
+            usual,
+        )
     widest = max((tally.label_width for tally in tallies.values()), default=0)
     if widest > label_width:
         log.warning(

@@ -13,7 +13,7 @@ from sagemaker_object_detection.data.report import Checked, make_report
 from sagemaker_object_detection.data.report_html import write_report
 from sagemaker_object_detection.data.report_log import log_report
 from sagemaker_object_detection.data.sources import categories
-from sagemaker_object_detection.data.stream_loader import StreamLoader
+from sagemaker_object_detection.data.stream import StreamLoader
 from sagemaker_object_detection.data.tally import Tally
 from sagemaker_object_detection.evaluation.evaluate import SCORING_BATCH
 from sagemaker_object_detection.model.specs import get_spec

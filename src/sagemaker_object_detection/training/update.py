@@ -9,13 +9,18 @@ from typing import Any
 import mxnet as mx
 import numpy as np
 from mxnet import autograd
+from numpy.typing import NDArray
 
-from sagemaker_object_detection.data.loader import Batch
+from sagemaker_object_detection.data.loader import Batch, label_rows
 from sagemaker_object_detection.model.loss import MultiBoxLoss, Targets
 from sagemaker_object_detection.model.network import Network
 from sagemaker_object_detection.training.agreement import Agreement, agree
 from sagemaker_object_detection.training.communicator import Communicator
 from sagemaker_object_detection.training.gradients import GradientTrainer, without_gradient
+
+_MATCHING_BYTES = 2**28
+"""Memory for the targets of images that are matched together."""
+_BYTES_A_PAIR = 44  # MultiBoxTarget has 11 numbers for each anchor and row of labels
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,24 @@ class Updates:
         for device, (mine, ctx) in enumerate(zip(rows, self._devices, strict=True)):
             if len(mine):
                 images = mx.nd.array(batch.images[mine], ctx=ctx, dtype=np.float32)
-                labels = mx.nd.array(batch.labels[mine], ctx=ctx)
-                targets = self._targets(self._anchors[device], labels)
-                parts.append(_Part(device, images, *targets))
+                parts.append(_Part(device, images, *self._matched(batch.labels[mine], device)))
         return parts
+
+    def _matched(self, labels: NDArray[Any], device: int) -> list[mx.nd.NDArray]:
+        """Targets of labels (B, M, 5): of a few images at a time where M is large.
+
+        Padding takes as much memory as boxes do, so that each few are padded by their own fullest.
+        """
+        anchors = self._anchors[device]
+        pairs = labels.shape[1] * anchors.shape[1]
+        step = max(1, _MATCHING_BYTES // (_BYTES_A_PAIR * pairs))
+        found = []
+        for start in range(0, len(labels), step):
+            few = labels[start : start + step]
+            rows = label_rows(int((few[:, :, 0] >= 0).sum(axis=1).max()))
+            few = mx.nd.array(few[:, :rows], ctx=self._devices[device])
+            found.append(self._targets(anchors, few))
+        if len(found) == 1:
+            return list(found[0])
+        classes, boxes, positives = zip(*found, strict=True)
+        return [mx.nd.concat(*classes, dim=0), mx.nd.concat(*boxes, dim=0), mx.nd.add_n(*positives)]

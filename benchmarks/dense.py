@@ -1,0 +1,91 @@
+"""What one image with 1,500 boxes among 205 costs: images/s of the other batches, and memory.
+
+python benchmarks/dense.py [--epochs 2]
+ResNet-18 at 300 px learns BCCD, batch 8, without augmentation. On the dense side record 100 has
+1,500 boxes instead of its own. For the rate both sides take turns, batch by batch, in one process,
+and batches with record 100 do not count; for the memory each side has a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import data
+
+RECORD, BOXES = 100, 1500
+
+
+def measure(sides: list[str], epochs: int) -> tuple[list[float], int]:
+    """Images a second of each side's median batch, and the process's peak in MiB."""
+    from sagemaker_object_detection.platform.threads import set_threads
+
+    threads = set_threads(os.environ)
+    import mxnet as mx
+    import numpy as np
+
+    from sagemaker_object_detection.data.gate import pass_gate
+    from sagemaker_object_detection.data.loader import Loader
+    from sagemaker_object_detection.data.sources import RecordIOSource
+    from sagemaker_object_detection.model.network import build_network, initialize
+    from sagemaker_object_detection.model.specs import get_spec
+    from sagemaker_object_detection.platform.world import World
+    from sagemaker_object_detection.training.communicator import Alone
+    from sagemaker_object_detection.training.gradients import make_gradient_trainer
+    from sagemaker_object_detection.training.update import Updates
+
+    def loader(side: str) -> Loader:
+        source = RecordIOSource([data.bccd() / "train" / "train.rec"])
+        if side == "dense":
+            random, read = np.random.default_rng(0), source.read
+            corners = random.uniform(0, 0.95, (BOXES, 2))
+            boxes = np.hstack([corners, corners + random.uniform(0.02, 0.05, (BOXES, 2))])
+            ids, no = np.ones(BOXES, int), np.zeros(BOXES, bool)
+            many = {"boxes": boxes, "class_ids": ids, "difficult": no}
+            source.read = lambda i: replace(read(i), **many) if i == RECORD else read(i)
+        return Loader(pass_gate("train", source, data.NUM_CLASSES, threads)[0], 300, threads)
+
+    network = build_network(get_spec("resnet-18", 300), data.NUM_CLASSES, "float32")
+    initialize(network, [mx.cpu()], 0)
+    learning = {n: p for n, p in network.parameters.items() if p.grad_req != "null"}
+    trainer = make_gradient_trainer(learning, "sgd", {"learning_rate": 1e-4}, World())
+    updates = Updates(network, trainer, [mx.cpu()], Alone(World()))
+    loaders = {side: loader(side) for side in sides}
+    seconds: dict[str, list[float]] = {side: [] for side in sides}
+    for epoch in range(epochs):
+        batches = [one.training_epoch(8, 0, epoch, None) for one in loaders.values()]
+        for number, turn in enumerate(zip(*batches, strict=True)):
+            for side, batch in zip(sides, turn, strict=True):
+                begun = time.perf_counter()
+                updates.make(updates.prepare(batch, False))
+                mx.nd.waitall()
+                if (epoch or number > 2) and RECORD not in batch.records:
+                    seconds[side].append((time.perf_counter() - begun) / len(batch.images))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    return [1 / statistics.median(seconds[side]) for side in sides], peak
+
+
+def main() -> None:
+    """Run all in turns, or one of them in this process."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--sides", nargs="+", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.sides:
+        print(*measure(options.sides, options.epochs))
+        return
+    print(data.machine())
+    for sides in (["usual", "dense"], ["usual"], ["dense"]):
+        command = [sys.executable, "-W", "ignore", __file__, "--epochs", str(options.epochs)]
+        done = subprocess.run([*command, "--sides", *sides], check=True, stdout=subprocess.PIPE)
+        print(" and ".join(sides), "(images/s) MiB:", done.stdout.decode().splitlines()[-1])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""Updates: neither padding nor how many images are matched at a time changes anything."""
+
+from __future__ import annotations
+
+import mxnet as mx
+import numpy as np
+import pytest
+
+from sagemaker_object_detection.data.loader import Batch, pad_labels
+from sagemaker_object_detection.platform.world import World
+from sagemaker_object_detection.training import update
+from sagemaker_object_detection.training.communicator import Alone
+from sagemaker_object_detection.training.gradients import make_gradient_trainer
+from sagemaker_object_detection.training.update import Updates
+from tests.training.networks import SIDE, make_network
+
+
+def batch(rows: int) -> Batch:
+    """Five images with 40, 0, 1, 9 and 3 boxes, their labels padded to so many rows."""
+    random = np.random.default_rng(0)
+    objects = []
+    for count in (40, 0, 1, 9, 3):
+        corners = np.sort(random.random((count, 2, 2)), axis=1).reshape(-1, 4)
+        objects.append((corners, random.integers(0, 2, count)))
+    labels = pad_labels(objects)
+    more = np.full((5, rows - labels.shape[1], 5), -1, np.float32)
+    images = random.integers(0, 256, (5, 3, SIDE, SIDE), np.uint8)
+    labels = np.concatenate([labels, more], axis=1)
+    return Batch(images, labels, np.arange(5), np.zeros((5, 2), np.int32))
+
+
+def step(given: Batch, devices: int = 1) -> tuple[list[float], list[np.ndarray]]:
+    """Losses and parameters of two updates by one batch."""
+    network = make_network(devices)
+    parameters = dict(network.parameters.items())
+    trainer = make_gradient_trainer(parameters, "sgd", {"learning_rate": 0.1}, World())
+    contexts = [mx.cpu(device) for device in range(devices)]
+    updates = Updates(network, trainer, contexts, Alone(World()))
+    losses = []
+    for _ in range(2):
+        for pair in updates.make(updates.prepare(given, False)):
+            losses += [loss.asscalar() for loss in pair]
+    return losses, [p.list_data()[0].asnumpy() for p in parameters.values()]
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize(
+    ("rows", "together"),
+    [
+        pytest.param(64, 1, id="each image by itself"),
+        pytest.param(64, 44 * 4 * 64 * 2, id="two at a time"),
+        pytest.param(256, 2**28, id="more padding"),
+        pytest.param(256, 1, id="more padding, each image by itself"),
+    ],
+)
+def test_padding_changes_nothing(
+    rows: int, together: int, devices: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = step(batch(64), devices)
+    monkeypatch.setattr(update, "_MATCHING_BYTES", together)
+    losses, parameters = step(batch(rows), devices)
+    assert losses == expected[0]
+    assert min(losses) > 0
+    for one, other in zip(parameters, expected[1], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_images_with_few_boxes_are_matched_without_the_padding_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(update, "_MATCHING_BYTES", 44 * 4 * 64)
+    network = make_network()
+    trainer = make_gradient_trainer(dict(network.parameters.items()), "sgd", {}, World())
+    updates = Updates(network, trainer, [mx.cpu()], Alone(World()))
+    shapes = []
+    targets = updates._targets
+
+    def noted(anchors: mx.nd.NDArray, labels: mx.nd.NDArray) -> tuple[mx.nd.NDArray, ...]:
+        shapes.append(labels.shape[:2])
+        return targets(anchors, labels)
+
+    monkeypatch.setattr(updates, "_targets", noted)
+    updates.prepare(batch(64), False)
+    assert shapes == [(1, 64), (1, 8), (1, 8), (1, 16), (1, 8)]
