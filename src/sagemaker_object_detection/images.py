@@ -17,6 +17,8 @@ import numpy.typing as npt
 
 Image = npt.NDArray[np.uint8]
 
+QUARTER_TURNS = frozenset({5, 6, 7, 8})
+"""Orientations that swap width and height."""
 MAX_PIXELS = 2**27
 """More pixels than this (400 MB decoded) are refused before any memory is taken for them."""
 
@@ -209,7 +211,7 @@ def _shown_orientation(probe: bytes) -> int:
 
 
 def _turned(size: tuple[int, int], tag: int) -> tuple[int, int]:
-    return size[::-1] if tag >= 5 else size
+    return size[::-1] if tag in QUARTER_TURNS else size
 
 
 def displayed_size(data: bytes) -> tuple[int, int] | None:

@@ -31,11 +31,13 @@ from tests.data.samples import (
     WIDTH,
     MemorySource,
     Sample,
+    encode,
     plain,
     raw,
     write_images,
     write_records,
 )
+from tests.orientation import with_tag
 
 NUM_CLASSES = 3
 GOOD = Sample()
@@ -54,12 +56,6 @@ def make_source(request: pytest.FixtureRequest, tmp_path: Path) -> MakeSource:
         return ImageSource(pair_files(train, notes))
 
     return make
-
-
-def turned_tag(jpeg: bytes) -> bytes:
-    """The JPEG with an orientation tag that says to turn it by 90 degrees."""
-    exif = b"Exif\0\0MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, 6, 0, 0)
-    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
 
 
 def label_of(source: Source, index: int) -> str:
@@ -239,34 +235,50 @@ def test_an_empty_image_file_is_dropped(tmp_path: Path) -> None:
     assert report.dropped[0].detail == "it is empty (0 bytes)"
 
 
-def test_rotated_size_is_dropped(tmp_path: Path) -> None:
-    """Labelled as its orientation tag shows it: the boxes do not fit the stored pixels."""
-    images, notes = tmp_path / "train", tmp_path / "train_annotation"
-    turned = Sample(turned_tag(JPEG), suffix=".jpg", declared_size=(HEIGHT, WIDTH))
-    tagged = Sample(turned_tag(JPEG), suffix=".jpg")
-    write_images(images, notes, [GOOD] * 9 + [turned, tagged])
-    dataset, report = pass_gate("train", ImageSource(pair_files(images, notes)), 1, 2)
-    assert dataset.indices.tolist() == [*range(9), 10]  # a tag alone does no harm
-    (drop,) = report.dropped
-    assert drop.reason == "rotated_size"
-    assert "the annotation says 48 x 64, the stored picture is 64 x 48" in drop.detail
+FRAMES = [
+    # image, declared size, reason, dropped
+    pytest.param(JPEG, (WIDTH, HEIGHT), None, False, id="the size of the image"),
+    pytest.param(JPEG, None, None, False, id="none declared"),
+    pytest.param(JPEG, (10 * WIDTH, 10 * HEIGHT), "resized", False, id="resized"),
+    pytest.param(JPEG, (320, 242), "resized", False, id="resized and rounded, under 1 %"),
+    pytest.param(JPEG, (320, 245), "other_size", True, id="2 % off"),
+    pytest.param(JPEG, (HEIGHT, WIDTH), "swapped_size", True, id="swapped without a tag"),
+    pytest.param(with_tag(JPEG, 6), (HEIGHT, WIDTH), "orientation", False, id="as displayed"),
+    pytest.param(with_tag(JPEG, 6), (WIDTH, HEIGHT), "stored_size", True, id="as stored"),
+    pytest.param(with_tag(JPEG, 6), None, "orientation", False, id="a tag, none declared"),
+    pytest.param(
+        with_tag(encode(np.zeros((50, 50, 3), np.uint8), ".jpg"), 6),
+        (50, 50),
+        "orientation",
+        False,
+        id="of a square it says nothing",
+    ),
+]
 
 
-def test_a_square_image_has_no_rotated_size(tmp_path: Path) -> None:
-    images, notes = tmp_path / "train", tmp_path / "train_annotation"
-    square = Sample(plain((1, 2, 3), 50, 50), declared_size=(50, 50))
-    write_images(images, notes, [square] * 3)
-    _, report = pass_gate("train", ImageSource(pair_files(images, notes)), 1, 2)
-    assert (report.images, report.dropped) == (3, [])
+@pytest.mark.parametrize(("image", "declared", "reason", "dropped"), FRAMES)
+def test_what_the_boxes_refer_to(
+    image: bytes, declared: tuple[int, int] | None, reason: str | None, dropped: bool
+) -> None:
+    """One rule for every source and stream, since it is where all records pass."""
+    scale = np.tile(declared, 2) if declared else 1
+    odd = raw(image=image, boxes=np.array([BOX]) * scale, declared_size=declared)
+    dataset, tally = pass_gate("train", MemorySource([raw()] * 9 + [odd]), 1, 1)
+    assert dataset.indices.tolist() == [*range(9), *([] if dropped else [9])]
+    assert [row.reason for row in tally.dropped] == ([reason] if dropped else [])
+    noted = {row.reason: row.record for row in tally.noted}
+    assert noted == ({} if dropped or reason is None else {reason: "record 9"})
+    if not dropped:
+        np.testing.assert_allclose(dataset.labels(9).boxes, [BOX], atol=1e-6)
+    if declared and reason not in (None, "orientation"):
+        (row,) = [*tally.dropped, *tally.noted]
+        assert f"{declared[0]} x {declared[1]}" in row.detail
 
 
-def test_other_declared_sizes_scale_the_boxes(tmp_path: Path) -> None:
-    """Resized after labelling: corners are relative to what the annotation declares."""
-    images, notes = tmp_path / "train", tmp_path / "train_annotation"
-    write_images(images, notes, [Sample(declared_size=(10 * WIDTH, 10 * HEIGHT))])
-    dataset, report = pass_gate("train", ImageSource(pair_files(images, notes)), 1, 1)
-    np.testing.assert_allclose(dataset.boxes, [BOX])
-    assert report.dropped == []
+def test_many_images_of_another_size_refuse_the_channel() -> None:
+    other = raw(boxes=[(1, 2, 30, 40)], declared_size=(400, 450))
+    with pytest.raises(ClientError, match=r"(?s)other_size 2.*declared as 400 x 450"):
+        pass_gate("train", MemorySource([raw()] * 9 + [other] * 2), 1, 1)
 
 
 def test_unannotated_images_are_dropped() -> None:
@@ -519,7 +531,8 @@ def test_shares_where_pixels_are_wanted(
     box: tuple[float, ...], declared: tuple[int, int] | None, kept: bool, reason: str
 ) -> None:
     """Trained on as pixels they would be specks in the corner, and nothing would be said."""
-    source = MemorySource([raw(boxes=[box], declared_size=declared)])
+    image = plain((1, 2, 3), *(declared or (WIDTH, HEIGHT)))
+    source = MemorySource([raw(image, boxes=[box], declared_size=declared)])
     if kept:
         assert pass_gate("train", source, 1, 1)[1].boxes_kept == 1, reason
         return
@@ -590,8 +603,8 @@ def test_what_passes_is_always_valid(
     lists: list[list[tuple[float, float, float, float]]], in_px: bool
 ) -> None:
     """Every box of the data set has an area inside the image, every other is in the report."""
-    scale = (3000, 2000, 3000, 2000) if in_px else (1, 1, 1, 1)
-    declared = (3000, 2000) if in_px else None
+    scale = (3200, 2400, 3200, 2400) if in_px else (1, 1, 1, 1)
+    declared = (3200, 2400) if in_px else None
     records = [
         raw(boxes=np.reshape(boxes, (-1, 4)) * scale, declared_size=declared) for boxes in lists
     ]

@@ -53,6 +53,8 @@ def test_figures_of_a_channel() -> None:
             {"record": "train/2.jpg", "reason": "truncated", "detail": "it was cut short"},
         ],
         "dropped_counts": {"zero_area": 1, "truncated": 1},
+        "noted": [],
+        "noted_counts": {},
         "refused_records": 1,
         "duplicates": {"images": 1, "examples": [["train/0.jpg", "train/1.jpg"]]},
         "image_sizes": [

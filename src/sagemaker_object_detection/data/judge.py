@@ -13,11 +13,27 @@ from numpy.typing import NDArray
 
 from sagemaker_object_detection.boxes import clip, from_px, is_degenerate
 from sagemaker_object_detection.data.dataset import Labels, RawRecord
-from sagemaker_object_detection.images import ImageError, check, decode, is_truncated_jpeg
+from sagemaker_object_detection.images import (
+    QUARTER_TURNS,
+    ImageError,
+    check,
+    decode,
+    ignored_orientation,
+    is_truncated_jpeg,
+    orientation,
+)
 from sagemaker_object_detection.platform.errors import ClientError, naming
 
 _OVERHANG = 1e-6
 _PIXELS_FROM = 2.0
+_SAME_RATIO = 0.01
+_FRAMES = {
+    "stored_size": " as displayed: it was stored so, and its orientation tag is {tag}",
+    "swapped_size": ": width and height are swapped",
+    "other_size": ", which has another aspect ratio",
+    "resized": ": the boxes were scaled",
+}
+"""What a declared size that is not that of the displayed image says of it."""
 _NO_FILE = (errno.ENOENT, errno.ELOOP)
 
 
@@ -38,9 +54,10 @@ class Verdict:
         labels: None when the record is dropped or refused.
         declared_boxes: objects of the annotation, before any was dropped.
         clipped: boxes that were cut off at the picture's edge.
-        dropped: the picture, or boxes of it.
+        dropped: the image, or boxes of it.
+        noted: what is odd about the image, which is used all the same.
         fault: what refuses the record and with it the channel.
-        size: (width, height) of the stored picture.
+        size: (width, height) of the image as displayed.
         digest: 64 bits of a hash of the encoded picture.
         image: uint8 (h, w, 3), RGB, for who asked to keep it.
     """
@@ -49,6 +66,7 @@ class Verdict:
     declared_boxes: int = 0
     clipped: int = 0
     dropped: list[Dropped] = field(default_factory=list)
+    noted: list[Dropped] = field(default_factory=list)
     fault: Dropped | None = None
     size: tuple[int, int] | None = None
     digest: int = 0
@@ -107,15 +125,39 @@ def _check_image(raw: RawRecord, name: str, verdict: Verdict, keep_image: bool) 
         reason = "truncated" if is_truncated_jpeg(raw.image) else "undecodable"
         verdict.dropped.append(Dropped(name, reason, str(error)))
         return False
-    if raw.declared_size == (height, width) != (width, height):
-        detail = (
-            f"the annotation says {height} x {width}, the stored picture is {width} x {height}: it "
-            "was turned by its orientation tag when it was labelled"
-        )
-        verdict.dropped.append(Dropped(name, "rotated_size", detail))
-        return False
     verdict.size = (width, height)
+    return _check_frame(raw, name, verdict)
+
+
+def _check_frame(raw: RawRecord, name: str, verdict: Verdict) -> bool:
+    """Whether the boxes refer to the image as displayed, or to a resized copy of it."""
+    assert verdict.size is not None
+    tag = orientation(raw.image)
+    reason = _wrong_frame(raw.declared_size, verdict.size, tag)
+    if reason is not None and raw.declared_size is not None:
+        sizes = (f"{width} x {height}" for width, height in (raw.declared_size, verdict.size))
+        detail = "declared as {}, the image is {}".format(*sizes) + _FRAMES[reason].format(tag=tag)
+        row = Dropped(name, reason, detail)
+        if reason != "resized":
+            verdict.dropped.append(row)
+            return False
+        verdict.noted.append(row)
+    if tag != 1:
+        verdict.noted.append(Dropped(name, "orientation", f"orientation tag {tag}, applied"))
+    elif (other := ignored_orientation(raw.image)) != 1:
+        detail = f"orientation tag {other}, not applied"
+        verdict.noted.append(Dropped(name, "ignored_orientation", detail))
     return True
+
+
+def _wrong_frame(declared: tuple[int, int] | None, size: tuple[int, int], tag: int) -> str | None:
+    """Which of _FRAMES a declared size is; None where it is that of the image, or not declared."""
+    if declared is None or declared == size:
+        return None
+    if declared == size[::-1]:
+        return "stored_size" if tag in QUARTER_TURNS else "swapped_size"
+    ratio = declared[0] * size[1] / (declared[1] * size[0])
+    return "resized" if abs(ratio - 1) <= _SAME_RATIO else "other_size"
 
 
 def _check_boxes(raw: RawRecord, name: str, verdict: Verdict) -> None:

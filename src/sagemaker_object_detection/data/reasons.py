@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Policy = Literal["refused", "image dropped", "box dropped", "box changed"]
+Policy = Literal["refused", "image dropped", "box dropped", "box changed", "noted"]
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,22 @@ REASONS: Mapping[str, Reason] = {
         "A JPEG without its end: it would be decoded with a grey rest.",
         "Copy the picture again.",
     ),
-    "rotated_size": Reason(
+    "stored_size": Reason(
         "image dropped",
-        "The declared size is that of the displayed image with width and height swapped, but boxes "
-        "refer to the displayed image.",
-        "Label the image as displayed, with its orientation tag applied, or correct the size.",
+        "The declared size is that of the stored image, which its orientation tag turns by 90 "
+        "degrees: the boxes are those of the stored image, and not of the displayed one.",
+        "Label the image as displayed, or remove the tag from its file.",
+    ),
+    "swapped_size": Reason(
+        "image dropped",
+        "The declared width and height are swapped; no orientation tag explains it.",
+        "Correct the declared size, and see whether the boxes fit the image.",
+    ),
+    "other_size": Reason(
+        "image dropped",
+        "The declared size has another aspect ratio than the image: the boxes are of another image "
+        "or of a crop.",
+        "Use the image that was labeled, or correct the declared size.",
     ),
     "zero_area": Reason(
         "box dropped",
@@ -68,6 +79,22 @@ REASONS: Mapping[str, Reason] = {
         "The box lies within the first pixel: its corners are shares of the picture's sides, where "
         "all forms but RecordIO have pixels.",
         "Multiply left and right by the picture's width, top and bottom by its height.",
+    ),
+    "resized": Reason(
+        "noted",
+        "The declared size differs from that of the image, with the same aspect ratio: the image "
+        "was resized after labeling, and the boxes were scaled with it.",
+        "Nothing needs to be done if that is so.",
+    ),
+    "orientation": Reason(
+        "noted",
+        "The image has an orientation tag. It is applied: boxes refer to the image as displayed.",
+        "Nothing needs to be done if the image was labeled as displayed.",
+    ),
+    "ignored_orientation": Reason(
+        "noted",
+        "The image has an orientation tag that is not applied, though a viewer may apply it.",
+        "Store the image turned, without the tag, if it was labeled as a viewer displays it.",
     ),
     "overhang": Reason(
         "box changed",

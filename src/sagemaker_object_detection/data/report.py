@@ -93,6 +93,8 @@ def _channel(checked: Checked, labels: Sequence[str], spec: Spec) -> Json:
         "label_width": tally.label_width,
         "dropped": [asdict(drop) for drop in tally.dropped],
         "dropped_counts": dict(tally.dropped_counts.most_common()),
+        "noted": [asdict(row) for row in tally.noted],
+        "noted_counts": dict(tally.noted_counts.most_common()),
         "refused_records": tally.fault_count,
         "duplicates": _duplicates(checked),
         "image_sizes": _image_sizes(tally.sizes),

@@ -146,9 +146,10 @@ def _left_out(channel: Mapping[str, Any]) -> list[dict[str, Any]]:
             "name": name,
             "reason": _reason(name),
             "count": count,
-            "rows": [row for row in channel["dropped"] if row["reason"] == name][:_SHOWN_NAMES],
+            "rows": [row for row in channel[rows] if row["reason"] == name][:_SHOWN_NAMES],
         }
-        for name, count in channel["dropped_counts"].items()
+        for rows in ("dropped", "noted")
+        for name, count in channel[f"{rows}_counts"].items()
     ]
     if channel["boxes_clipped"]:
         groups.append(

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sagemaker_object_detection.data.reasons import REASONS
+
 log = logging.getLogger(__name__)
 
 _LOGGED_DROPS = 10
@@ -58,6 +60,16 @@ def _log_channel(name: str, channel: Mapping[str, Any]) -> None:
     more = sum(channel["dropped_counts"].values()) - len(drops)
     if more:
         log.warning("%d more of channel '%s' were dropped.", more, name)
+    for reason, count in channel["noted_counts"].items():
+        rows = [row for row in channel["noted"] if row["reason"] == reason][:_LOGGED_DROPS]
+        log.warning(
+            "Channel '%s': %d images: %s %s%s",
+            name,
+            count,
+            REASONS[reason].text,
+            "; ".join(f"{row['record']}, {row['detail']}" for row in rows),
+            "." if count <= len(rows) else f"; and {count - len(rows)} more.",
+        )
     empty = [label for label, count in channel["boxes_per_class"].items() if not count]
     if empty:
         log.warning("Channel '%s' has no box of class %s.", name, ", ".join(_shortened(empty)))

@@ -45,6 +45,7 @@ class Tally:
         clipped: boxes cut off at the picture's edge.
         dropped: the first KEPT_ROWS, by name, and beyond them the first few of each reason.
         dropped_counts: all, by reason.
+        noted, noted_counts: the same of images that are odd and used all the same.
         faults: the first KEPT_ROWS records that refuse the channel; fault_count counts all.
     """
 
@@ -58,6 +59,8 @@ class Tally:
         self.clipped = 0
         self.dropped: list[Dropped] = []
         self.dropped_counts: Counter[str] = Counter()
+        self.noted: list[Dropped] = []
+        self.noted_counts: Counter[str] = Counter()
         self.faults: list[Dropped] = []
         self.fault_count = 0
         self._dropped_images = 0
@@ -79,7 +82,8 @@ class Tally:
             if len(self.faults) < KEPT_ROWS:
                 self.faults.append(verdict.fault)
             return
-        self._drop(verdict.dropped)
+        _keep(verdict.dropped, self.dropped, self.dropped_counts)
+        _keep(verdict.noted, self.noted, self.noted_counts)
         if verdict.labels is None:
             self._dropped_images += 1
             return
@@ -103,14 +107,7 @@ class Tally:
         rows = [Dropped(n, "no_annotation", "nothing annotates this image") for n in names]
         self.records += len(rows)
         self._dropped_images += len(rows)
-        self._drop(rows)
-
-    def _drop(self, rows: list[Dropped]) -> None:
-        for row in rows:
-            self.dropped_counts[row.reason] += 1
-            first = self.dropped_counts[row.reason] <= SHOWN_OFFENDERS  # what a refusal shows
-            if first or len(self.dropped) < KEPT_ROWS:
-                self.dropped.append(row)
+        _keep(rows, self.dropped, self.dropped_counts)
 
     @property
     def images(self) -> int:
@@ -239,6 +236,14 @@ class Tally:
             examples,
             reasons.total(),
         )
+
+
+def _keep(rows: Iterable[Dropped], kept: list[Dropped], counts: Counter[str]) -> None:
+    for row in rows:
+        counts[row.reason] += 1
+        first = counts[row.reason] <= SHOWN_OFFENDERS  # what a refusal shows
+        if first or len(kept) < KEPT_ROWS:
+            kept.append(row)
 
 
 def refusals(tallies: Iterable[Tally]) -> list[str]:

@@ -45,7 +45,8 @@ def _channel(channel: Mapping[str, Any]) -> Iterator[str]:
         yield f"copies         {channel['duplicates']['images']:,} images, as {pair}"
     if channel["boxes_clipped"]:
         yield f"clipped        {channel['boxes_clipped']:,} boxes hung over the picture's edge"
-    yield from _dropped(channel)
+    yield from _reasons(channel, "dropped")
+    yield from _reasons(channel, "noted")
 
 
 def _classes(counts: Mapping[str, int], boxes: int) -> Iterator[str]:
@@ -79,11 +80,11 @@ def _box_sizes(channel: Mapping[str, Any]) -> Iterator[str]:
     )
 
 
-def _dropped(channel: Mapping[str, Any]) -> Iterator[str]:
-    for name, count in channel["dropped_counts"].items():
+def _reasons(channel: Mapping[str, Any], what: str) -> Iterator[str]:
+    for name, count in channel[f"{what}_counts"].items():
         reason = REASONS[name]
         yield f"{reason.policy:13}  {count:,} {name}: {reason.text} {reason.cure}"
-        rows = [row for row in channel["dropped"] if row["reason"] == name][:_SHOWN_NAMES]
+        rows = [row for row in channel[what] if row["reason"] == name][:_SHOWN_NAMES]
         for row in rows:
             yield f"  {row['record']}: {row['detail']}"
         if count > len(rows):
