@@ -44,7 +44,8 @@ _BROKEN = r"""
   page => {
     const broken = [], walk = page.createTreeWalker(page.body, NodeFilter.SHOW_TEXT);
     while (walk.nextNode()) {
-      for (const { 0: number, index } of walk.currentNode.data.matchAll(/(?<!\S)[\d.,]*\d(?!\S)/g)) {
+      const text = walk.currentNode.data;
+      for (const { 0: number, index } of text.matchAll(/(?<!\S)[\d.,]*\d(?!\S)/g)) {
         const range = page.createRange();
         range.setStart(walk.currentNode, index);
         range.setEnd(walk.currentNode, index + number.length);
