@@ -40,6 +40,22 @@ CLIPPED = """
 """
 """A function of a document: its elements that are cut off or reach beyond the window."""
 
+_BROKEN = r"""
+  page => {
+    const broken = [], walk = page.createTreeWalker(page.body, NodeFilter.SHOW_TEXT);
+    while (walk.nextNode()) {
+      const text = walk.currentNode.data;
+      for (const { 0: number, index } of text.matchAll(/(?<!\S)[\d.,]*\d(?!\S)/g)) {
+        const range = page.createRange();
+        range.setStart(walk.currentNode, index);
+        range.setEnd(walk.currentNode, index + number.length);
+        if (new Set([...range.getClientRects()].map(box => box.top)).size > 1) broken.push(number);
+      }
+    }
+    return broken;
+  }
+"""
+
 _LAYOUT = """
   frames.map(frame => {
     const page = frame.contentDocument, root = page.documentElement;
@@ -49,6 +65,7 @@ _LAYOUT = """
       width: root.clientWidth,
       scroll_width: root.scrollWidth,
       height: root.scrollHeight,
+      broken: BROKEN(page),
       clipped: clipped.slice(0, 5).map(element => element.outerHTML.slice(0, 200)),
       requests: frame.contentWindow.performance.getEntriesByType("resource").length,
     };
@@ -77,12 +94,12 @@ def layouts(page: str, widths: Sequence[int], folder: Path) -> list[dict[str, An
 
     Returns:
         for each width: `width` and `scroll_width` of the window, `height` of the page, the first
-        elements that are `clipped` or reach beyond the window, and how many `requests` it made.
+        elements that are `clipped` or reach beyond the window, numbers that are `broken` over two
+        lines, and how many `requests` it made.
     """
     frames = "".join(_frame(page, width, 900) for width in widths)
-    measured: list[dict[str, Any]] = _measure(
-        frames, _LAYOUT.replace("CLIPPED", f"({CLIPPED})"), folder
-    )
+    script = _LAYOUT.replace("CLIPPED", f"({CLIPPED})").replace("BROKEN", f"({_BROKEN})")
+    measured: list[dict[str, Any]] = _measure(frames, script, folder)
     return measured
 
 

@@ -407,6 +407,22 @@ def test_what_else_opencv_reads_is_refused(extension: str, told: str) -> None:
         assert str(refused.value).startswith(told)
 
 
+@pytest.mark.parametrize("name", ["photo.jp2", "photo.jpg", "photo.png"])
+@pytest.mark.parametrize("kind", ["JP2 file", "codestream"])
+def test_jpeg_2000_never_reaches_opencv(
+    kind: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CVE-2025-53644 is in the JPEG 2000 decoder of OpenCV 4.11."""
+    data = _encode(".jp2", np.zeros((64, 64, 3), np.uint8))
+    if kind == "codestream":
+        data = data[data.index(b"\xff\x4f\xff\x51") :]
+    assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) is not None
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("OpenCV saw the bytes"))
+    for read in (images.decode, images.check):
+        with pytest.raises(images.ImageError, match=f"{name} is not an image"):
+            read(data, name)
+
+
 def test_a_bmp_as_os2_wrote_it() -> None:
     header = struct.pack("<IHHHH", 12, 31, 7, 1, 24)
     data = b"BM" + struct.pack("<IHHI", 0, 0, 0, 26) + header + bytes(96 * 7)

@@ -196,6 +196,16 @@ def test_faults_of_a_request(
     assert hint in answer.json["hint"]
 
 
+@pytest.mark.parametrize("content_type", ["image/jpeg", "image/png", "application/x-image"])
+@pytest.mark.parametrize("magic", [b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"])
+def test_jpeg_2000_is_refused_whatever_it_is_called(
+    make: Make, magic: bytes, content_type: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("OpenCV saw the bytes"))
+    answer = make().post("/invocations", data=magic + bytes(99), content_type=content_type)
+    assert answer.status_code == 400
+
+
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 
 
