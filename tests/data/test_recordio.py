@@ -5,6 +5,7 @@ import os
 import struct
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -334,3 +335,87 @@ def test_name_of_a_record(tmp_path: Path) -> None:
     path = tmp_path / "a.rec"
     path.write_bytes(GOOD * 3)
     assert recordio.scan(path).name(2) == f"{path}, record 2 (byte 24)"
+
+
+def write_listed(path: Path, names: Sequence[str]) -> None:
+    with recordio.RecordIOWriter(path, listed=True) as writer:
+        for number, name in enumerate(names):
+            writer.write(recordio.pack(LABEL, number, b"image"), name)
+
+
+NAMES = ["images/a.jpg", "b c.jpg", "\u00fc.png"]
+
+
+def test_a_list_is_written_and_read(tmp_path: Path) -> None:
+    write_listed(tmp_path / "a.rec", NAMES)
+    lines = (tmp_path / "a.lst").read_text("utf-8").splitlines()
+    assert lines[1] == "1\t2\t5\t1\t0.1\t0.2\t0.3\t0.4\tb c.jpg"
+    assert recordio.names_from_list(tmp_path / "a.rec", 3) == NAMES
+    index = replace(recordio.scan(tmp_path / "a.rec"), files=NAMES)
+    assert index.name(2) == f"{tmp_path}/a.rec, record 2 (\u00fc.png)"
+
+
+def test_a_name_stays_in_its_column(tmp_path: Path) -> None:
+    write_listed(tmp_path / "a.rec", ["a\tb\nc.jpg", "d.jpg"])
+    assert recordio.names_from_list(tmp_path / "a.rec", 2) == ["a b c.jpg", "d.jpg"]
+
+
+def test_a_list_is_what_im2rec_reads(tmp_path: Path) -> None:
+    """As im2rec's read_list does: index, labels, path."""
+    write_listed(tmp_path / "a.rec", NAMES)
+    for number, line in enumerate((tmp_path / "a.lst").read_text("utf-8").splitlines()):
+        parts = [part.strip() for part in line.strip().split("\t")]
+        assert [int(parts[0]), parts[-1]] == [number, NAMES[number]]
+        np.testing.assert_array_equal(
+            np.float32([float(p) for p in parts[1:-1]]), np.float32(LABEL)
+        )
+
+
+@pytest.mark.parametrize(
+    ("listed", "index", "names"),
+    [
+        pytest.param("7\t0\ta\n3\t0\tb\n", None, ["a", "b"], id="by place"),
+        pytest.param("7.0\t0\ta\r\n3\t0\tb\r\n", None, ["a", "b"], id="as Windows writes it"),
+        pytest.param("7\t0\ta\n3\t0\tb\n", "3\t0\n7\t40\n", ["b", "a"], id="by key"),
+        pytest.param(
+            "7\t0\ta\n5\t0\tgone\n3\t0\tb\n", "7\t0\n3\t40\n", ["a", "b"], id="im2rec skipped one"
+        ),
+        pytest.param("3\t0\ta\n7\t0\tb\n", "7\t40\n3\t0\n", ["a", "b"], id="keys out of order"),
+    ],
+)
+def test_names_of_a_list(tmp_path: Path, listed: str, index: str | None, names: list[str]) -> None:
+    (tmp_path / "a.lst").write_bytes(listed.encode())
+    if index is not None:
+        (tmp_path / "a.idx").write_text(index)
+    assert recordio.names_from_list(tmp_path / "a.rec", 2) == names
+
+
+@pytest.mark.parametrize(
+    ("listed", "index", "reason"),
+    [
+        pytest.param("0\t0\ta\n", None, "1 entries for 2 records", id="too short"),
+        pytest.param("0\t0\ta\n0\t0\tb\n", None, "1 entries", id="one index twice"),
+        pytest.param("0\t0\ta\n1\t0\tb\n", "0\t0\n", "1 entries", id="a short .idx"),
+        pytest.param("0\t0\ta\n1\t0\tb\n", "0\t0\n5\t9\n", "is not listed", id="another .idx"),
+        pytest.param("0\t0\ta\n1\t0\tb\n", "what\n", "not im2rec's", id="no .idx"),
+        pytest.param("0\n1\n", None, "not im2rec's", id="one column"),
+        pytest.param("a.jpg\tx\nb.jpg\ty\n", None, "not im2rec's", id="no index"),
+        pytest.param("inf\tx\nb.jpg\ty\n", None, "not im2rec's", id="an infinite index"),
+        pytest.param("", None, "0 entries", id="empty"),
+    ],
+)
+def test_a_list_that_does_not_fit(
+    tmp_path: Path, listed: str, index: str | None, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a.lst").write_text(listed)
+    if index is not None:
+        (tmp_path / "a.idx").write_text(index)
+    assert recordio.names_from_list(tmp_path / "a.rec", 2) is None
+    (warning,) = caplog.messages
+    assert "a.lst does not name the records of a.rec: " in warning
+    assert reason in warning
+
+
+def test_a_file_without_a_list(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert recordio.names_from_list(tmp_path / "a.rec", 2) is None
+    assert caplog.messages == []

@@ -66,17 +66,12 @@ def records(
     wanted: Callable[[], bool] = lambda: True,
     time_limit: float = TIME_LIMIT,
 ) -> Generator[Record, None, None]:
-    """The records of a FIFO as they come; a regular file is read too.
-
-    Ends when a writer was there and has gone. Closing the iterator closes the FIFO.
+    """The records of a FIFO as they come, until a writer was there and has gone.
 
     Args:
-        stop: asked ten times a second while nothing comes.
+        stop: asked ten times a second while nothing comes; ends reading with Stopped.
         wanted: whether somebody waits for the data; time counts only while somebody does.
-        time_limit: seconds without a FIFO or without a byte.
-
-    Raises:
-        Stopped: `stop` said so; PlatformError: the time limit; RecordIOError as `Frames`.
+        time_limit: seconds without a FIFO or without a byte, before PlatformError is raised.
     """
     since = logged = time.monotonic()
 
@@ -129,10 +124,9 @@ def records(
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One labelled image of a stream, as bytes.
+    """One labelled image of a stream: its number, its name in messages, and its bytes.
 
-    position: its number in the stream, from 0. name: what to call it in a message. parts: one
-    record of im2rec, or an image and one or more JSON texts.
+    parts: one record of im2rec, or an image and one or more JSON texts.
     """
 
     position: int
@@ -149,10 +143,7 @@ def samples(path: Path, records: Iterable[Record]) -> Iterator[Sample]:
     """Group the records of a FIFO to samples; its beginning decides which of the two formats it is.
 
     A manifest's first record is an image, or its second one JSON: the first image may be damaged.
-
-    Raises:
-        ClientError: JSON before the first image, two images without JSON between them, or an
-            image without JSON at the end.
+    Raises ClientError for JSON before the first image, and for an image without JSON after it.
     """
     source = iter(records)
     first = next(source, None)
@@ -168,17 +159,12 @@ def samples(path: Path, records: Iterable[Record]) -> Iterator[Sample]:
         name = where(path, first.number, first.offset)
         raise ClientError(f"{name}: the stream begins with JSON, not with an image. {ATTRIBUTES}")
     else:
-        for record in source:
-            name = where(path, record.number, record.offset)
-            yield Sample(record.number, name, (record.payload,))
+        for number, offset, payload in source:
+            yield Sample(number, where(path, number, offset), (payload,))
 
 
 def _manifest(path: Path, records: Iterable[Record]) -> Iterator[Sample]:
-    """Samples that begin with their image.
-
-    After an annotation whatever is no JSON counts as the next image; the data checks refuse it if
-    it is none.
-    """
+    """Samples that begin with their image: after JSON, whatever is no JSON counts as the next."""
     position = start = 0
     parts: list[bytes] = []
 
@@ -213,13 +199,8 @@ class ReadAhead:
     """A thread that reads `<path>_0` and, as soon as that ends, `<path>_1`, ahead of its taker.
 
     Reading begins when the first sample is asked for: before that a FIFO might stand open, unread,
-    for hours (the one of a test channel), which the platform may take for a failure.
-
-    Args:
-        path: of the FIFOs, without number; passes: how many there are.
-        bound: bytes that may wait; one sample larger than that waits alone.
-        stop: asked all the time; once it says so, reading ends.
-        beside: bytes of samples that the taker still holds, for `peak`.
+    for hours (the one of a test channel), which the platform may take for a failure. At most
+    `bound` bytes wait, or one larger sample; `beside` are those that the taker holds, for `peak`.
     """
 
     def __init__(
@@ -236,15 +217,10 @@ class ReadAhead:
         self._stop, self._beside, self._time_limit = stop, beside, time_limit
         self._changed = threading.Condition()
         self._queue: deque[tuple[int, Sample]] = deque()
-        self._held = 0  # bytes, with the sample that was taken last
-        self._in_hand = 0  # bytes of that one
-        self._ended = -1  # the last pass that was read to its end
-        self._left = -1  # the last pass that nobody takes samples of any more
-        self._taking = False
-        self._closed = False
+        self._held = self.peak = 0  # bytes; the peak includes those beside
+        self._ended = self._left = -1  # the last pass that was read to its end, that is not taken
+        self._taking = self._closed = False
         self._error: BaseException | None = None
-        self.peak = 0
-        """Most bytes that were held at a time, what the taker holds included."""
         self._thread = threading.Thread(target=self._run, name=f"pipe-{path.name}", daemon=True)
 
     @property
@@ -261,11 +237,7 @@ class ReadAhead:
             self._thread.join()
 
     def samples(self, number: int) -> Generator[Sample, None, None]:
-        """The samples of one pass, in order; leaving early closes its FIFO.
-
-        Ends early when reading is interrupted. A sample counts as waiting until the next is taken.
-        Raises ClientError and PlatformError as `records` and `samples` do.
-        """
+        """The samples of one pass, or as many as come before `stop`; leaving closes its FIFO."""
         if self._closed:
             raise RuntimeError(f"the reader of {self._path} was closed")
         if not self._left < number < self._passes:
@@ -285,11 +257,8 @@ class ReadAhead:
             self._taking = True
             try:
                 while number > self._left and not self.interrupted:
-                    self._give_back()
                     if self._queue and self._queue[0][0] == number:
-                        sample = self._queue.popleft()[1]
-                        self._in_hand = sample.nbytes
-                        return sample
+                        return self._pop()
                     if self._ended >= number:
                         break
                     if self._error is not None:
@@ -299,19 +268,17 @@ class ReadAhead:
                 self._taking = False
         return None
 
-    def _give_back(self) -> None:
-        self._held -= self._in_hand
-        self._in_hand = 0
+    def _pop(self) -> Sample:
+        _, sample = self._queue.popleft()
+        self._held -= sample.nbytes
         self._changed.notify_all()
+        return sample
 
     def _leave(self, number: int) -> None:
         with self._changed:
-            if number <= self._left:
-                return
-            self._left = number
-            while self._queue and self._queue[0][0] <= number:
-                self._held -= self._queue.popleft()[1].nbytes
-            self._give_back()
+            self._left = max(self._left, number)
+            while self._queue and self._queue[0][0] <= self._left:
+                self._pop()
 
     def _run(self) -> None:
         for number in range(self._passes):

@@ -8,17 +8,23 @@ frame with cflag 0. The payload is ``uint32 flag, float32 label, uint64 id, uint
 ``src/io/image_recordio.h``).
 """
 
+import logging
 import os
+import re
 import struct
 from array import array
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TextIO
 
 import numpy as np
 import numpy.typing as npt
 
 from sagemaker_object_detection.platform.errors import ClientError, naming
+
+log = logging.getLogger(__name__)
 
 MAGIC = 0xCED7230A
 MAGIC_BYTES = struct.pack("<I", MAGIC)
@@ -190,12 +196,16 @@ class RecordIndex:
     path: Path
     offsets: npt.NDArray[np.int64]
     lengths: npt.NDArray[np.int64]
+    files: Sequence[str] | None = None
+    """The image file of each record, as `names_from_list` gives it."""
 
     def __len__(self) -> int:
         return len(self.offsets)
 
     def name(self, record: int) -> str:
         """What to call a record in a message."""
+        if self.files is not None:
+            return f"{self.path}, record {record} ({self.files[record]})"
         return where(self.path, record, int(self.offsets[record]))
 
 
@@ -291,30 +301,67 @@ def pack(label: npt.ArrayLike, record_id: int, image: bytes) -> bytes:
     return header + vector.tobytes() + image
 
 
+def names_from_list(rec_path: Path, count: int) -> list[str] | None:
+    """The image files of a .rec file's records, by im2rec's list next to it.
+
+    Lines of ``<stem>.lst`` are ``index tab label... tab path``. With an .idx file a record has the
+    path of its key, otherwise of its place in the list. None without a list, and, with a warning,
+    for one that does not fit `count` records.
+    """
+    path = rec_path.with_suffix(".lst")
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    except FileNotFoundError:
+        return None
+    try:
+        rows = [line.rstrip("\r").split("\t") for line in lines if line.strip()]
+        names = {int(float(row[0])): row[1:][-1] for row in rows}
+        index = rec_path.with_suffix(".idx")
+        if index.exists():
+            keys = [line.split("\t") for line in index.read_text(encoding="ascii").splitlines()]
+            order = [int(key) for key, _ in sorted(keys, key=lambda pair: int(pair[1]))]
+        else:
+            order = list(names)
+        if len(order) == count:
+            return [names[key] for key in order]
+        reason = f"there are {len(order)} entries for {count} records"
+    except (ValueError, LookupError, OverflowError) as error:
+        reason = f"a line is not im2rec's, or a record is not listed ({error!r})"
+    log.warning("%s does not name the records of %s: %s.", path, rec_path.name, reason)
+    return None
+
+
 class RecordIOWriter:
-    """Write a .rec file and, beside it, the .idx file (lines of ``key tab offset``) it goes with.
+    """Write a .rec file and the .idx file (lines of ``key tab offset``) that goes with it.
 
     A context manager; keys count from 0. Existing files are replaced.
+
+    Args:
+        listed: whether to write im2rec's list, ``<stem>.lst``, too; then every record has a name.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._data = path.open("wb")
-        try:
-            self._index = path.with_suffix(".idx").open("w", encoding="ascii", newline="\n")
-        except OSError:
-            self._data.close()
-            raise
+    def __init__(self, path: Path, listed: bool = False) -> None:
+        with ExitStack() as opened:
+            self._data = opened.enter_context(path.open("wb"))
+            self._index = opened.enter_context(path.with_suffix(".idx").open("w", newline="\n"))
+            self._list: TextIO | None = None
+            if listed:
+                file = path.with_suffix(".lst").open("w", encoding="utf-8", newline="\n")
+                self._list = opened.enter_context(file)
+            self._files = opened.pop_all()
         self._count = 0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._data.close()
-        self._index.close()
+        self._files.close()
 
-    def write(self, payload: bytes) -> None:
-        """Append one record; ValueError when the payload is 2^29 bytes or more."""
+    def write(self, payload: bytes, name: str = "") -> None:
+        """Append one record; `name` is its image file in the list.
+
+        Raises ValueError when the payload is 2^29 bytes or more.
+        """
         if len(payload) > LENGTH_MASK:
             raise ValueError(f"a record must be under {LENGTH_MASK + 1} bytes, got {len(payload)}")
         self._index.write(f"{self._count}\t{self._data.tell()}\n")
@@ -328,6 +375,10 @@ class RecordIOWriter:
                 kind = _LAST if number == len(parts) - 1 else _MIDDLE
             self._data.write(_FRAME.pack(MAGIC, kind << _LENGTH_BITS | len(part)) + part)
             self._data.write(bytes(_padded(len(part)) - len(part)))
+        if self._list is not None:
+            label = (np.format_float_positional(n, trim="-") for n in unpack(payload, name).label)
+            columns = [str(self._count), *label, re.sub(r"[\t\r\n]", " ", name)]
+            self._list.write("\t".join(columns) + "\n")
         self._count += 1
 
 

@@ -37,9 +37,6 @@ from sagemaker_object_detection.platform.errors import ClientError
 
 log = logging.getLogger(__name__)
 
-BUFFER_BYTES = 256 * 2**20
-
-_QUEUE_SHARE = 8
 _BATCHES_HELD = 3
 
 
@@ -78,24 +75,18 @@ def parse(sample: Sample, names: FoundNames) -> RawRecord:
 class ShuffleWindow:
     """Gives the samples of a stream in another order, each exactly once.
 
-    They are drawn at random from a window. The first is given once two were read; until the
-    window is full two are read for each one given, then as many are given as it takes to make room
-    for the next. So the order depends on the stream and the generator alone, not on time.
-
-    Args:
-        bound: bytes that the window may hold; one sample larger than that is held alone.
-        random: all draws come from it.
+    They are drawn at random from a window of `bound` bytes, or one larger sample. Until it is full
+    two are read for each one given, then as many are given as it takes to make room for the next:
+    the order depends on the stream and the generator alone, not on time.
     """
 
     def __init__(self, bound: int, random: np.random.Generator) -> None:
-        self._bound = bound
-        self._random = random
+        self._bound, self._random = bound, random
         self._window: list[Sample] = []
         self.held = 0
         """Bytes in the window."""
 
     def __call__(self, samples: Iterable[Sample]) -> Iterator[Sample]:
-        """The samples in their new order, ahead of the end of the stream."""
         try:
             for count, sample in enumerate(samples, 1):
                 while self._window and self.held + sample.nbytes > self._bound:
@@ -133,16 +124,15 @@ class StreamLoader:
     Args:
         path: of the FIFOs, without their number; channel: its name, for messages.
         image_shape, threads, share: as `loader.Loader` has them.
-        num_classes: class ids must be in 0..num_classes-1.
+        num_classes, limits: as `gate.pass_gate` has them.
         epochs: FIFOs that are read at most, one for each pass.
         expected_records: records of a pass, as far as known; 0 where it is not.
         declared_boxes: boxes of the fullest image, as label_width has it; more is a warning.
-        limits: shares that may be dropped.
         buffer_bytes: encoded records that are held at most: an eighth as they come, the rest to be
             shuffled. A single record larger than the eighth is held on top.
         stop: asked all the time; once it says so, a pass ends where it is, without an error.
         batches_ahead: batches that may wait, decoded, for the step; at least 3.
-        time_limit: seconds to wait for a FIFO or for its next byte.
+        time_limit: as `pipe.records` has it.
     """
 
     def __init__(
@@ -157,28 +147,25 @@ class StreamLoader:
         expected_records: int = 0,
         declared_boxes: int = 1,
         limits: Limits | None = None,
-        buffer_bytes: int = BUFFER_BYTES,
+        buffer_bytes: int = 2**28,
         share: Share = WHOLE,
         stop: Callable[[], bool] = lambda: False,
         batches_ahead: int = 3,
         time_limit: float = TIME_LIMIT,
     ) -> None:
         cv2.setNumThreads(0)
-        self._first_fifo = fifo(path, 0)
-        self._channel = channel
-        self._side = image_shape
-        self._num_classes = num_classes
-        self._expected = expected_records
-        self._declared_boxes = max(1, declared_boxes)
-        self._limits = limits
-        self._ahead = batches_ahead
+        self._first_fifo, self._channel = fifo(path, 0), channel
+        self._side, self._ahead = image_shape, batches_ahead
+        self._expected, self._declared_boxes = expected_records, max(1, declared_boxes)
+        self._new_tally = partial(Tally, channel, num_classes, limits)
+        self._judge = partial(judge, num_classes=num_classes, keep_image=True)
         self._pass = 0
         self.first_pass: Tally | None = None
         """What the first pass added up to; it grows while that pass lasts."""
         self._first_order = array("q")  # positions, as they were counted
         self._unit = "record"
         self._names = FoundNames()
-        queue_bytes = buffer_bytes // _QUEUE_SHARE
+        queue_bytes = buffer_bytes // 8
         self._window_bytes = buffer_bytes - queue_bytes
         self._window = ShuffleWindow(self._window_bytes, loader.draws(0, 0, 0))
         self._reader = ReadAhead(
@@ -222,10 +209,8 @@ class StreamLoader:
         Batches are full but for the last three, which differ by one record at most. Which FIFO it
         is does not depend on `epoch`: a job that resumes is given them from 0 again.
 
-        Raises:
-            ClientError: a broken stream, a label that cannot be understood, a class_id out of
-                range, more images or boxes dropped than the limits allow (as soon as the records
-                still to come cannot change that), no usable image; PlatformError: a silent stream.
+        Raises ClientError for a broken stream and for what the data checks refuse (shares of
+        dropped images as soon as the rest cannot change them), PlatformError for a silent stream.
         """
 
         def view(image: NDArray[Any], labels: Labels, position: int) -> loader.View:
@@ -240,10 +225,7 @@ class StreamLoader:
                     yield self._batch(group, len(group))
 
     def evaluation_pass(self, batch_size: int) -> Iterator[loader.Batch]:
-        """Every record of the next FIFO once, in order, with its truth; the last batch is filled.
-
-        Raises ClientError and PlatformError as `training_epoch`.
-        """
+        """Every record of the next FIFO once, in order, with its truth; the last batch is full."""
 
         def view(image: NDArray[Any], labels: Labels, _: int) -> loader.View:
             return resize_square(image, self._side), labels.boxes, labels.class_ids
@@ -266,8 +248,7 @@ class StreamLoader:
         """
 
         def check(sample: Sample) -> _Row:
-            read = partial(parse, sample, self._names)
-            verdict = judge(sample.name, read, self._num_classes, keep_image=True)
+            verdict = self._judge(sample.name, partial(parse, sample, self._names))
             image, verdict.image = verdict.image, None  # a view is all that stays of it
             if verdict.labels is None or image is None:
                 return _Row(sample.position, verdict, None)
@@ -276,7 +257,7 @@ class StreamLoader:
         def first() -> Iterator[_Row]:
             row = self._count(waiting.popleft(), tally)
             if row.verdict.fault is not None:
-                for future in waiting:  # the error lists what else is wrong, as far as is known
+                for future in waiting:  # the error is to list what else is wrong
                     self._count(future, tally)
                 tally.refuse_faults()
             if row.verdict.dropped:
@@ -285,7 +266,7 @@ class StreamLoader:
                 yield row
 
         number, self._pass = self._pass, self._pass + 1
-        tally = Tally(self._channel, self._num_classes, self._limits)
+        tally = self._new_tally()
         self.first_pass = self.first_pass or tally
         waiting: deque[Future[_Row]] = deque()
         with closing(self._reader.samples(number)) as samples:
@@ -305,7 +286,14 @@ class StreamLoader:
         if not self._reader.interrupted:
             tally.refuse_shares()
             tally.refuse_empty()
-            self._compare_width(tally)
+            if tally is self.first_pass and tally.declared_boxes_max > self._declared_boxes:
+                # All boxes of a label count, as in File mode, though a view may show fewer.
+                log.warning(
+                    f"Channel '{self._channel}': an image has {tally.declared_boxes_max} boxes, "
+                    f"label_width has room for {self._declared_boxes}. Nothing is lost, but the "
+                    "service's own algorithm would fail. Set label_width to "
+                    f"{tally.label_width} or more."
+                )
 
     def _count(self, future: Future[_Row], tally: Tally) -> _Row:
         row = future.result()
@@ -326,18 +314,6 @@ class StreamLoader:
             loader.put(batch, index, pixels)
             batch.sizes[index] = row.verdict.size
         return replace(batch, labels=loader.pad_labels(objects))
-
-    def _compare_width(self, tally: Tally) -> None:
-        """All boxes of a label count, as in File mode, though a view may show fewer."""
-        if tally is self.first_pass and tally.declared_boxes_max > self._declared_boxes:
-            log.warning(
-                "Channel '%s': an image has %d boxes, label_width has room for %d. Nothing is "
-                "lost, but the service's own algorithm would fail. Set label_width to %d or more.",
-                self._channel,
-                tally.declared_boxes_max,
-                self._declared_boxes,
-                tally.label_width,
-            )
 
 
 def _groups(rows: Iterable[_Row], batch_size: int) -> Iterator[list[_Row]]:
