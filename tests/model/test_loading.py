@@ -55,6 +55,13 @@ def by_symbol_block(folder: Path, images: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(block(mx.nd.array(images)).asnumpy())
 
 
+def by_fused_symbol_block(folder: Path, images: NDArray[Any]) -> NDArray[Any]:
+    symbol, params = (str(folder / name) for name in (artifact.SYMBOL_FILE, artifact.PARAMS_FILE))
+    block = mx.gluon.SymbolBlock.imports(symbol, ["data"], params, ctx=mx.cpu())
+    block.optimize_for(mx.nd.array(images), backend="MKLDNN")
+    return np.asarray(block(mx.nd.array(images)).asnumpy())
+
+
 @pytest.fixture(scope="module", params=["resnet-50", "vgg-16", "fine-tuned from the service's"])
 def saved(
     request: pytest.FixtureRequest,
@@ -90,6 +97,7 @@ def saved(
         pytest.param(by_module, 1e-5, id="Module"),
         pytest.param(by_simple_bind, 1e-5, id="simple_bind"),
         pytest.param(by_plain_bind, 1e-5, id="bind"),
+        pytest.param(by_fused_symbol_block, 1e-5, id="SymbolBlock, optimized as the endpoint's"),
         # It fuses no layers, so that float32 rounds elsewhere: 1.3e-5 in these random networks.
         pytest.param(by_symbol_block, 2e-5, id="SymbolBlock"),
     ],
