@@ -38,7 +38,7 @@ def step(given: Batch, devices: int = 1) -> tuple[list[float], list[np.ndarray]]
     updates = Updates(network, trainer, contexts, Alone(World()))
     losses = []
     for _ in range(2):
-        for pair in updates.make(updates.prepare(given, False)):
+        for pair in updates.make(updates.prepare(given, False, False)):
             losses += [loss.asscalar() for loss in pair]
     return losses, [p.list_data()[0].asnumpy() for p in parameters.values()]
 
@@ -80,5 +80,5 @@ def test_images_with_few_boxes_are_matched_without_the_padding_of_others(
         return targets(anchors, labels)
 
     monkeypatch.setattr(updates, "_targets", noted)
-    updates.prepare(batch(64), False)
+    updates.prepare(batch(64), False, False)
     assert shapes == [(1, 64), (1, 8), (1, 8), (1, 16), (1, 8)]
