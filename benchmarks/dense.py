@@ -1,9 +1,9 @@
 """What one image with 1,500 boxes among 205 costs: images/s of the other batches, and memory.
 
 python benchmarks/dense.py [--epochs 2]
-ResNet-18 at 300 px learns BCCD, batch 8, without augmentation. On the dense side record 100 has
-1,500 boxes instead of its own. For the rate both sides take turns, batch by batch, in one process,
-and batches with record 100 do not count; for the memory each side has a process of its own.
+ResNet-18 at 300 px learns BCCD, batch 8. On the dense side record 100 has 1,500 boxes instead of
+its own. For the rate both sides take turns, batch by batch, in one process, and batches with record
+100 do not count; for the memory each has a process of its own.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import data
 RECORD, BOXES = 100, 1500
 
 
-def measure(sides: list[str], epochs: int) -> tuple[list[float], int]:
-    """Images a second of each side's median batch, and the process's peak in MiB."""
+def measure(sides: list[str], epochs: int) -> str:
+    """Images a second of each side's median batch, their ratio, and the process's peak."""
     from sagemaker_object_detection.platform.threads import set_threads
 
     threads = set_threads(os.environ)
@@ -46,8 +46,8 @@ def measure(sides: list[str], epochs: int) -> tuple[list[float], int]:
             random, read = np.random.default_rng(0), source.read
             corners = random.uniform(0, 0.95, (BOXES, 2))
             boxes = np.hstack([corners, corners + random.uniform(0.02, 0.05, (BOXES, 2))])
-            ids, no = np.ones(BOXES, int), np.zeros(BOXES, bool)
-            many = {"boxes": boxes, "class_ids": ids, "difficult": no}
+            many = {"boxes": boxes, "class_ids": np.ones(BOXES, int)}
+            many["difficult"] = many["class_ids"] < 0
             source.read = lambda i: replace(read(i), **many) if i == RECORD else read(i)
         return Loader(pass_gate("train", source, data.NUM_CLASSES, threads)[0], 300, threads)
 
@@ -68,23 +68,23 @@ def measure(sides: list[str], epochs: int) -> tuple[list[float], int]:
                 if (epoch or number > 2) and RECORD not in batch.records:
                     seconds[side].append((time.perf_counter() - begun) / len(batch.images))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-    return [1 / statistics.median(seconds[side]) for side in sides], peak
+    rates = ", ".join(f"{1 / statistics.median(seconds[side]):.2f}" for side in sides)
+    pairs = zip(seconds[sides[0]], seconds[sides[-1]], strict=True)
+    ratio = statistics.median(first / last for first, last in pairs)
+    return f"{rates} images/s, median ratio of batches {ratio:.3f}, peak {peak} MiB"
 
 
 def main() -> None:
     """Run all in turns, or one of them in this process."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser()
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--sides", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.sides:
-        print(*measure(options.sides, options.epochs))
-        return
-    print(data.machine())
-    for sides in (["usual", "dense"], ["usual"], ["dense"]):
+    print(measure(options.sides, options.epochs) if options.sides else data.machine())
+    for sides in () if options.sides else (["usual", "dense"], ["usual"], ["dense"]):
         command = [sys.executable, "-W", "ignore", __file__, "--epochs", str(options.epochs)]
         done = subprocess.run([*command, "--sides", *sides], check=True, stdout=subprocess.PIPE)
-        print(" and ".join(sides), "(images/s) MiB:", done.stdout.decode().splitlines()[-1])
+        print(f"{' and '.join(sides)}: {done.stdout.decode().splitlines()[-1]}", flush=True)
 
 
 if __name__ == "__main__":
