@@ -24,7 +24,7 @@ from sagemaker_object_detection.data.sharding import Share
 from sagemaker_object_detection.data.sources import RecordIOSource
 from sagemaker_object_detection.data.stream import StreamLoader
 from sagemaker_object_detection.data.tally import Limits
-from sagemaker_object_detection.images import decode
+from sagemaker_object_detection.images import check, decode
 from sagemaker_object_detection.platform.errors import ClientError, PlatformError
 from tests.data.samples import BOX, HEIGHT, WIDTH, Sample, encode, write_records
 from tests.fifo import Feeder, Step, manifest_stream, record
@@ -290,7 +290,7 @@ def test_dropped_records_leave_no_hole(make: MakeLoader, feed: Feed) -> None:
 
 
 def test_records_of_a_shuffled_pass_have_their_names(make: MakeLoader, feed: Feed) -> None:
-    feed(manifest_stream([replace(s, declared_size=(9, 9)) for s in PICTURES]))
+    feed(manifest_stream(replace(s, declared_size=check(s.image)) for s in PICTURES))
     loader = make()
     order = records(train(loader, batch_size=23))
     assert order != sorted(order)
@@ -581,6 +581,7 @@ def test_damaged_streams_end_in_one_error_or_pass(
     tmp_path: Path, make: MakeLoader, form: str
 ) -> None:
     few = PICTURES[:5]
+    few = [replace(sample, declared_size=check(sample.image)) for sample in few]
     whole = stream(few) if form == "recordio" else manifest_stream(few)
     passed = 0
     refusals = []
