@@ -4,12 +4,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from sagemaker_object_detection.platform.errors import ClientError
-from sagemaker_object_detection.tools.formats.yaml_words import CURE, Value, read_words
+from sagemaker_object_detection.tools.formats.text_files import read_text
 
 SPLITS = ("train", "val", "test")
 
-_KEYS = frozenset({"path", "names", "nc", *SPLITS})
+_FIX = "Write it as names: [cat, dog], as one '- name' a line, or as one '0: name' a line."
+
+Value = str | list[str] | dict[str, str] | None
+
+
+class _Loader(yaml.BaseLoader):
+    """Every scalar is the text that it is (a class may be called `no`), every key is unique."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[str, object]:
+        seen: set[object] = set()
+        for key_node, _ in node.value:
+            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
+            if key in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key!r} is there for the second time",
+                    problem_mark=key_node.start_mark,
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
 
 
 @dataclass(frozen=True)
@@ -40,7 +60,7 @@ def find_config(source: Path) -> YoloConfig | None:
 
 def parse_config(file: Path) -> YoloConfig:
     """Read a data.yaml. Raises ClientError that names file, line and what cannot be read there."""
-    values = read_words(file, _KEYS)
+    values = _read(file)
     names = _names(values.get("names"), file)
     count = values.get("nc")
     if count is not None and names and count != str(len(names)):
@@ -60,11 +80,35 @@ def parse_config(file: Path) -> YoloConfig:
     return YoloConfig(file, root, names, splits)
 
 
+def _read(file: Path) -> Mapping[str, Value]:
+    """What stands under the keys that are used here: words, and lists and mappings of words."""
+    try:
+        content = yaml.load(read_text(file), _Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = f", line {mark.line + 1}" if mark else ""
+        raise ClientError(
+            f"{file}{line}: cannot be read as YAML: {error.problem}. {_FIX}"
+        ) from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ClientError(f"{file}: no valid YAML: {error}. {_FIX}") from None
+    if content is None or content == "":
+        return {}
+    if not isinstance(content, dict):
+        raise ClientError(f"{file} holds no mapping of names to values. {_FIX}")
+    values = {key: content[key] for key in ("path", "names", "nc", *SPLITS) if key in content}
+    for key, value in values.items():
+        inside = value.values() if isinstance(value, dict) else value
+        if not all(isinstance(word, str) for word in inside):
+            raise ClientError(f"{file}: {key} holds something else than words. {_FIX}")
+    return values
+
+
 def _names(value: Value, file: Path) -> tuple[str, ...]:
     if value is None:
         return ()
     if isinstance(value, str):
-        raise ClientError(f"{file}: names is {value!r}. {CURE}")
+        raise ClientError(f"{file}: names is {value!r}. {_FIX}")
     if isinstance(value, list):
         return tuple(value)
     try:
