@@ -1,8 +1,9 @@
 """The description of a YOLO data set, ``data.yaml``: class names and where the splits are."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -19,7 +20,7 @@ Value = str | list[str] | dict[str, str] | None
 class _Loader(yaml.BaseLoader):
     """Every scalar is the text that it is (a class may be called `no`), every key is unique."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[str, object]:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[object] = set()
         for key_node, _ in node.value:
             key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
