@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from sagemaker_object_detection.data import annotations, labels, recordio
+from sagemaker_object_detection.data.sources import RecordIOSource
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.tools import cli
 from sagemaker_object_detection.tools.conversion import convert, summary
@@ -61,9 +62,11 @@ def test_recordio(source: Path, tmp_path: Path) -> None:
         "classes.txt",
         "train/classes.txt",
         "train/train.idx",
+        "train/train.lst",
         "train/train.rec",
         "validation/classes.txt",
         "validation/validation.idx",
+        "validation/validation.lst",
         "validation/validation.rec",
     ]
     for folder in (output, output / "train", output / "validation"):
@@ -227,6 +230,17 @@ def test_the_channel_of_a_split(source: Path, tmp_path: Path, split: str, channe
     result = CliRunner().invoke(cli.main, ("convert", *options))
     assert result.exit_code == 0, result.output
     assert (tmp_path / "output" / channel / f"{channel}.rec").is_file()
+
+
+def test_records_keep_the_names_of_their_images(source: Path, tmp_path: Path) -> None:
+    """What a message, a report or a gallery says of a record is the file that a user can open."""
+    data = convert(source, tmp_path / "output", SPLITS[:1])
+    (records,) = (tmp_path / "output" / "train").glob("*.rec")
+    names = [str(image.name) for image in data.channels["train"]]
+    found = RecordIOSource([records])
+    assert [found.name(index).rpartition(", ")[2] for index in range(len(found))] == names
+    records.with_suffix(".lst").unlink()
+    assert RecordIOSource([records]).name(0).endswith("record 0 (byte 0)")
 
 
 def test_a_record_that_is_too_large(

@@ -37,6 +37,10 @@ class RecordIOSource:
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._indexes = [recordio.scan(path) for path in paths]
+        self._names = [
+            recordio.names_from_list(path, len(index))
+            for path, index in zip(paths, self._indexes, strict=True)
+        ]
         self._descriptors = [os.open(path, os.O_RDONLY) for path in paths]
         self._starts = np.cumsum([0, *(len(index) for index in self._indexes)])
 
@@ -56,9 +60,11 @@ class RecordIOSource:
         return recordio.read(self._descriptors[file], self._indexes[file], record)
 
     def name(self, index: int) -> str:
-        """`train.rec, record 12 (byte 34567)`."""
+        """`train.rec, record 12 (byte 34567)`, and the image's file where a list names it."""
         file, record = self._locate(index)
-        return self._indexes[file].name(record)
+        names = self._names[file]
+        image = f", {names[record]}" if names and names[record] else ""
+        return self._indexes[file].name(record) + image
 
     def read(self, index: int) -> RawRecord:
         """Image and label, corners in 0..1."""

@@ -1,4 +1,4 @@
-"""Read .rec files, and write a channel as one, ``<channel>/<channel>.rec``, with its ``.idx``.
+"""Read .rec files, and write a channel as ``<channel>/<channel>.rec``, with ``.idx`` and ``.lst``.
 
 Records have no place for class names; a ``classes.txt`` beside them has.
 """
@@ -47,12 +47,12 @@ def write(folder: Path, channel: str, data: DataSet, images: Iterable[LabelledIm
     target.mkdir(parents=True)
     classes = target / CLASSES_FILE
     classes.write_text(data.table.text(), encoding="utf-8", newline="\n")
-    with RecordIOWriter(target / f"{channel}.rec") as writer:
+    with RecordIOWriter(target / f"{channel}.rec", listed=True) as writer:
         for number, image in enumerate(images):
             boxes = from_px(image.boxes_px, *image.size)
             difficult = image.difficult if data.has_difficult else None
             label = pack_label(boxes, data.class_ids(image), difficult)
             try:
-                writer.write(pack(label, number, image.read_image()))
+                writer.write(pack(label, number, image.read_image()), image.name or "")
             except ValueError as error:
                 raise ClientError(f"{image.place}: {error}. Make the image smaller.") from None
