@@ -1,9 +1,8 @@
 """What one image with 1,500 boxes among 205 costs: images/s of the other batches, and memory.
 
 python benchmarks/dense.py [--epochs 2]
-ResNet-18 at 300 px learns BCCD, batch 8. On the dense side record 100 has 1,500 boxes instead of
-its own. For the rate both sides take turns, batch by batch, in one process, and batches with record
-100 do not count; for the memory each has a process of its own.
+ResNet-18 at 300 px learns BCCD, batch 8; on the dense side record 100 has 1,500 boxes. The rate is
+of batches without it, side by side in one process; for the memory each has a process of its own.
 """
 
 from __future__ import annotations
