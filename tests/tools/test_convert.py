@@ -238,7 +238,8 @@ def test_records_keep_the_names_of_their_images(source: Path, tmp_path: Path) ->
     (records,) = (tmp_path / "output" / "train").glob("*.rec")
     names = [str(image.name) for image in data.channels["train"]]
     found = RecordIOSource([records])
-    assert [found.name(index).rpartition(", ")[2] for index in range(len(found))] == names
+    expected = [f"{records}, record {index} ({name})" for index, name in enumerate(names)]
+    assert [found.name(index) for index in range(len(found))] == expected
     records.with_suffix(".lst").unlink()
     assert RecordIOSource([records]).name(0).endswith("record 0 (byte 0)")
 

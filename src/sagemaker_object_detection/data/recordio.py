@@ -204,7 +204,7 @@ class RecordIndex:
 
     def name(self, record: int) -> str:
         """What to call a record in a message."""
-        if self.files is not None:
+        if self.files and self.files[record]:
             return f"{self.path}, record {record} ({self.files[record]})"
         return where(self.path, record, int(self.offsets[record]))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,10 +37,9 @@ class RecordIOSource:
     unannotated: Sequence[str] = ()
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        self._indexes = [recordio.scan(path) for path in paths]
-        self._names = [
-            recordio.names_from_list(path, len(index))
-            for path, index in zip(paths, self._indexes, strict=True)
+        self._indexes = [
+            replace(index, files=recordio.names_from_list(index.path, len(index)))
+            for index in map(recordio.scan, paths)
         ]
         self._descriptors = [os.open(path, os.O_RDONLY) for path in paths]
         self._starts = np.cumsum([0, *(len(index) for index in self._indexes)])
@@ -60,11 +60,9 @@ class RecordIOSource:
         return recordio.read(self._descriptors[file], self._indexes[file], record)
 
     def name(self, index: int) -> str:
-        """`train.rec, record 12 (byte 34567)`, and the image's file where a list names it."""
+        """`train.rec, record 12 (a.jpg)` where a list names its image, else `(byte 34567)`."""
         file, record = self._locate(index)
-        names = self._names[file]
-        image = f", {names[record]}" if names and names[record] else ""
-        return self._indexes[file].name(record) + image
+        return self._indexes[file].name(record)
 
     def read(self, index: int) -> RawRecord:
         """Image and label, corners in 0..1."""
