@@ -8,7 +8,7 @@ none leads out of the channel.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import unquote
@@ -58,14 +58,7 @@ class Listing:
         A reference that is percent-encoded, has a query, or is a path of Windows is read as it is
         written and then, where that means no file, decoded.
         """
-        for text in dict.fromkeys(
-            (
-                reference,
-                reference.replace("\\", "/"),
-                unquote(reference),
-                unquote(reference.partition("?")[0]),
-            )
-        ):
+        for text in _readings(reference):
             if found := self._resolve([part for part in text.split("/") if part not in ("", ".")]):
                 return found
         return []
@@ -91,6 +84,14 @@ class Listing:
     @cached_property
     def _by_base(self) -> dict[str, list[int]]:
         return grouped(self.names, base)
+
+
+def _readings(reference: str) -> Iterator[str]:
+    """As it is written, which nearly always means a file, and then decoded."""
+    yield reference
+    yield reference.replace("\\", "/")
+    yield unquote(reference)
+    yield unquote(reference.partition("?")[0])
 
 
 def grouped(names: Iterable[str], key: Callable[[str], str]) -> dict[str, list[int]]:

@@ -85,14 +85,11 @@ def _read(file: Path) -> Mapping[str, Value]:
     """What stands under the keys that are used here: words, and lists and mappings of words."""
     try:
         content = yaml.load(read_text(file), _Loader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        line = f", line {mark.line + 1}" if mark else ""
-        raise ClientError(
-            f"{file}{line}: cannot be read as YAML: {error.problem}. {_FIX}"
-        ) from None
     except (yaml.YAMLError, RecursionError) as error:
-        raise ClientError(f"{file}: no valid YAML: {error}. {_FIX}") from None
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", error)
+        raise ClientError(f"{file}{line}: cannot be read as YAML: {problem}. {_FIX}") from None
     if content is None or content == "":
         return {}
     if not isinstance(content, dict):
