@@ -364,6 +364,11 @@ def test_many_boxes_are_sorted_to_their_images(tmp_path: Path) -> None:
     assert source.crowd_boxes == 20
 
 
+def test_half_a_character_is_named(tmp_path: Path) -> None:
+    text = json.dumps(changed("images", 1, width="\ud800"))
+    assert "images[1] (id 3): width is" in refused(tmp_path, text.encode())
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_mutated_file_is_read_or_refused(

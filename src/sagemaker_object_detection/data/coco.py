@@ -318,7 +318,8 @@ def _entry(where: str, value: object, entry: type[Struct], offenders: Offenders)
     if entry is _Annotation and value.get("iscrowd") in _CROWDS:  # skipped, whatever it has
         return _Annotation(iscrowd=1)
     try:
-        found: Struct = msgspec.convert(value, entry, strict=False)
+        known = {key: _text(value[key]) for key in entry.__struct_fields__ if key in value}
+        found: Struct = msgspec.convert(known, entry, strict=False)
         key = next((key for key in _BOX_KEYS if getattr(found, key, "") is None), None)
     except msgspec.ValidationError as error:
         text = str(error)
@@ -329,3 +330,8 @@ def _entry(where: str, value: object, entry: type[Struct], offenders: Offenders)
     given = shown(value[key]) if key in value else "missing"
     offenders.add(f"{where}{named}: {key} is {given}. {_FIXES[key]}.")
     return None
+
+
+def _text(value: object) -> object:
+    """A text without half characters, which JSON can write and msgspec does not take."""
+    return value.encode(errors="replace").decode() if isinstance(value, str) else value
