@@ -392,7 +392,7 @@ def test_headers_that_tell_no_size(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("extension", "told"),
     [
-        (".tiff", "the image is a TIFF, which is not read here; send a JPEG or PNG"),
+        (".tiff", "the image is a TIFF, which is not read here; use JPEG or PNG"),
         (".jp2", "the image is not an image: it begins with "),
         (".ppm", "the image is not an image: it begins with b'P6"),
     ],

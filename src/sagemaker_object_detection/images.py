@@ -275,8 +275,8 @@ def _what_is_wrong(data: bytes) -> str:
             return f"begins as a {kind} but cannot be decoded: it is damaged or was cut short"
     for kind, begins in (("GIF", b"GIF8"), ("TIFF", b"II*\0"), ("TIFF", b"MM\0*")):
         if data.startswith(begins):
-            return f"is a {kind}, which is not read here; send a JPEG or PNG"
-    return f"is not an image: it begins with {data[:8]!r}; send a JPEG or PNG"
+            return f"is a {kind}, which is not read here; use JPEG or PNG"
+    return f"is not an image: it begins with {data[:8]!r}; use JPEG or PNG"
 
 
 def _webp_exif(data: bytes) -> bytes | None:

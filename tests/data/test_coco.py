@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sagemaker_object_detection.data.coco import CocoSource
+from sagemaker_object_detection.data.sources.coco import CocoSource
 from sagemaker_object_detection.platform.errors import ClientError
 from tests.data.mutation import mutated
 

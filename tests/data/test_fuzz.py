@@ -108,7 +108,7 @@ HUGE = "9" * 5000
 IN_A_PROCESS = """
 import sys
 from pathlib import Path
-from sagemaker_object_detection.data.coco import CocoSource
+from sagemaker_object_detection.data.sources.coco import CocoSource
 from sagemaker_object_detection.platform import files
 from sagemaker_object_detection.platform.errors import ClientError
 folder = Path(sys.argv[1])

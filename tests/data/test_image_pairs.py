@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sagemaker_object_detection.data.annotations import AnnotationError
-from sagemaker_object_detection.data.image_pairs import ImageSource, Pairs, pair_files
+from sagemaker_object_detection.data.sources.image_pairs import ImageSource, Pairs, pair_files
 from sagemaker_object_detection.platform.errors import ClientError
 from tests.data.memory import measured
 from tests.data.samples import BOX, HEIGHT, WIDTH, Sample, plain, write_images

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sagemaker_object_detection.data.annotations import AnnotationError
-from sagemaker_object_detection.data.manifest import ManifestSource
+from sagemaker_object_detection.data.sources.manifest import ManifestSource
 from sagemaker_object_detection.platform.errors import ClientError
 from tests.data.memory import measured
 from tests.data.mutation import mutated

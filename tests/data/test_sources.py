@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sagemaker_object_detection.data import labels, recordio
-from sagemaker_object_detection.data.coco import CocoSource
-from sagemaker_object_detection.data.image_pairs import ImageSource, pair_files
-from sagemaker_object_detection.data.manifest import ManifestSource
+from sagemaker_object_detection.data.sources.coco import CocoSource
+from sagemaker_object_detection.data.sources.image_pairs import ImageSource, pair_files
+from sagemaker_object_detection.data.sources.manifest import ManifestSource
 from sagemaker_object_detection.data.recordio import RecordIOError
 from sagemaker_object_detection.data.sources import (
     RecordIOSource,

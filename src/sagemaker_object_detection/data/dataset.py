@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,30 +43,52 @@ class Labels(NamedTuple):
     difficult: NDArray[Any]
 
 
-class Source(Protocol):
-    """Indexed records; every method may be called from several threads at once."""
+class Source(ABC):
+    """Indexed records; every method may be called from several threads at once.
+
+    Attributes:
+        listed_names: of the classes of a source that numbers them by itself, class id 0 first.
+    """
+
+    listed_names: tuple[str, ...] = ()
 
     @property
     def class_names(self) -> Mapping[int, Set[str]]:
         """Names that the records read so far give to a class id."""
+        return {}
 
     @property
     def unannotated(self) -> Sequence[str]:
         """Images left out since nothing annotates them."""
+        return ()
 
+    @property
+    def remarks(self) -> Sequence[str]:
+        """Sentences on how the records were read so far, and what of them was left out."""
+        return ()
+
+    def renumber(self, names: Sequence[str]) -> None:
+        """Number the classes by their places in `names`, which has all of `listed_names`."""
+        raise NotImplementedError
+
+    @abstractmethod
     def __len__(self) -> int: ...
 
+    @abstractmethod
     def name(self, index: int) -> str:
         """What to call the record in a message: its file, and its number within the file."""
-        ...
 
+    def image_name(self, index: int) -> str | None:
+        """The image's path inside its folder; None where it has none."""
+        return None
+
+    @abstractmethod
     def read(self, index: int) -> RawRecord:
         """Image and label. Raises ClientError for a label that cannot be understood."""
-        ...
 
+    @abstractmethod
     def read_image(self, index: int) -> bytes:
         """The encoded picture alone."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -50,11 +50,15 @@ def survey(
     num_classes: int,
     threads: int,
     limits: Limits | None = None,
+    turn_boxes: bool = False,
 ) -> Tally:
-    """What the records of a channel add up to, whatever is wrong with them."""
+    """What the records of a channel add up to, whatever is wrong with them.
+
+    `turn_boxes` is that of `judge`.
+    """
     tally = Tally(channel, num_classes, limits)
     with Progress(f"Channel '{channel}' is being checked", len(source)) as progress:
-        for verdicts in _verdicts(source, num_classes, threads):
+        for verdicts in _verdicts(source, num_classes, threads, turn_boxes):
             for verdict in verdicts:
                 tally.add(verdict)
             progress.advance(len(verdicts))
@@ -74,13 +78,15 @@ def passed(source: Source, tally: Tally) -> Dataset:
     )
 
 
-def _verdicts(source: Source, num_classes: int, threads: int) -> Iterator[list[Verdict]]:
+def _verdicts(
+    source: Source, num_classes: int, threads: int, turn_boxes: bool
+) -> Iterator[list[Verdict]]:
     """Verdicts in the order of the records; only a few tasks wait at a time."""
 
     def task(start: int) -> list[Verdict]:
         stop = min(start + _RECORDS_A_TASK, len(source))
         return [
-            judge(source.name(index), partial(source.read, index), num_classes)
+            judge(source.name(index), partial(source.read, index), num_classes, False, turn_boxes)
             for index in range(start, stop)
         ]
 

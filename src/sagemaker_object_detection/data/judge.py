@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -74,7 +74,11 @@ class Verdict:
 
 
 def judge(
-    name: str, read: Callable[[], RawRecord], num_classes: int, keep_image: bool = False
+    name: str,
+    read: Callable[[], RawRecord],
+    num_classes: int,
+    keep_image: bool = False,
+    turn_boxes: bool = False,
 ) -> Verdict:
     """Read a record and check its label, its picture and its boxes, in this order.
 
@@ -83,6 +87,8 @@ def judge(
         read: gives the record, or raises ClientError for a label that cannot be understood.
         num_classes: class ids must be in 0..num_classes-1.
         keep_image: whether the decoded picture is wanted.
+        turn_boxes: whether boxes of the stored image are turned to those of the displayed one; else
+            the image is dropped.
 
     Raises OSError, with a file name, where the system fails to read what is there.
     """
@@ -105,16 +111,20 @@ def judge(
         )
         return Verdict(fault=Dropped(name, "class_id", detail))
     verdict = Verdict(declared_boxes=len(raw.class_ids))
-    if not _check_image(raw, name, verdict, keep_image):
+    turned = _check_image(raw, name, verdict, keep_image, turn_boxes)
+    if turned is None:
         return verdict
+    raw = turned
     _check_boxes(raw, name, verdict)
     digest = hashlib.sha1(raw.image, usedforsecurity=False).digest()  # the fastest there is
     verdict.digest = int.from_bytes(digest[:8], "little")
     return verdict
 
 
-def _check_image(raw: RawRecord, name: str, verdict: Verdict, keep_image: bool) -> bool:
-    """Whether the picture is usable."""
+def _check_image(
+    raw: RawRecord, name: str, verdict: Verdict, keep_image: bool, turn_boxes: bool
+) -> RawRecord | None:
+    """The record, its boxes those of the displayed picture; None where that is not usable."""
     try:
         if keep_image:
             verdict.image = decode(raw.image, "it")
@@ -124,30 +134,49 @@ def _check_image(raw: RawRecord, name: str, verdict: Verdict, keep_image: bool) 
     except ImageError as error:
         reason = "truncated" if is_truncated_jpeg(raw.image) else "undecodable"
         verdict.dropped.append(Dropped(name, reason, str(error)))
-        return False
+        return None
     verdict.size = (width, height)
-    return _check_frame(raw, name, verdict)
+    return _check_frame(raw, name, verdict, turn_boxes)
 
 
-def _check_frame(raw: RawRecord, name: str, verdict: Verdict) -> bool:
-    """Whether the boxes refer to the image as displayed, or to a resized copy of it."""
+def _check_frame(raw: RawRecord, name: str, verdict: Verdict, turn_boxes: bool) -> RawRecord | None:
+    """The record, if its boxes refer to the image as displayed, or a resized copy of it."""
     assert verdict.size is not None
     tag = orientation(raw.image)
     reason = _wrong_frame(raw.declared_size, verdict.size, tag)
     if reason is not None and raw.declared_size is not None:
         sizes = (f"{width} x {height}" for width, height in (raw.declared_size, verdict.size))
         detail = "declared as {}, the image is {}".format(*sizes) + _FRAMES[reason].format(tag=tag)
-        row = Dropped(name, reason, detail)
-        if reason != "resized":
-            verdict.dropped.append(row)
-            return False
-        verdict.noted.append(row)
+        if reason == "stored_size" and turn_boxes:
+            detail += "; the boxes were turned"
+            verdict.noted.append(Dropped(name, "turned", detail))
+            raw = replace(
+                raw, boxes=turned(raw.boxes, raw.declared_size, tag), declared_size=verdict.size
+            )
+        elif reason == "resized":
+            verdict.noted.append(Dropped(name, reason, detail))
+        else:
+            verdict.dropped.append(Dropped(name, reason, detail))
+            return None
     if tag != 1:
         verdict.noted.append(Dropped(name, "orientation", f"orientation tag {tag}, applied"))
     elif (other := ignored_orientation(raw.image)) != 1:
         detail = f"orientation tag {other}, not applied"
         verdict.noted.append(Dropped(name, "ignored_orientation", detail))
-    return True
+    return raw
+
+
+def turned(boxes_px: NDArray[Any], size: tuple[int, int], tag: int) -> NDArray[Any]:
+    """Boxes (n, 4) xyxy in pixels of a stored image, as displayed by a tag of QUARTER_TURNS.
+
+    `size` is (width, height) of the stored image.
+    """
+    left, top, right, bottom = boxes_px.T
+    if tag in (7, 8):
+        left, right = size[0] - right, size[0] - left
+    if tag in (6, 7):
+        top, bottom = size[1] - bottom, size[1] - top
+    return np.stack([top, left, bottom, right], axis=1)
 
 
 def _wrong_frame(declared: tuple[int, int] | None, size: tuple[int, int], tag: int) -> str | None:

@@ -122,6 +122,11 @@ def stem(name: str) -> str:
     return folder + slash + (last.rpartition(".")[0] or last)
 
 
+def unlisted_remark(unlisted: int, file: Path) -> tuple[str, ...]:
+    """A sentence on images that a file does not list, where there are any."""
+    return (f"{unlisted} images are not used, since {file} does not list them.",) * bool(unlisted)
+
+
 def is_image(name: str) -> bool:
     """Whether the suffix of a file says that it is an image."""
     _, dot, suffix = name.rpartition(".")

@@ -86,6 +86,12 @@ REASONS: Mapping[str, Reason] = {
         "was resized after labeling, and the boxes were scaled with it.",
         "Nothing needs to be done if that is so.",
     ),
+    "turned": Reason(
+        "noted",
+        "The declared size is that of the stored image, which its orientation tag turns by 90 "
+        "degrees: the boxes were turned too.",
+        "Nothing needs to be done.",
+    ),
     "orientation": Reason(
         "noted",
         "The image has an orientation tag. It is applied: boxes refer to the image as displayed.",

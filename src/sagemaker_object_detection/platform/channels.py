@@ -10,7 +10,7 @@ from sagemaker_object_detection.platform import files
 from sagemaker_object_detection.platform.errors import ClientError, dead_link, is_dead_link
 from sagemaker_object_detection.platform.paths import Paths
 
-Form = Literal["recordio", "image", "coco", "manifest", "pipe"]
+Form = Literal["recordio", "image", "coco", "manifest", "voc", "yolo", "pipe"]
 
 RECORDIO = "application/x-recordio"
 MODEL = "application/x-sagemaker-model"

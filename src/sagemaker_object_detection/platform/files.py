@@ -20,7 +20,11 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 MANIFEST_SUFFIXES = frozenset({".manifest", ".jsonl"})
 LOST_AND_FOUND = "lost+found"
 """A folder at the top of a disk with an ext file system, which only root may read."""
+_SPLIT_NAMES = ("validation", "val", "valid", "dev")
 _COCO_AMONG = 8
+_VOC = re.compile(rb"<annotation[\s>]")
+_ROW = re.compile(rb"\s*\d+(\.0*)?([ \t]+-?\d*\.?\d+([eE][+-]?\d+)?){4,}[ \t]*(\r?\n|$)")
+_TEXTS_TRIED = 50
 _COCO_KEYS = frozenset({b"images", b"annotations", b"categories"})
 _ONE_IMAGE_KEYS = frozenset({b"file", b"image_size"})
 _KEYS = re.compile(rb'"(images|annotations|categories|file|image_size)"\s*:')
@@ -49,6 +53,11 @@ def of_form(folder: Path, form: Kind) -> tuple[Path, ...]:
     return tuple(named or sorted(path for path in walk(folder) if _by_content(path) == form))
 
 
+def split_names(split: str) -> tuple[str, ...]:
+    """What a split may be called: by the name that is asked for, or another usual one for it."""
+    return tuple(dict.fromkeys((split, *_SPLIT_NAMES))) if split in _SPLIT_NAMES else (split,)
+
+
 def manifest_file(folder: Path) -> Path | None:
     """The augmented manifest (JSON Lines) of a folder, None where there is none.
 
@@ -68,6 +77,23 @@ def coco_file(folder: Path) -> Path | None:
     if len(found) > _COCO_AMONG:
         return None
     return _only([path for path in found if _is_coco(path)], "COCO files", folder)
+
+
+def has_voc(folder: Path) -> bool:
+    """Whether the first .xml file of a folder is of Pascal VOC."""
+    path = next((path for path in walk(folder) if path.suffix.lower() == ".xml"), None)
+    return path is not None and _VOC.search(_head(path)) is not None
+
+
+def has_yolo(folder: Path) -> bool:
+    """Whether one of the first .txt files of a folder has a row of YOLO's labels."""
+    texts = (path for path in walk(folder) if path.suffix.lower() == ".txt")
+    return any(_ROW.match(_head(path)) for path in islice(texts, _TEXTS_TRIED))
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(1000)
 
 
 def has_json(folder: Path) -> bool:

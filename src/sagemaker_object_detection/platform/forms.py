@@ -19,6 +19,8 @@ _SAID: Mapping[Form, str] = {
     "image": "single images with one annotation file each",
     "coco": "images with a COCO file",
     "manifest": "images with a manifest",
+    "voc": "images with Pascal VOC's XML",
+    "yolo": "images with YOLO's labels",
     "pipe": "a stream (Pipe mode)",
 }
 
@@ -29,7 +31,8 @@ def with_forms(
     """The channels, those of these names, which hold images, with their form.
 
     "pipe" by the mode; "recordio" where .rec files stand alone; with an annotation channel, or a
-    list beside the images, "coco" and "manifest" when it is such a file, else "image".
+    list beside the images, "coco" and "manifest" when it is such a file; "voc" and "yolo" by XML
+    and texts; else "image".
 
     Raises ClientError with all faults: files that are of no form or contradict the channels.
     """
@@ -109,11 +112,17 @@ def _form(channels: Mapping[str, Channel], name: str) -> Form:
 
 
 def _listing(channel: Channel, notes: Channel | None) -> Form | None:
-    """Which kind of one file for all images there is, if any."""
+    """What annotates the images, where it is not one JSON file for each."""
     folder = (notes or channel).path
     if files.manifest_file(folder) is not None:
         return "manifest"
-    return "coco" if files.coco_file(folder) is not None else None
+    if files.coco_file(folder) is not None:
+        return "coco"
+    if notes is not None and files.has_json(folder):
+        return None
+    if files.has_voc(folder):
+        return "voc"
+    return "yolo" if files.has_yolo(folder) else None
 
 
 def _warn_of_both(channel: Channel, used: str) -> None:

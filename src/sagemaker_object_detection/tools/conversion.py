@@ -1,20 +1,34 @@
-"""Labelled images of another layout, made into channels for training."""
+"""Labeled images of any format, made into channels for training."""
+
+from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
-from pathlib import Path
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
 from sagemaker_object_detection.data.class_names import CLASSES_FILE, read_classes
+from sagemaker_object_detection.data.dataset import Source
+from sagemaker_object_detection.data.refusal import Offenders
+from sagemaker_object_detection.data.sources import merge_classes
+from sagemaker_object_detection.data.sources.parts import Joined, split_off
+from sagemaker_object_detection.data.sources.splits import SPLITS, open_split
 from sagemaker_object_detection.platform.errors import ClientError
-from sagemaker_object_detection.platform.progress import Progress
+from sagemaker_object_detection.tools.channel_writers import WRITERS, Checked
+from sagemaker_object_detection.tools.findings import Findings, Settings, examine
 from sagemaker_object_detection.tools.folders import make_folder
-from sagemaker_object_detection.tools.formats import READERS, WRITERS, manifest
-from sagemaker_object_detection.tools.formats.data_set import DataSet, Images, Step
-from sagemaker_object_detection.tools.formats.record import LabelledImage, Split
 
 _CHANNEL = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+@dataclass(frozen=True)
+class Share:
+    """How much of the channel `train` becomes `validation`, and the seed that chooses it."""
+
+    share: float
+    seed: int = 0
 
 
 def convert(
@@ -24,55 +38,111 @@ def convert(
     *,
     reader: str = "voc",
     writer: str = "recordio",
-    class_names: Sequence[str] | None = None,
+    settings: Settings | None = None,
     attribute_names: tuple[str, ...] = (),
-) -> DataSet:
-    """Read splits of `source` and write them as channels into the folder `output`.
+    validation: Share | None = None,
+) -> tuple[Findings, list[str]]:
+    """Check splits of `source` as training would, and write them as channels into `output`.
 
-    `splits` are pairs (split, channel); several splits may go into one channel. The class names go
-    to ``classes.txt``, one a line, class id 0 first. `attribute_names` are those of a manifest's
-    image and annotation, in case its lines have several. The images are read twice, to check and to
-    write them, one at a time. Everything is written aside and moved into place at the end, so that
-    `output` never holds half a channel. The same input gives the same bytes. Raises ClientError
-    for faults of the data, for a split without images, for data without any class, for a channel
-    that is there already and for class names that differ from those of the ``classes.txt`` that is
-    there.
+    What training would drop is not written. Everything is written aside and moved into place at
+    the end, so that `output` never holds half a channel. The same input gives the same bytes.
+
+    Args:
+        splits: pairs (split, channel); several splits may go into one channel.
+        reader: a key of SPLITS.
+        writer: a key of WRITERS.
+        attribute_names: of a manifest's image and annotation.
+        validation: splits train, where there is no other channel validation.
+
+    Returns:
+        What was found, and remarks on how the data was read.
+
+    Raises:
+        ClientError: faults of the data, as training would refuse them; a split that is not there;
+            data without any class; a channel that is there already; class names that differ from
+            those of the classes.txt that is there.
     """
+    settings = settings or Settings(turn_boxes=True)
     for channel in {channel for _, channel in splits}:
         _check_channel(output, channel)
-    read = READERS[reader]
-    if attribute_names:
-        read = partial(manifest.read, attribute_names=attribute_names)
-    found: dict[str, list[Split]] = {}
+    _check_splits(source, reader, splits)
+    parts: dict[str, list[Source]] = {}
     for split, channel in splits:
-        part = read(source, split)
-        if not len(part):
-            raise ClientError(
-                f"{source}: the split '{split}' has no annotated images. Add some, or leave the "
-                "split out."
-            )
-        found.setdefault(channel, []).append(part)
-    channels = {channel: Images(parts) for channel, parts in found.items()}
-    total = sum(len(images) for images in channels.values())
-    with Progress("Images checked", total) as progress:
-        data = DataSet.build(channels, class_names, partial(progress.advance, 1))
-    if not data.class_names:
-        raise ClientError(
-            f"{source}: no image has an object, and no class is named. Give --classes with the "
-            "names of the classes."
-        )
-    _check_classes(output, data)
+        parts.setdefault(channel, []).append(open_split(reader, source, split, attribute_names))
+    channels = _number(parts, settings.class_names)
+    if validation is not None:
+        channels = _with_validation(channels, validation, output)
+    folders = [source / split for split, _ in splits] + [source]
+    findings = examine(channels, [f for f in folders if f.is_dir()], settings)
+    refused = [*findings.refused, *_without_boxes(source, channels, findings)]
+    if refused:
+        raise ClientError(*refused)
+    _check_names(channels, findings)
+    _check_classes(output, findings.class_names)
     make_folder(output)
     with tempfile.TemporaryDirectory(dir=output, prefix=".converting-") as name:
         aside = Path(name)
-        with Progress("Images written", total) as progress:
-            step = partial(progress.advance, 1)
-            for channel, images in channels.items():
-                WRITERS[writer](aside, channel, data, _counted(images, step))
-        (aside / CLASSES_FILE).write_text(data.table.text(), encoding="utf-8", newline="\n")
+        for channel, joined in channels.items():
+            checked = Checked(joined, findings.tallies[channel], findings.class_names)
+            WRITERS[writer](aside, channel, checked)
+        text = "".join(f"{name}\n" for name in findings.class_names)
+        (aside / CLASSES_FILE).write_text(text, encoding="utf-8", newline="\n")
         for path in sorted(aside.iterdir()):
             path.replace(output / path.name)
-    return data
+    return findings, [remark for one in parts.values() for s in one for remark in s.remarks]
+
+
+def _number(parts: Mapping[str, list[Source]], given: tuple[str, ...]) -> dict[str, Source]:
+    """Channels, with their classes numbered alike."""
+    names = merge_classes([source for one in parts.values() for source in one], given)
+    missing = [name for name in names if name not in given] if given else []
+    if missing:
+        raise ClientError(
+            f"The data has the classes {', '.join(missing)}, which are not in --classes "
+            f"({', '.join(given)}). Add them to the list."
+        )
+    channels: dict[str, Source] = {}
+    for channel, sources in parts.items():
+        channels[channel] = Joined(sources)
+        channels[channel].listed_names = names
+    return channels
+
+
+def _with_validation(
+    channels: dict[str, Source], validation: Share, output: Path
+) -> dict[str, Source]:
+    if "train" not in channels or "validation" in channels:
+        raise ClientError(
+            "--validation-share splits the channel train, and there is "
+            + ("none." if "train" not in channels else "a channel validation already.")
+            + " Leave it out, or name the splits otherwise."
+        )
+    _check_channel(output, "validation")
+    train, rest = split_off(channels["train"], validation.share, validation.seed)
+    return {**channels, "train": train, "validation": rest}
+
+
+def _check_splits(source: Path, reader: str, splits: Sequence[tuple[str, str]]) -> None:
+    if len({split for split, _ in splits}) > 1 and not SPLITS[reader](source):
+        raise ClientError(
+            f"{source} is not split, and several splits are asked for. Give one, as --split "
+            "train, and --validation-share 0.2 for a channel validation."
+        )
+
+
+def _without_boxes(source: Path, channels: Mapping[str, Source], findings: Findings) -> list[str]:
+    if any(tally.boxes_kept for tally in findings.tallies.values()):
+        return []
+    if not any(channel.listed_names for channel in channels.values()):
+        return [
+            f"{source}: no image has an object, and no class is named. Give --classes with the "
+            "names of the classes."
+        ]
+    remarks = " ".join(remark for channel in channels.values() for remark in channel.remarks)
+    return [
+        f"{source}: no image has an object: there is nothing to learn. {remarks} Check that the "
+        "annotations are the right ones."
+    ]
 
 
 def _check_channel(output: Path, channel: str) -> None:
@@ -89,51 +159,51 @@ def _check_channel(output: Path, channel: str) -> None:
             )
 
 
-def _check_classes(output: Path, data: DataSet) -> None:
+def _check_names(channels: Mapping[str, Source], findings: Findings) -> None:
+    """Names of images must be text, lead nowhere else, and be unique in their channel."""
+    offenders = Offenders()
+    for channel, source in channels.items():
+        indices = findings.tallies[channel].indices.tolist()
+        names = [name for index in indices if (name := source.image_name(index)) is not None]
+        for name, count in Counter(names).items():
+            path = PurePosixPath(name)
+            if not name.isprintable() or path.is_absolute() or ".." in path.parts:
+                offenders.add(f"{name!r} cannot be the name of an image. Rename the file.")
+            if count > 1:
+                offenders.add(
+                    f"Channel '{channel}': {count} images are called '{name}'. Rename them, or "
+                    "put the splits into channels of their own."
+                )
+    offenders.refuse("The images cannot be written")
+    for name in findings.class_names:
+        if len(name.splitlines()) != 1 or not name.isprintable():
+            raise ClientError(
+                f"The class name {name!r} cannot be a line of text. Rename the class in the data."
+            )
+
+
+def _check_classes(output: Path, names: tuple[str, ...]) -> None:
     """Channels that are used together must number their classes alike."""
     path = output / CLASSES_FILE
     if path.is_dir():
         raise ClientError(f"{path} is a folder. Remove it, or choose another output folder.")
-    if path.exists() and (there := read_classes(path)) != data.class_names:
+    if path.exists() and (there := read_classes(path)) != names:
         raise ClientError(
             f"{path} lists the classes {', '.join(there)}, this conversion has "
-            f"{', '.join(data.class_names)}. Give --classes with all of them, or another output "
-            "folder."
+            f"{', '.join(names)}. Give --classes with all of them, or another output folder."
         )
 
 
-def _counted(images: Iterable[LabelledImage], step: Step) -> Iterator[LabelledImage]:
-    for image in images:
-        yield image
-        step()
-
-
-def summary(data: DataSet, output: Path) -> str:
-    """What was written, for a reader, with the hyperparameters that follow from it."""
-    width = max(len(name) for name in (*data.channels, "channel"))
-    lines = [f"{'channel':{width}}  images  boxes  of these"]
-    for channel, survey in data.surveys.items():
-        counts = data.boxes_per_class(channel)
-        shown = ", ".join(f"{name} {counts[name]}" for name in data.class_names)
-        lines.append(f"{channel:{width}}  {survey.images:6d}  {counts.total():5d}  {shown}")
-    empty = sum(survey.empty for survey in data.surveys.values())
-    if empty:
-        lines.append(f"{empty} images have no objects; training takes them as background.")
-    flat = sum(survey.flat for survey in data.surveys.values())
-    if flat:
-        lines.append(f"{flat} boxes have no area; they were kept, training drops them.")
-    difficult = sum(survey.difficult for survey in data.surveys.values())
-    if difficult:
-        lines.append(f"{difficult} boxes are marked as difficult; only recordio keeps the mark.")
-    splits = (split for images in data.channels.values() for split in images.splits)
-    lines += [sentence for split in splits for sentence in split.left_out]
-    numbered = ", ".join(f"{number} {name}" for number, name in enumerate(data.class_names))
-    lines.append(f"classes ({output / CLASSES_FILE}): {numbered}")
-    lines.append("hyperparameters: " + _hyperparameters(data))
-    return "\n".join(lines)
-
-
-def _hyperparameters(data: DataSet) -> str:
-    text = f"num_classes={len(data.class_names)}"
-    train = data.surveys.get("train")
-    return text + (f" num_training_samples={train.images}" if train is not None else "")
+def summary(findings: Findings, remarks: Sequence[str], output: Path) -> str:
+    """What follows the report: remarks, classes, and the hyperparameters of a job."""
+    numbered = ", ".join(f"{number} {name}" for number, name in enumerate(findings.class_names))
+    hyperparameters = f"num_classes={len(findings.class_names)}"
+    if "train" in findings.tallies:
+        hyperparameters += f" num_training_samples={findings.tallies['train'].images}"
+    return "\n".join(
+        [
+            *remarks,
+            f"classes ({output / CLASSES_FILE}): {numbered}",
+            f"hyperparameters: {hyperparameters}",
+        ]
+    )

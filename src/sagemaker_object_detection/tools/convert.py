@@ -4,11 +4,17 @@ from pathlib import Path
 
 import click
 
+from sagemaker_object_detection.data.sources.splits import SPLITS
+from sagemaker_object_detection.data.tally import Limits
 from sagemaker_object_detection.platform.channels import SPLIT_CHANNELS
+from sagemaker_object_detection.tools.channel_writers import WRITERS
 from sagemaker_object_detection.tools.class_list import class_list
-from sagemaker_object_detection.tools.conversion import convert, summary
-from sagemaker_object_detection.tools.formats import READERS, WRITERS
-from sagemaker_object_detection.tools.report_text import printable
+from sagemaker_object_detection.tools.conversion import Share, convert, summary
+from sagemaker_object_detection.tools.findings import Settings
+from sagemaker_object_detection.tools.limit_options import limit_options
+from sagemaker_object_detection.tools.report_text import printable, report_text
+from sagemaker_object_detection.tools.share_options import attribute_names_option, share_options
+from sagemaker_object_detection.tools.shown_log import logged
 
 
 def _split_list(
@@ -27,24 +33,11 @@ def _split_list(
     return tuple(pairs)
 
 
-def _attribute_names(
-    ctx: click.Context, param: click.Parameter, value: str | None
-) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    if ctx.params.get("reader", "manifest") != "manifest":
-        raise click.BadParameter("only manifests have attributes", ctx, param)
-    names = tuple(name.strip() for name in value.split(","))
-    if len(names) != 2 or not all(names):
-        raise click.BadParameter(f"{value!r} is not two names with a comma", ctx, param)
-    return names
-
-
 @click.command("convert")
 @click.option(
     "--from",
     "reader",
-    type=click.Choice(sorted(READERS)),
+    type=click.Choice(sorted(SPLITS)),
     required=True,
     is_eager=True,
     help="The format of SOURCE.",
@@ -75,13 +68,10 @@ def _attribute_names(
     help="Class names, class id 0 first; a JSON list where a name has a comma. By default as the "
     "data numbers them, or sorted.",
 )
-@click.option(
-    "--attribute-names",
-    callback=_attribute_names,
-    metavar="IMAGE,ANNOTATION",
-    help="Of a manifest with several annotations, e.g. source-ref,bounding-box.",
-)
-@click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@attribute_names_option
+@share_options
+@limit_options
+@click.argument("source", type=click.Path(exists=True, path_type=Path))
 @click.argument("output", type=click.Path(file_okay=False, path_type=Path))
 def command(
     reader: str,
@@ -89,17 +79,21 @@ def command(
     splits: tuple[tuple[str, str], ...],
     class_names: tuple[str, ...] | None,
     attribute_names: tuple[str, ...],
+    validation_share: float | None,
+    seed: int,
+    max_dropped_images: float,
+    max_dropped_boxes: float,
     source: Path,
     output: Path,
 ) -> None:
     """Turn the labelled images in SOURCE into channels in OUTPUT.
 
-    Images are copied byte for byte, and labels are neither dropped nor mended: that is left to
-    training. OUTPUT can serve as /opt/ml/input/data.
+    The data is checked as training would; what training would drop is named and left out. Images
+    are copied byte for byte. OUTPUT can serve as /opt/ml/input/data. SOURCE may be a data.yaml.
 
     \b
-    Where a split called train is looked for:
-      voc             ImageSets/Main/train.txt, Annotations, JPEGImages
+    Where a split called train is looked for; data that is not split is one split:
+      voc             ImageSets/Main/train.txt with Annotations and JPEGImages; or train
       coco            annotations/instances_train2017.json with train2017, train.json with
                       images/train, train/_annotations.coco.json, and the like
       yolo            as data.yaml says, images/train with labels/train, or train.txt
@@ -111,13 +105,22 @@ def command(
     object-detection convert --from voc --to recordio \\
         --split train --split val VOCdevkit/VOC2012 build/voc
     """
-    data = convert(
-        source,
-        output,
-        splits,
-        reader=reader,
-        writer=writer,
-        class_names=class_names,
-        attribute_names=attribute_names,
-    )
-    click.echo(printable(summary(data, output)))
+    if attribute_names and reader != "manifest":
+        raise click.BadParameter("only manifests have attributes", param_hint="--attribute-names")
+    with logged():
+        findings, remarks = convert(
+            source,
+            output,
+            splits,
+            reader=reader,
+            writer=writer,
+            settings=Settings(
+                class_names=class_names or (),
+                limits=Limits(max_dropped_images, max_dropped_boxes),
+                turn_boxes=True,
+            ),
+            attribute_names=attribute_names,
+            validation=None if validation_share is None else Share(validation_share, seed),
+        )
+    click.echo(report_text(findings.report))
+    click.echo(printable(summary(findings, remarks, output)))

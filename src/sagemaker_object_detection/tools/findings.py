@@ -1,9 +1,9 @@
-"""What the gate finds in the folders of channels, outside of any job."""
+"""What the data checks find in sources, outside of any job."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,12 @@ from sagemaker_object_detection.data.class_names import (
     found_names,
     read_classes,
 )
-from sagemaker_object_detection.data.coco import CocoSource
 from sagemaker_object_detection.data.dataset import Source
 from sagemaker_object_detection.data.gate import survey
 from sagemaker_object_detection.data.report import Checked, make_report
 from sagemaker_object_detection.data.sources import categories, open_sources
-from sagemaker_object_detection.data.tally import Limits, refusals
+from sagemaker_object_detection.data.tally import Limits, Tally, refusals
 from sagemaker_object_detection.model.specs import get_spec
-from sagemaker_object_detection.platform.channels import Channel
 from sagemaker_object_detection.platform.forms import with_forms
 from sagemaker_object_detection.platform.threads import physical_cores
 from sagemaker_object_detection.tools.folders import channels_of
@@ -35,40 +33,72 @@ class Findings:
 
     Attributes:
         report: the content of data_report.json.
-        num_classes: as given, or as the data has it.
-        counted_by: where num_classes comes from, for a reader.
+        tallies: what the records of each channel add up to.
+        class_names: class id 0 first.
+        counted_by: what tells how many classes there are, for a reader.
         refused: why the channels cannot be trained on; empty when they can.
     """
 
     report: dict[str, Any]
-    num_classes: int
+    tallies: Mapping[str, Tally]
+    class_names: tuple[str, ...]
     counted_by: str
     refused: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Settings:
+    """What a job would say: its classes, its network, and what share may be unusable."""
+
+    num_classes: int | None = None
+    class_names: tuple[str, ...] = ()
+    base_network: str = DEFAULTS.base_network
+    image_shape: int = DEFAULTS.image_shape
+    limits: Limits | None = None
+    turn_boxes: bool = False
+
+
 def validate(
     folders: Mapping[str, Path],
-    num_classes: int | None = None,
-    base_network: str = DEFAULTS.base_network,
-    image_shape: int = DEFAULTS.image_shape,
-    limits: Limits | None = None,
+    settings: Settings | None = None,
+    attribute_names: tuple[str, ...] = (),
 ) -> Findings:
     """Look through channels, all their records, whatever is wrong with some.
 
     Args:
         folders: channel -> its folder; the folder of its annotations lies beside it.
-        num_classes: as the job will have it; None to take it from the data.
+        attribute_names: of manifests whose lines have several annotations.
 
     Raises:
-        ClientError: the files of a channel are of no form, or cannot be opened as a source; COCO
-            files list different categories.
+        ClientError: the files of a channel are of no form, or cannot be opened as a source.
     """
-    names = list(folders)
-    channels = with_forms(channels_of(folders), names)
-    sources = open_sources(channels, names, num_classes)
-    counted, counted_by = _count_classes(channels, sources, num_classes)
+    settings = settings or Settings()
+    channels = {
+        name: replace(channel, attribute_names=attribute_names)
+        for name, channel in with_forms(channels_of(folders), list(folders)).items()
+    }
+    given = settings.class_names
+    sources = open_sources(channels, folders, settings.num_classes, given)
+    inside = [channel.path for channel in channels.values()]
+    return examine(sources, [*inside, *(path.parent for path in inside)], settings)
+
+
+def examine(sources: Mapping[str, Source], folders: Sequence[Path], settings: Settings) -> Findings:
+    """Look through sources, whose classes are numbered alike.
+
+    Args:
+        folders: where a classes.txt may lie.
+    """
+    counted, counted_by = _count_classes(sources, folders, settings)
     tallies = {
-        name: survey(name, source, counted or _MOST_CLASSES, physical_cores(), limits)
+        name: survey(
+            name,
+            source,
+            counted or _MOST_CLASSES,
+            physical_cores(),
+            settings.limits,
+            settings.turn_boxes,
+        )
         for name, source in sources.items()
     }
     if counted is None:
@@ -77,29 +107,30 @@ def validate(
             tally.num_classes = counted
     refused = refusals(tallies.values())
     checked = [Checked(tallies[name], source.name) for name, source in sources.items()]
-    labels = class_names(
-        (),
+    names = class_names(
+        settings.class_names,
         categories(sources),
-        [channel.path for channel in channels.values()],
+        folders,
         found_names(sources.values()),
         counted,
     )
-    report = make_report(checked, labels, get_spec(base_network, image_shape), refused)
-    return Findings(report, counted, counted_by, tuple(refused))
+    spec = get_spec(settings.base_network, settings.image_shape)
+    report = make_report(checked, names, spec, refused)
+    return Findings(report, tallies, names, counted_by, tuple(refused))
 
 
 def _count_classes(
-    channels: Mapping[str, Channel], sources: Mapping[str, Source], given: int | None
+    sources: Mapping[str, Source], folders: Sequence[Path], settings: Settings
 ) -> tuple[int | None, str]:
     """How many classes there are, None where only the records tell, and what says so."""
-    if given is not None:
-        return given, "as given"
+    if settings.num_classes is not None:
+        return settings.num_classes, "as given"
+    if settings.class_names:
+        return len(settings.class_names), "as given"
     for name, source in sources.items():
-        if isinstance(source, CocoSource):
-            return len(source.category_names), f"the COCO categories of {name}"
-    inside = [channel.path for channel in channels.values()]
-    for folder in (*inside, *(path.parent for path in inside)):
-        file = folder / CLASSES_FILE
-        if file.is_file():
-            return max(1, len(read_classes(file))), str(file)
+        if source.listed_names:
+            return len(source.listed_names), f"the classes of {name}"
+    file = next((path for f in folders if (path := f / CLASSES_FILE).is_file()), None)
+    if file is not None:
+        return max(1, len(read_classes(file))), str(file)
     return None, "the largest class_id"

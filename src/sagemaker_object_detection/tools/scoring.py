@@ -106,7 +106,7 @@ def _checked(
 ) -> dict[str, Dataset]:
     num_classes = len(config.class_names)
     channels = with_forms(channels_of(folders), folders)
-    sources = open_sources(channels, folders, num_classes)
+    sources = open_sources(channels, folders, None, config.class_names)
     tallies = {
         name: survey(name, source, num_classes, physical_cores(), limits)
         for name, source in sources.items()

@@ -14,10 +14,12 @@ from sagemaker_object_detection.data.report_html import as_json, render
 from sagemaker_object_detection.data.tally import Limits
 from sagemaker_object_detection.model.specs import BASE_NETWORKS, MINIMUM_IMAGE_SHAPE
 from sagemaker_object_detection.platform.errors import ClientError
-from sagemaker_object_detection.tools.findings import validate
+from sagemaker_object_detection.tools.class_list import class_list
+from sagemaker_object_detection.tools.findings import Settings, validate
 from sagemaker_object_detection.tools.folders import named_folders, prepare_file, write_file
 from sagemaker_object_detection.tools.limit_options import DEFAULTS, limit_options
 from sagemaker_object_detection.tools.report_text import printable, report_text
+from sagemaker_object_detection.tools.share_options import attribute_names_option
 from sagemaker_object_detection.tools.shown_log import logged
 
 
@@ -43,6 +45,14 @@ from sagemaker_object_detection.tools.shown_log import logged
     show_default=True,
     help="Side of the network's input.",
 )
+@click.option(
+    "--classes",
+    "class_names",
+    callback=class_list,
+    metavar="A,B,C",
+    help="Class names, class id 0 first.",
+)
+@attribute_names_option
 @limit_options
 @click.option(
     "--json",
@@ -61,6 +71,8 @@ def command(
     num_classes: int | None,
     base_network: str,
     image_shape: int,
+    class_names: tuple[str, ...] | None,
+    attribute_names: tuple[str, ...],
     max_dropped_images: float,
     max_dropped_boxes: float,
     json_file: Path | None,
@@ -76,12 +88,13 @@ def command(
     object-detection validate data/train data/validation --html report.html
     """
     limits = Limits(max_dropped_images, max_dropped_boxes)
+    settings = Settings(num_classes, class_names or (), base_network, image_shape, limits)
     for file in (json_file, html_file):
         prepare_file(file)
     with logged():
-        found = validate(channels, num_classes, base_network, image_shape, limits)
+        found = validate(channels, settings, attribute_names)
     click.echo(report_text(found.report))
-    click.echo(printable(f"num_classes is {found.num_classes} ({found.counted_by})."))
+    click.echo(printable(f"num_classes is {len(found.class_names)} ({found.counted_by})."))
     for file, text in ((json_file, as_json), (html_file, render)):
         if file is not None:
             write_file(file, text(found.report))

@@ -55,7 +55,8 @@ def read_channels(
     for name in names:
         if name not in files:
             _require_one_reader(name, communicator.world)
-    sources = open_sources(job.channels, files, job.hyperparameters.num_classes)
+    given = job.hyperparameters
+    sources = open_sources(job.channels, files, given.num_classes, given.class_names)
     tallies = {name: _check(name, source, job, threads) for name, source in sources.items()}
     streams: dict[str, StreamLoader] = {}
     loaders: dict[str, Loader | StreamLoader] = {}

@@ -22,8 +22,8 @@ from sagemaker_object_detection.data.annotations import (
 )
 from sagemaker_object_detection.data.class_names import FoundNames
 from sagemaker_object_detection.data.column import Column
-from sagemaker_object_detection.data.dataset import RawRecord
-from sagemaker_object_detection.data.listing import Listing, is_image
+from sagemaker_object_detection.data.dataset import RawRecord, Source
+from sagemaker_object_detection.data.listing import Listing, is_image, unlisted_remark
 from sagemaker_object_detection.data.records import from_annotation
 from sagemaker_object_detection.data.refusal import Offenders
 from sagemaker_object_detection.platform import files
@@ -33,11 +33,11 @@ _IMAGE_ATTRIBUTE = "source-ref"
 _SHOWN_KEYS = 8
 _CURE = (
     "Name the image's attribute and the annotation's as the channel's \"AttributeNames\" in "
-    "inputdataconfig.json."
+    "inputdataconfig.json, or by --attribute-names IMAGE,ANNOTATION of a command."
 )
 
 
-class ManifestSource:
+class ManifestSource(Source):
     """The records that a manifest lists, in its order; a line is parsed again when it is read.
 
     Args:
@@ -109,9 +109,14 @@ class ManifestSource:
         """The encoded picture alone."""
         return files.content(self._file(index))
 
-    def path(self, index: int) -> Path:
-        """The image's file."""
-        return Path(self._file(index))
+    def image_name(self, index: int) -> str:
+        """Relative to the folder of the images."""
+        return self._names[int(self._files[index])]
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What of the folder is not used."""
+        return unlisted_remark(self.unlisted, self._manifest)
 
     def _file(self, index: int) -> str:
         return f"{self._folder}/{self._names[int(self._files[index])]}"

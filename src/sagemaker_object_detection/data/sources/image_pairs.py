@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from sagemaker_object_detection.data.annotations import AnnotationError, load, parse, shown
 from sagemaker_object_detection.data.class_names import FoundNames
-from sagemaker_object_detection.data.dataset import RawRecord
+from sagemaker_object_detection.data.dataset import RawRecord, Source
 from sagemaker_object_detection.data.listing import Listing, base, composed, grouped, stem
 from sagemaker_object_detection.data.records import from_annotation
 from sagemaker_object_detection.data.refusal import Offenders
 from sagemaker_object_detection.platform import files
+from sagemaker_object_detection.platform.errors import ClientError
 
 _SHOWN_CANDIDATES = 4
 
@@ -44,8 +45,8 @@ class Pairs:
         return f"{self.notes}/{self.note_names[index]}"
 
 
-class ImageSource:
-    """The records of pairs (see `pair_files`)."""
+class ImageSource(Source):
+    """The records of pairs (see `json_pairs`)."""
 
     def __init__(self, pairs: Pairs) -> None:
         self._pairs = pairs
@@ -68,6 +69,10 @@ class ImageSource:
         """The image's file."""
         return self._pairs.image(index)
 
+    def image_name(self, index: int) -> str:
+        """Relative to the folder of the images."""
+        return self._pairs.image_names[index]
+
     def read(self, index: int) -> RawRecord:
         """Image and annotation, corners in pixels of the declared size."""
         note = self._pairs.note(index)
@@ -80,30 +85,41 @@ class ImageSource:
         return files.content(self._pairs.image(index))
 
 
-def pair_files(images: Path, notes: Path) -> Pairs:
-    """Find the annotation of every image, by its name without suffix.
-
-    `a/b.jpg` is annotated by `a/b.json`; or by a `b.json` of another folder, as long as no other
-    image is called b. Where that leaves a doubt, the annotation's own "file" decides: when several
-    images or none have its name, and when both lie in sub-folders that differ.
-
-    Raises:
-        ClientError: two images would share an annotation, or an annotation has no image.
-    """
+def json_pairs(images: Path, notes: Path) -> Pairs:
+    """The images of a folder and their JSON files in another, as `pair_files` finds them."""
     pictures = Listing.of(images, files.IMAGE_SUFFIXES)
     if not len(pictures):
         named = (path.relative_to(images).as_posix() for path in files.of_form(images, "image"))
         pictures = Listing(images, named)
-    pairing = _Pairing(pictures, Listing.of(notes, {".json"}))
-    return pairing.pairs()
+    return pair_files(pictures, Listing.of(notes, {".json"}), _said)
+
+
+def pair_files(pictures: Listing, notes: Listing, said: Callable[[Path], str | None]) -> Pairs:
+    """Find the annotation of every image, by its name without suffix.
+
+    `a/b.jpg` is annotated by `a/b.json` (or .xml); or by a `b.json` of another folder, as long as
+    no other image is called b. Where that leaves a doubt, what the annotation says of its file
+    decides: when several images or none have its name, and when both lie in sub-folders that
+    differ.
+
+    Args:
+        said: gives what an annotation says is its image's file, None where it says nothing.
+
+    Raises:
+        ClientError: two images would share an annotation, or an annotation has no image.
+    """
+    return _Pairing(pictures, notes, said).pairs()
 
 
 class _Pairing:
     """The work of `pair_files`: first by path, then by base name, then by what files say."""
 
-    def __init__(self, pictures: Listing, notes: Listing) -> None:
+    def __init__(
+        self, pictures: Listing, notes: Listing, said: Callable[[Path], str | None]
+    ) -> None:
         self._pictures = pictures
         self._notes = notes
+        self._said = said
         self._note_of = [-1] * len(pictures)
         self._by_path = grouped(pictures.names, stem)
         self._offenders = Offenders()
@@ -151,8 +167,11 @@ class _Pairing:
             self._join(found[0], note)
             return
         try:
-            said = self._said(note)
-        except AnnotationError as error:
+            path = self._notes.path(note)
+            if not path.is_file():
+                raise AnnotationError(f"{path} is a link to nothing. Mend or remove it.")
+            said = self._said(path)
+        except ClientError as error:
             self._offenders.add(str(error))
             return
         meant = [] if said is None else self._pictures.resolve(said)
@@ -181,14 +200,12 @@ class _Pairing:
         folders = _folder(note), _folder(self._pictures.names[picture])
         return all(folders) and folders[0] != folders[1]
 
-    def _said(self, note: int) -> str | None:
-        """What an annotation says as its file. Raises AnnotationError when it cannot be read."""
-        path = self._notes.path(note)
-        if not path.is_file():
-            raise AnnotationError(f"{path} is a link to nothing. Mend or remove it.")
-        content = load(files.content(str(path)), str(path))
-        said = content.get("file") if isinstance(content, dict) else None
-        return said if isinstance(said, str) and said else None
+
+def _said(path: Path) -> str | None:
+    """What an annotation says as its file. Raises AnnotationError when it cannot be read."""
+    content = load(files.content(str(path)), str(path))
+    said = content.get("file") if isinstance(content, dict) else None
+    return said if isinstance(said, str) and said else None
 
 
 def _mirrors(note: str, said: str | None) -> bool:

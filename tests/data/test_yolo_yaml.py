@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sagemaker_object_detection.platform.errors import ClientError
-from sagemaker_object_detection.tools.formats.yolo_config import find_config, parse_config
+from sagemaker_object_detection.data.sources.yolo_yaml import find_config, parse_config
 
 ULTRALYTICS = """\
 # Ultralytics: COCO8 (first 8 images)

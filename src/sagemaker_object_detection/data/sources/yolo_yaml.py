@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
+from sagemaker_object_detection.data.text_files import read_text
 from sagemaker_object_detection.platform.errors import ClientError
-from sagemaker_object_detection.tools.formats.text_files import read_text
 
 SPLITS = ("train", "val", "test")
 
@@ -35,19 +35,27 @@ class _Loader(yaml.BaseLoader):
 
 @dataclass(frozen=True)
 class YoloConfig:
-    """``names``: () where the file has none; ``splits``: train, val, test -> paths as written."""
+    """``names``: () where the file has none; ``splits``: train, val, test -> paths as written.
+
+    ``keypoint_numbers``: numbers behind the box of a row, for poses (``kpt_shape``).
+    """
 
     file: Path
     root: str | None
     names: tuple[str, ...]
     splits: Mapping[str, tuple[str, ...]]
+    keypoint_numbers: int = 0
 
 
 def find_config(source: Path) -> YoloConfig | None:
     """The description of the data set in a folder: data.yaml, or the only YAML file there.
 
+    A file is the description itself.
+
     Raises ClientError for several of them, and as `parse_config`.
     """
+    if source.is_file():
+        return parse_config(source)
     found = sorted(path for path in source.iterdir() if path.suffix.lower() in (".yaml", ".yml"))
     chosen = [path for path in found if path.stem.lower() == "data"] or found
     if len(chosen) > 1:
@@ -78,7 +86,7 @@ def parse_config(file: Path) -> YoloConfig:
             raise ClientError(f"{file}: {split} is {value!r}, it must be a folder or a list.")
         if value:
             splits[split] = (value,) if isinstance(value, str) else tuple(value)
-    return YoloConfig(file, root, names, splits)
+    return YoloConfig(file, root, names, splits, _keypoint_numbers(values.get("kpt_shape"), file))
 
 
 def _read(file: Path) -> Mapping[str, Value]:
@@ -94,7 +102,8 @@ def _read(file: Path) -> Mapping[str, Value]:
         return {}
     if not isinstance(content, dict):
         raise ClientError(f"{file} holds no mapping of names to values. {_FIX}")
-    values = {key: content[key] for key in ("path", "names", "nc", *SPLITS) if key in content}
+    keys = ("path", "names", "nc", "kpt_shape", *SPLITS)
+    values = {key: content[key] for key in keys if key in content}
     for key, value in values.items():
         inside = value.values() if isinstance(value, dict) else value
         if not all(isinstance(word, str) for word in inside):
@@ -120,3 +129,16 @@ def _names(value: Value, file: Path) -> tuple[str, ...]:
             "the classes from 0 without gaps."
         )
     return tuple(numbered[number] for number in range(len(numbered)))
+
+
+def _keypoint_numbers(value: Value, file: Path) -> int:
+    """kpt_shape is [keypoints, numbers of each]."""
+    if value is None:
+        return 0
+    try:
+        points, numbers = map(int, value)
+    except ValueError:
+        raise ClientError(
+            f"{file}: kpt_shape is {value!r}. Write it as [17, 3]: keypoints, and numbers of each."
+        ) from None
+    return points * numbers

@@ -7,7 +7,7 @@ write ids and numbers as text or as floats: those are numbers here too.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -17,13 +17,12 @@ from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from sagemaker_object_detection.data.annotations import load, shown
-from sagemaker_object_detection.data.dataset import RawRecord
-from sagemaker_object_detection.data.listing import Listing, is_image
+from sagemaker_object_detection.data.dataset import RawRecord, Source
+from sagemaker_object_detection.data.listing import Listing, is_image, unlisted_remark
 from sagemaker_object_detection.data.refusal import Offenders
 from sagemaker_object_detection.platform import files
 from sagemaker_object_detection.platform.errors import ClientError
 
-_SHOWN_NAMES = 20
 _BOX_KEYS = ("image_id", "category_id", "bbox")
 _CROWDS = (1, "1", True)
 _SLACK_PX = 1.0
@@ -76,12 +75,11 @@ _FIXES = {
 }
 
 
-class CocoSource:
+class CocoSource(Source):
     """The records that a COCO file lists, in its order.
 
     Attributes:
-        category_names: of the class ids 0..n-1, which stand for the categories in the ascending
-            order of their ids.
+        listed_names: the categories in the ascending order of their ids.
         crowd_boxes: boxes that are skipped since they are of crowds (`iscrowd`).
         unlisted: images of the folder that the file does not list.
         unannotated: empty; an image without annotation is one without objects.
@@ -103,10 +101,11 @@ class CocoSource:
         content = _read(annotation_file, offenders)
         offenders.refuse(heading)
         places = self._places(content.images, listing, offenders)
-        self.category_names = self._categories(content.categories, offenders)
+        self.listed_names = self._categories(content.categories, offenders)
         offenders.refuse(heading)
         self._names = [listing.names[place] for place in places]
         self._sizes = [(image.width, image.height) for image in content.images]
+        self._numbers = np.arange(len(self.listed_names))
         class_ids = {
             category: class_id
             for class_id, category in enumerate(sorted(entry.id for entry in content.categories))
@@ -118,24 +117,23 @@ class CocoSource:
         self.unlisted = sum(map(is_image, listing.names)) - sum(map(is_image, self._names))
 
     @property
-    def class_names(self) -> Mapping[int, Set[str]]:
-        """The one name of each class id."""
-        return {class_id: {name} for class_id, name in enumerate(self.category_names)}
+    def remarks(self) -> Sequence[str]:
+        """What of the file and of the folder is not used."""
+        crowd = f"{self._file}: {self.crowd_boxes} boxes of crowds (iscrowd) are left out."
+        return (crowd,) * bool(self.crowd_boxes) + unlisted_remark(self.unlisted, self._file)
 
-    def check_num_classes(self, num_classes: int) -> None:
-        """Raises ClientError when there are more or fewer categories."""
-        count = len(self.category_names)
-        if count == num_classes:
-            return
-        names = ", ".join(self.category_names[:_SHOWN_NAMES])
-        more = f" and {count - _SHOWN_NAMES} more" if count > _SHOWN_NAMES else ""
-        raise ClientError(
-            f"{self._file}: {count} categories ({names}{more}), but num_classes is {num_classes}. "
-            f"Set num_classes to {count}, or correct the categories."
-        )
+    def renumber(self, names: Sequence[str]) -> None:
+        """Number the categories by their places in `names`."""
+        new = np.array([names.index(name) for name in self.listed_names], np.int64)
+        self._numbers = new[self._numbers]
+        self.listed_names = tuple(names)
 
     def __len__(self) -> int:
         return len(self._names)
+
+    def image_name(self, index: int) -> str:
+        """Relative to the folder of the images."""
+        return self._names[index]
 
     def name(self, index: int) -> str:
         """The image's file."""
@@ -149,7 +147,7 @@ class CocoSource:
         return RawRecord(
             self.read_image(index),
             boxes,
-            self._class_ids[rows].astype(np.int64),
+            self._numbers[self._class_ids[rows]],
             np.zeros(len(boxes), dtype=bool),
             self._sizes[index],
         )
@@ -196,14 +194,14 @@ class CocoSource:
 
     def _categories(self, categories: Sequence[_Category], offenders: Offenders) -> tuple[str, ...]:
         for what in ("id", "name"):
-            values = Counter(getattr(category, what) for category in categories)
+            values = Counter(str(getattr(category, what)).strip() for category in categories)
             for value, count in values.items():
                 if count > 1:
                     offenders.add(
                         f"{self._file}: {count} categories have the {what} {shown(value)}. Give "
                         f"every category its own {what}."
                     )
-        return tuple(c.name for c in sorted(categories, key=lambda category: category.id))
+        return tuple(c.name.strip() for c in sorted(categories, key=lambda category: category.id))
 
     def _take(
         self,

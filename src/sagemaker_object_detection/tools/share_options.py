@@ -1,0 +1,41 @@
+"""Options on which part of the data is used, and as what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from sagemaker_object_detection.tools.share import Share
+
+_Command = Callable[..., Any]
+
+
+def share_options(command: _Command) -> _Command:
+    """Add --validation-share and --seed."""
+    command = click.option(
+        "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the share."
+    )(command)
+    return click.option(
+        "--validation-share",
+        type=Share(),
+        help="Share of the images of train that becomes validation; copies stay together.",
+    )(command)
+
+
+def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    names = tuple(name.strip() for name in value.split(","))
+    if len(names) != 2 or not all(names):
+        raise click.BadParameter(f"{value!r} is not two names with a comma", ctx, param)
+    return names
+
+
+attribute_names_option = click.option(
+    "--attribute-names",
+    callback=_names,
+    metavar="IMAGE,ANNOTATION",
+    help="Of a manifest with several annotations, e.g. source-ref,bounding-box.",
+)
