@@ -65,7 +65,7 @@ def changed(key: str, number: int, **changes: object) -> dict[str, Any]:
 def expect_content(source: CocoSource, folder: Path) -> None:
     names = [source.name(index) for index in range(len(source))]
     assert names == [str(folder / name) for name in ("b.jpg", "a.jpg", "c.jpg")]
-    assert source.category_names == ("bicycle", "cat", "toothbrush")
+    assert source.listed_names == ("bicycle", "cat", "toothbrush")
     assert source.class_names == {0: {"bicycle"}, 1: {"cat"}, 2: {"toothbrush"}}
     records = [source.read(index) for index in range(len(source))]
     assert [record.image for record in records] == [b"b.jpg", b"a.jpg", b"c.jpg"]
@@ -386,7 +386,7 @@ def test_mutated_file_is_read_or_refused(
             record = source.read(index)
             assert record.boxes.shape == (len(record.class_ids), 4)
             assert np.isfinite(record.boxes).all()
-            assert (record.class_ids < len(source.category_names)).all()
+            assert (record.class_ids < len(source.listed_names)).all()
             assert Path(source.name(index)).parent == folder / "train"
         return
     assert fault.startswith(f"{folder}/coco.json")

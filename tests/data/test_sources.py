@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from sagemaker_object_detection.data import labels, recordio
 from sagemaker_object_detection.data.sources.coco import CocoSource
-from sagemaker_object_detection.data.sources.image_pairs import ImageSource, pair_files
+from sagemaker_object_detection.data.sources.image_pairs import ImageSource, json_pairs
 from sagemaker_object_detection.data.sources.manifest import ManifestSource
 from sagemaker_object_detection.data.recordio import RecordIOError
 from sagemaker_object_detection.data.sources import (
@@ -112,7 +112,7 @@ def test_a_read_only_channel_gains_no_file(tmp_path: Path) -> None:
     path.with_suffix(".idx").unlink()
     path.parent.chmod(0o555)
     try:
-        source = open_source(channels(tmp_path, "recordio", "train"), "train", 1)
+        source = open_source(channels(tmp_path, "recordio", "train"), "train")
         assert source.read(0).class_ids.tolist() == [0]
     finally:
         path.parent.chmod(0o755)
@@ -183,7 +183,7 @@ def test_forms_of_recordio(
 ) -> None:
     given = channels(tmp_path, "recordio", "train")
     write(tmp_path / "train")
-    source = open_source(given, "train", 5)
+    source = open_source(given, "train")
     records = [source.read(index) for index in range(len(source))]
     assert [int(one) for record in records for one in record.class_ids] == class_ids
     for record in records:
@@ -269,7 +269,7 @@ def test_all_forms_give_the_same_records(
     names = ["train", "train_annotation"][: 1 + annotated]
     given = channels(tmp_path, form, *names)
     write(tmp_path)
-    source = open_source(given, "train", 2)
+    source = open_source(given, "train")
     assert isinstance(source, kind)
     assert len(source) == 2
     for index, sample in enumerate(SAMPLES):
@@ -290,7 +290,7 @@ def test_num_classes_must_agree_with_coco(tmp_path: Path) -> None:
     given = channels(tmp_path, "coco", "train", "train_annotation")
     write_coco_beside(tmp_path)
     with pytest.raises(ClientError) as caught:
-        open_source(given, "train", 3)
+        open_source(given, "train")
     assert str(caught.value) == (
         f"{tmp_path}/train_annotation/instances.json: 2 categories (class 0, class 1), but "
         "num_classes is 3. Set num_classes to 2, or correct the categories."
@@ -312,7 +312,7 @@ def test_attribute_names_of_the_channel_count(on: str, tmp_path: Path) -> None:
     (tmp_path / on / "a.manifest").write_text(json.dumps(line))
     given = {"train": Channel("train", tmp_path / "train", form="manifest")}
     given[on] = Channel(on, tmp_path / on, form="manifest", attribute_names=("image", "y"))
-    assert open_source(given, "train", 1).read(0).class_ids.tolist() == [0]
+    assert open_source(given, "train").read(0).class_ids.tolist() == [0]
 
 
 @pytest.mark.parametrize(
@@ -326,11 +326,11 @@ def test_images_that_the_list_leaves_out_are_said(
 ) -> None:
     write(tmp_path)
     given = channels(tmp_path, form, "train", "train_annotation")
-    open_source(given, "train", 2)
+    open_source(given, "train")
     assert caplog.messages == []
     for name in ("more.jpg", "more.PNG", "classes.txt"):
         (tmp_path / "train" / name).write_bytes(b"")
-    open_source(given, "train", 2)
+    open_source(given, "train")
     (message,) = caplog.messages
     assert "'train': 2 images are not used, since the" in message
 
@@ -369,7 +369,7 @@ def test_coco_files_must_list_the_same_categories(tmp_path: Path) -> None:
 def test_a_file_that_has_gone(tmp_path: Path, form: Form) -> None:
     given = channels(tmp_path, form, "train", "train_annotation")
     with pytest.raises(ClientError, match=f"'train': its {form} file is no longer there"):
-        open_source(given, "train", 1)
+        open_source(given, "train")
 
 
 @pytest.mark.parametrize(
@@ -377,7 +377,7 @@ def test_a_file_that_has_gone(tmp_path: Path, form: Form) -> None:
     [
         pytest.param(lambda images, file: CocoSource(images, file), id="COCO"),
         pytest.param(lambda images, file: ManifestSource(images, file, ()), id="manifest"),
-        pytest.param(lambda images, file: pair_files(images, file.parent), id="a doubtful pair"),
+        pytest.param(lambda images, file: json_pairs(images, file.parent), id="a doubtful pair"),
     ],
 )
 def test_a_list_that_the_system_fails_to_read_is_named(
@@ -395,4 +395,4 @@ def test_a_list_that_the_system_fails_to_read_is_named(
 
 def test_a_stream_is_no_source(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="form pipe cannot be read record by record"):
-        open_source(channels(tmp_path, "pipe", "train"), "train", 1)
+        open_source(channels(tmp_path, "pipe", "train"), "train")

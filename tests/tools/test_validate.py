@@ -150,7 +150,7 @@ NAMES = ["cat", "dog", "cow", "hen"]
 def test_coco_categories_tell_the_classes(tmp_path: Path) -> None:
     write_coco(tmp_path / "train", samples(6), NAMES)
     found = validate({"train": tmp_path / "train"})
-    assert (found.num_classes, found.counted_by) == (4, "the COCO categories of train")
+    assert (len(found.class_names), found.counted_by) == (4, "the COCO categories of train")
     counts = found.report["channels"]["train"]["boxes_per_class"]
     assert counts == {"cat": 2, "dog": 2, "cow": 2, "hen": 0}
 
@@ -188,14 +188,14 @@ def test_classes_txt_tells_the_classes(tmp_path: Path, place: str) -> None:
     file = tmp_path / place / "classes.txt"
     file.write_text("\n".join(NAMES))
     found = validate({"train": tmp_path / "train"})
-    assert (found.num_classes, found.counted_by) == (4, str(file))
+    assert (len(found.class_names), found.counted_by) == (4, str(file))
 
 
 def test_the_largest_class_id_tells_the_classes(tmp_path: Path) -> None:
     write_records(tmp_path / "a" / "a.rec", samples(2))
     write_records(tmp_path / "b" / "b.rec", [Sample(class_ids=[4])])
     found = validate({name: tmp_path / name for name in ("a", "b")})
-    assert (found.num_classes, found.counted_by) == (5, "the largest class_id")
+    assert (len(found.class_names), found.counted_by) == (5, "the largest class_id")
     counts = found.report["channels"]["a"]["boxes_per_class"]
     assert list(counts.values()) == [1, 1, 0, 0, 0]
 
@@ -203,7 +203,7 @@ def test_the_largest_class_id_tells_the_classes(tmp_path: Path) -> None:
 def test_images_without_boxes_are_one_class(tmp_path: Path) -> None:
     write_records(tmp_path / "validation" / "a.rec", [Sample(boxes=[], class_ids=[])])
     found = validate({"validation": tmp_path / "validation"})
-    assert (found.num_classes, found.refused) == (1, ())
+    assert (len(found.class_names), found.refused) == (1, ())
 
 
 def test_training_on_images_without_boxes_is_refused(tmp_path: Path) -> None:
