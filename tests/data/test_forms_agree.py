@@ -83,9 +83,7 @@ def _gated(train: Path, notes: Path | None = None) -> Tally:
     channels = {"train": Channel("train", train)}
     if notes is not None:
         channels["train_annotation"] = Channel("train_annotation", notes)
-    return survey(
-        "train", open_source(with_forms(channels), "train", len(CLASSES)), len(CLASSES), THREADS
-    )
+    return survey("train", open_source(with_forms(channels), "train"), len(CLASSES), THREADS)
 
 
 def _streamed(folder: Path, stream: bytes) -> Tally:

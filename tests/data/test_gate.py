@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from sagemaker_object_detection.data import recordio
 from sagemaker_object_detection.data.dataset import RawRecord, Source
 from sagemaker_object_detection.data.gate import pass_gate
-from sagemaker_object_detection.data.sources.image_pairs import ImageSource, json_pairs
 from sagemaker_object_detection.data.judge import Dropped, Verdict
 from sagemaker_object_detection.data.sources import RecordIOSource
+from sagemaker_object_detection.data.sources.image_pairs import ImageSource, json_pairs
 from sagemaker_object_detection.data.tally import Limits, Tally
 from sagemaker_object_detection.platform.errors import ClientError
 from tests.data.samples import (

@@ -13,9 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sagemaker_object_detection.data import labels, recordio
-from sagemaker_object_detection.data.sources.coco import CocoSource
-from sagemaker_object_detection.data.sources.image_pairs import ImageSource, json_pairs
-from sagemaker_object_detection.data.sources.manifest import ManifestSource
 from sagemaker_object_detection.data.recordio import RecordIOError
 from sagemaker_object_detection.data.sources import (
     RecordIOSource,
@@ -23,6 +20,9 @@ from sagemaker_object_detection.data.sources import (
     open_source,
     open_sources,
 )
+from sagemaker_object_detection.data.sources.coco import CocoSource
+from sagemaker_object_detection.data.sources.image_pairs import ImageSource, json_pairs
+from sagemaker_object_detection.data.sources.manifest import ManifestSource
 from sagemaker_object_detection.platform.channels import Channel, Form
 from sagemaker_object_detection.platform.errors import ClientError
 from tests.data.mutation import damaged
@@ -326,13 +326,13 @@ def test_images_that_the_list_leaves_out_are_said(
 ) -> None:
     write(tmp_path)
     given = channels(tmp_path, form, "train", "train_annotation")
-    open_source(given, "train")
+    open_sources(given, ["train"], None)
     assert caplog.messages == []
     for name in ("more.jpg", "more.PNG", "classes.txt"):
         (tmp_path / "train" / name).write_bytes(b"")
-    open_source(given, "train")
+    open_sources(given, ["train"], None)
     (message,) = caplog.messages
-    assert "'train': 2 images are not used, since the" in message
+    assert "'train': 2 images are not used, since" in message
 
 
 def test_the_faults_of_all_channels_come_together(tmp_path: Path) -> None:
@@ -351,8 +351,8 @@ def test_the_faults_of_all_channels_come_together(tmp_path: Path) -> None:
     assert {name: len(source) for name, source in sources.items()} == {"validation": 2}
 
 
-def test_coco_files_must_list_the_same_categories(tmp_path: Path) -> None:
-    """A class_id is a place in that list; other forms have none."""
+def test_coco_files_with_other_lists_are_merged_by_name(tmp_path: Path) -> None:
+    """A class_id is a place in the merged list; other forms have none."""
     given = channels(tmp_path, "coco", "train", "validation")
     given |= channels(tmp_path, "recordio", "test")
     for name, class_ids in (("train", [0, 1]), ("validation", [0, 2])):
@@ -361,8 +361,13 @@ def test_coco_files_must_list_the_same_categories(tmp_path: Path) -> None:
     write_records(tmp_path / "test" / "a.rec", numbered([0]))
     sources = open_sources(given, ["train", "test"], 2)
     assert categories(sources) == {"train": ("class 0", "class 1")}
-    with pytest.raises(ClientError, match="train: class 0, class 1; validation: class 0, class 2"):
+    with pytest.raises(ClientError, match=r"list 3 classes \(class 0, class 1, class 2\), but"):
         open_sources(given, ["train", "validation"], 2)
+    sources = open_sources(given, ["train", "validation"], 3)
+    assert [s.read(0).class_ids.tolist() for s in sources.values()] == [[0, 1], [0, 2]]
+    assert set(categories(sources).values()) == {("class 0", "class 1", "class 2")}
+    sources = open_sources(given, ["validation"], None, ["class 2", "class 1", "class 0"])
+    assert sources["validation"].read(0).class_ids.tolist() == [2, 0]
 
 
 @pytest.mark.parametrize("form", ["coco", "manifest"])
