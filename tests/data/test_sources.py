@@ -290,10 +290,10 @@ def test_num_classes_must_agree_with_coco(tmp_path: Path) -> None:
     given = channels(tmp_path, "coco", "train", "train_annotation")
     write_coco_beside(tmp_path)
     with pytest.raises(ClientError) as caught:
-        open_source(given, "train")
+        open_sources(given, ["train"], 3)
     assert str(caught.value) == (
-        f"{tmp_path}/train_annotation/instances.json: 2 categories (class 0, class 1), but "
-        "num_classes is 3. Set num_classes to 2, or correct the categories."
+        "The annotations of train list 2 classes (class 0, class 1), but num_classes is 3. Set "
+        "num_classes to 2, or correct the list of classes."
     )
 
 
@@ -330,6 +330,7 @@ def test_images_that_the_list_leaves_out_are_said(
     assert caplog.messages == []
     for name in ("more.jpg", "more.PNG", "classes.txt"):
         (tmp_path / "train" / name).write_bytes(b"")
+    caplog.set_level("INFO")
     open_sources(given, ["train"], None)
     (message,) = caplog.messages
     assert "'train': 2 images are not used, since" in message
