@@ -114,7 +114,8 @@ class AnnotatedNames:
         places: dict[tuple[int, str], str] = {}
         misfit = None
         for part in parts:
-            places = {**part.places, **places}
+            for named, place in part.places.items():
+                places.setdefault(named, place)
             misfit = misfit or part.misfit
         return cls(places, misfit)
 
