@@ -17,7 +17,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -27,6 +27,7 @@ import numpy as np
 from many_records import FORMS, tree
 from processes import peak_bytes
 
+from sagemaker_object_detection.data.class_names import AnnotatedNames
 from sagemaker_object_detection.data.dataset import RawRecord, Source
 from sagemaker_object_detection.data.gate import survey
 from sagemaker_object_detection.data.sources import open_source
@@ -53,8 +54,8 @@ class Repeated:
         self._times = times
 
     @property
-    def class_names(self) -> Mapping[int, Set[str]]:
-        return self._source.class_names
+    def found_names(self) -> AnnotatedNames:
+        return self._source.found_names
 
     def __len__(self) -> int:
         return len(self._source) * self._times

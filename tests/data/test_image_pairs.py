@@ -338,7 +338,7 @@ def test_class_names_are_collected(folders: tuple[Path, Path]) -> None:
     source = ImageSource(json_pairs(images, notes))
     for index in range(3):
         source.read(index)
-    assert source.class_names == {0: {"dog", "hound"}, 1: {"cat"}}
+    assert set(source.found_names.places) == {(0, "dog"), (0, "hound"), (1, "cat")}
 
 
 def test_unreadable_annotation_names_its_file(folders: tuple[Path, Path]) -> None:

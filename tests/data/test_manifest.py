@@ -65,7 +65,7 @@ def test_documented_form(tmp_path: Path) -> None:
     np.testing.assert_array_equal(record.boxes, [[1.5, 2.25, 4.5, 6.25]])
     assert record.class_ids.tolist() == [5]
     assert record.declared_size == (50, 40)
-    assert source.class_names == {5: {"dog"}}
+    assert set(source.found_names.places) == {(5, "dog")}
     assert source.unannotated == ()
 
 
@@ -90,7 +90,7 @@ def test_what_is_written_differently_and_means_the_same(tmp_path: Path, text: by
     assert len(source) == 1
     assert source.read(0).image == b"a.jpg"
     assert source.read(0).class_ids.tolist() == [5]
-    assert source.class_names == {5: {"dog"}}
+    assert set(source.found_names.places) == {(5, "dog")}
 
 
 def test_line_numbers_count_blank_lines(tmp_path: Path) -> None:
@@ -102,16 +102,16 @@ def test_no_objects_and_no_names(tmp_path: Path) -> None:
     line = {**LINE, "bounding-box": {**NOTE, "annotations": []}}
     source = opened(tmp_path, [{**line, "bounding-box-metadata": {"class-map": {}}}])
     assert source.read(0).boxes.shape == (0, 4)
-    assert source.class_names == {}
+    assert source.found_names.places == {}
 
 
 def test_names_of_all_lines_are_collected(tmp_path: Path) -> None:
     second = {**SECOND, "bounding-box-metadata": {"class-map": {"5": "hound", "0": "cat"}}}
     source = opened(tmp_path, [LINE, second])
     source.read(0)
-    assert source.class_names == {5: {"dog"}}
+    assert set(source.found_names.places) == {(5, "dog")}
     source.read(1)
-    assert source.class_names == {5: {"dog", "hound"}, 0: {"cat"}}
+    assert set(source.found_names.places) == {(5, "dog"), (5, "hound"), (0, "cat")}
 
 
 def test_images_in_sub_folders(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_attributes(
     line = {"source-ref": "a.jpg", **values, "x-metadata": {"class-map": {"5": "cow"}}}
     source = opened(tmp_path, [line], *attribute_names)
     assert source.read(0).class_ids.tolist() == [5]
-    assert source.class_names == {5: {"cow"}}
+    assert set(source.found_names.places) == {(5, "cow")}
 
 
 def test_another_attribute_names_the_image(tmp_path: Path) -> None:

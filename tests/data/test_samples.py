@@ -238,8 +238,8 @@ def test_class_names_from_all_threads() -> None:
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
-        assert set(names.so_far()) <= set(range(7))
-    assert names.so_far() == {i: {f"n{i}", f"n{i + 7}"} for i in range(7)}
+        assert {i for i, _ in names.so_far().places} <= set(range(7))
+    assert set(names.so_far().places) == {(i % 7, f"n{i}") for i in range(14)}
 
 
 def test_class_names_of_categories_as_in_file_mode() -> None:
@@ -248,15 +248,15 @@ def test_class_names_of_categories_as_in_file_mode() -> None:
     note = json.dumps({**Picture().annotation(), "categories": categories}).encode()
     names = FoundNames()
     read_all(samples([PNG, note, JPEG, note, b'{"class-map": {"1": "cat"}}']), names)
-    assert names.so_far() == {0: {"dog"}, 1: {"cat"}}
+    assert set(names.so_far().places) == {(0, "dog"), (1, "cat")}
     read_all(samples([PNG, note, b'{"class-map": {"0": "hound"}}']), names)
-    assert names.so_far() == {0: {"dog", "hound"}, 1: {"cat"}}
+    assert set(names.so_far().places) == {(0, "dog"), (0, "hound"), (1, "cat")}
 
 
 def test_no_class_names_without_a_class_map() -> None:
     names = FoundNames()
     read_all(samples([PNG, NOTE, JPEG, NOTE]), names)
-    assert names.so_far() == {}
+    assert names.so_far().places == {}
 
 
 def test_the_streams_of_the_tests_are_what_they_say() -> None:

@@ -199,7 +199,7 @@ def test_the_boxes_are_those_of_the_gate(
     np.testing.assert_array_equal(got.sizes, expected.sizes)
     np.testing.assert_array_equal(got.digests, expected.digests)
     assert [d.reason for d in got.dropped] == [d.reason for d in expected.dropped] == ["zero_area"]
-    assert loader.class_names == ({0: {"dog"}} if metadata else {})
+    assert list(loader.found_names.places) == ([(0, "dog")] if metadata else [])
 
 
 def with_size(sample: Sample) -> Sample:
@@ -559,7 +559,7 @@ def test_class_names_of_a_manifest(make: MakeLoader, feed: Feed) -> None:
     feed(manifest_stream([Sample()] * 3, metadata))
     loader = make()
     list(loader.evaluation_pass(2))
-    assert loader.class_names == {0: {"dog"}, 2: {"cat"}}
+    assert set(loader.found_names.places) == {(0, "dog"), (2, "cat")}
 
 
 def test_json_of_a_manifest_that_is_neither(make: MakeLoader, feed: Feed) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from sagemaker_object_detection import boxes
 from sagemaker_object_detection.data import labels, recordio
-from sagemaker_object_detection.data.class_names import class_names
+from sagemaker_object_detection.data.class_names import AnnotatedNames, class_names
 from sagemaker_object_detection.images import decode
 from sagemaker_object_detection.tools import demo_data
 
@@ -87,7 +87,9 @@ def test_channels_are_packed_and_share_no_picture(tmp_path: Path) -> None:
     for channel, count in (("train", 3), ("validation", 2)):
         index = recordio.scan(tmp_path / channel / f"{channel}.rec")
         assert len(index) == count
-        names = class_names((), {}, [tmp_path / channel], {}, len(demo_data.CLASS_NAMES))
+        names = class_names(
+            (), {}, [tmp_path / channel], AnnotatedNames(), len(demo_data.CLASS_NAMES)
+        )
         assert names == demo_data.CLASS_NAMES
         descriptor = os.open(index.path, os.O_RDONLY)
         for record in range(count):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sagemaker_object_detection.data.class_names import AnnotatedNames
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,9 @@ class Source(ABC):
     listed_names: tuple[str, ...] = ()
 
     @property
-    def class_names(self) -> Mapping[int, Set[str]]:
-        """Names that the records read so far give to a class id."""
-        return {}
+    def found_names(self) -> AnnotatedNames:
+        """What the records read so far call their classes."""
+        return AnnotatedNames()
 
     @property
     def unannotated(self) -> Sequence[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from array import array
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from sagemaker_object_detection.data import annotations as notes
 from sagemaker_object_detection.data import loader
 from sagemaker_object_detection.data.augment import Augmentation
-from sagemaker_object_detection.data.class_names import FoundNames
+from sagemaker_object_detection.data.class_names import AnnotatedNames, FoundNames
 from sagemaker_object_detection.data.dataset import Labels, RawRecord
 from sagemaker_object_detection.data.judge import Verdict, judge
 from sagemaker_object_detection.data.pipe import ATTRIBUTES, TIME_LIMIT, ReadAhead, Sample, fifo
@@ -68,7 +68,8 @@ def parse(sample: Sample, names: FoundNames) -> RawRecord:
             f"{ATTRIBUTES}"
         )
     annotation = notes.from_object(found[0], sample.name)
-    names.add(annotation.categories | class_map)
+    listed = annotation.categories | class_map
+    names.add(listed, annotation.class_ids.tolist(), sample.position, sample.name)
     return from_annotation(image, annotation)
 
 
@@ -174,8 +175,8 @@ class StreamLoader:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"stream-{channel}")
 
     @property
-    def class_names(self) -> Mapping[int, Set[str]]:
-        """Names that the records read so far give to a class id."""
+    def found_names(self) -> AnnotatedNames:
+        """What the records read so far call their classes."""
         return self._names.so_far()
 
     @property

@@ -9,8 +9,8 @@ from typing import Any
 
 from sagemaker_object_detection.data.class_names import (
     CLASSES_FILE,
+    AnnotatedNames,
     class_names,
-    found_names,
     read_classes,
 )
 from sagemaker_object_detection.data.dataset import Source
@@ -19,6 +19,7 @@ from sagemaker_object_detection.data.report import Checked, make_report
 from sagemaker_object_detection.data.sources import categories, open_sources
 from sagemaker_object_detection.data.tally import Limits, Tally, refusals
 from sagemaker_object_detection.model.specs import get_spec
+from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.forms import with_forms
 from sagemaker_object_detection.platform.threads import physical_cores
 from sagemaker_object_detection.tools.folders import channels_of
@@ -88,6 +89,9 @@ def examine(sources: Mapping[str, Source], folders: Sequence[Path], settings: Se
 
     Args:
         folders: where a classes.txt may lie.
+
+    Raises:
+        ClientError: the classes cannot be named.
     """
     counted, counted_by = _count_classes(sources, folders, settings)
     tallies = {
@@ -107,13 +111,16 @@ def examine(sources: Mapping[str, Source], folders: Sequence[Path], settings: Se
             tally.num_classes = counted
     refused = refusals(tallies.values())
     checked = [Checked(tallies[name], source.name) for name, source in sources.items()]
-    names = class_names(
-        settings.class_names,
-        categories(sources),
-        folders,
-        found_names(sources.values()),
-        counted,
-    )
+    try:
+        names = class_names(
+            settings.class_names,
+            categories(sources),
+            folders,
+            AnnotatedNames.merged(source.found_names for source in sources.values()),
+            counted,
+        )
+    except ClientError as error:
+        raise ClientError(*refused, *error.faults) from None
     spec = get_spec(settings.base_network, settings.image_shape)
     report = make_report(checked, names, spec, refused)
     return Findings(report, tallies, names, counted_by, tuple(refused))

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sagemaker_object_detection.data.class_names import class_names, found_names
+from sagemaker_object_detection.data.class_names import AnnotatedNames, class_names
 from sagemaker_object_detection.data.dataset import Dataset
 from sagemaker_object_detection.data.gate import passed, survey
 from sagemaker_object_detection.data.loader import Batch, Loader
@@ -114,14 +114,13 @@ def _checked(
     refused = refusals(tallies.values())
     if refused:
         raise ClientError(*refused)
-    told = class_names(
-        (),
-        categories(sources),
-        [channel.path for channel in channels.values()],
-        found_names(sources.values()),
-        num_classes,
-    )
-    _warn_of_names(told, config.class_names)
+    found = AnnotatedNames.merged(source.found_names for source in sources.values())
+    folders_inside = [channel.path for channel in channels.values()]
+    try:
+        told = class_names((), categories(sources), folders_inside, found, num_classes)
+        _warn_of_names(told, config.class_names)
+    except ClientError as error:
+        log.warning("The data's class names are not compared with the model's. %s", error)
     return {name: passed(source, tallies[name]) for name, source in sources.items()}
 
 

@@ -72,7 +72,7 @@ def read_channels(
     if sources:
         try:
             data.report(refused)
-        except ClientError as error:  # a classes.txt that is no text
+        except ClientError as error:  # the classes cannot be named
             refused.extend(error.faults)
     if refused:
         raise ClientError(*refused)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sagemaker_object_detection.data.class_names import class_names, found_names
+from sagemaker_object_detection.data.class_names import AnnotatedNames, class_names
 from sagemaker_object_detection.data.dataset import Source
 from sagemaker_object_detection.data.loader import Loader
 from sagemaker_object_detection.data.report import Checked, make_report
@@ -23,13 +23,6 @@ from sagemaker_object_detection.training.communicator import Communicator, gathe
 from sagemaker_object_detection.training.shards import Shards
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Told:
-    """What another process has told of its records' class names."""
-
-    class_names: Mapping[int, Set[str]]
 
 
 @dataclass(frozen=True)
@@ -57,9 +50,9 @@ class Data:
     communicator: Communicator
     shards: dict[str, Shards] = field(default_factory=dict)
     counts: dict[str, list[int]] = field(default_factory=dict)
-    _names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    _names: dict[Hashable, tuple[str, ...]] = field(default_factory=dict)
     _told: set[str] = field(default_factory=set)
-    _elsewhere: list[_Told] = field(default_factory=list)
+    _elsewhere: list[AnnotatedNames] = field(default_factory=list)
 
     @property
     def train_images(self) -> int:
@@ -84,22 +77,27 @@ class Data:
         Raises ClientError as data.class_names does.
         """
         found = self._found_names()
-        told = repr(sorted((class_id, sorted(names)) for class_id, names in found.items()))
+        told = frozenset(found.places), found.misfit is None
         if told not in self._names:  # decided, and said in the log, once
             self._names[told] = self._decide_names(found)
         return self._names[told]
 
     def exchange_names(self) -> None:
         """Learn what annotations call the classes on other hosts; in all processes at a time."""
-        ours = [[class_id, sorted(names)] for class_id, names in self._found_names().items()]
-        told = gather_values(self.communicator, ours)
-        self._elsewhere[:] = [_Told({i: set(names) for i, names in theirs}) for theirs in told]
+        ours = self._found_names()
+        message = [[*named, place] for named, place in ours.places.items()], ours.misfit
+        self._elsewhere[:] = [
+            AnnotatedNames({(class_id, name): place for class_id, name, place in places}, misfit)
+            for places, misfit in gather_values(self.communicator, message)
+        ]
 
-    def _found_names(self) -> dict[int, set[str]]:
-        """Class id -> names in annotations, here and, as far as they are known, elsewhere."""
-        return found_names([*self.sources.values(), *self.streams.values(), *self._elsewhere])
+    def _found_names(self) -> AnnotatedNames:
+        """Of the annotations here and, as far as they are known, elsewhere."""
+        sources = [source.found_names for source in self.sources.values()]
+        streams = [stream.found_names for stream in self.streams.values()]
+        return AnnotatedNames.merged([*sources, *streams, *self._elsewhere])
 
-    def _decide_names(self, found: Mapping[int, set[str]]) -> tuple[str, ...]:
+    def _decide_names(self, found: AnnotatedNames) -> tuple[str, ...]:
         channels = self.job.channels
         names = class_names(
             self.job.hyperparameters.class_names,

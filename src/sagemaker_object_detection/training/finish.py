@@ -79,7 +79,7 @@ class Finish:
     def _describe(self, progress: Progress, results: Results) -> None:
         """Write the figures and the report."""
         with _harmless("Figures and report of the validation channel are not all there"):
-            names = self.data.class_names()
+            names = artifact.read_config(self.job.paths.model_dir).class_names
             summary = summarise(results, names, self.job.hyperparameters.overlap_threshold)
             self._write_results(progress, results, summary)
             self._write_report(progress, results, summary)

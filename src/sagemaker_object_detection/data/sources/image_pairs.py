@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from sagemaker_object_detection.data.annotations import AnnotationError, load, parse, shown
-from sagemaker_object_detection.data.class_names import FoundNames
+from sagemaker_object_detection.data.class_names import AnnotatedNames, FoundNames
 from sagemaker_object_detection.data.dataset import RawRecord, Source
 from sagemaker_object_detection.data.listing import Listing, base, composed, grouped, stem
 from sagemaker_object_detection.data.records import from_annotation
@@ -53,8 +53,8 @@ class ImageSource(Source):
         self._found = FoundNames()
 
     @property
-    def class_names(self) -> Mapping[int, Set[str]]:
-        """Names that the categories of the annotations read so far give to a class id."""
+    def found_names(self) -> AnnotatedNames:
+        """The categories of the annotations read so far."""
         return self._found.so_far()
 
     @property
@@ -77,7 +77,7 @@ class ImageSource(Source):
         """Image and annotation, corners in pixels of the declared size."""
         note = self._pairs.note(index)
         annotation = parse(files.content(note), note)
-        self._found.add(annotation.categories)
+        self._found.add(annotation.categories, annotation.class_ids.tolist(), index, note)
         return from_annotation(self.read_image(index), annotation, note)
 
     def read_image(self, index: int) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Sequence
 from pathlib import Path
 
 from sagemaker_object_detection.data.annotations import (
@@ -20,7 +20,7 @@ from sagemaker_object_detection.data.annotations import (
     load,
     shown,
 )
-from sagemaker_object_detection.data.class_names import FoundNames
+from sagemaker_object_detection.data.class_names import AnnotatedNames, FoundNames
 from sagemaker_object_detection.data.column import Column
 from sagemaker_object_detection.data.dataset import RawRecord, Source
 from sagemaker_object_detection.data.listing import Listing, is_image, unlisted_remark
@@ -73,8 +73,8 @@ class ManifestSource(Source):
             os.close(self._descriptor)
 
     @property
-    def class_names(self) -> Mapping[int, Set[str]]:
-        """Names that the class maps of the lines read so far give to a class id."""
+    def found_names(self) -> AnnotatedNames:
+        """The class maps of the lines read so far."""
         return self._found.so_far()
 
     @property
@@ -101,8 +101,8 @@ class ManifestSource(Source):
                 "Do not change the file while it is being read."
             )
         annotation = from_object(content[attribute], f"{where}, '{attribute}'")
-        names = class_map_names(content.get(f"{attribute}-metadata"))
-        self._found.add(annotation.categories | names)
+        names = annotation.categories | class_map_names(content.get(f"{attribute}-metadata"))
+        self._found.add(names, annotation.class_ids.tolist(), index, where)
         return from_annotation(self.read_image(index), annotation)
 
     def read_image(self, index: int) -> bytes:

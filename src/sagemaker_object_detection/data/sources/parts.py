@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Sequence
 from itertools import accumulate
 
+from sagemaker_object_detection.data.class_names import AnnotatedNames
 from sagemaker_object_detection.data.dataset import RawRecord, Source
 
 
@@ -18,13 +19,9 @@ class Joined(Source):
         self._starts = [0, *accumulate(len(source) for source in sources)]
 
     @property
-    def class_names(self) -> Mapping[int, Set[str]]:
+    def found_names(self) -> AnnotatedNames:
         """Of all of them."""
-        found: dict[int, set[str]] = {}
-        for source in self.sources:
-            for class_id, names in source.class_names.items():
-                found.setdefault(class_id, set()).update(names)
-        return found
+        return AnnotatedNames.merged(source.found_names for source in self.sources)
 
     @property
     def unannotated(self) -> Sequence[str]:
@@ -77,9 +74,9 @@ class Part(Source):
         return self._source.listed_names
 
     @property
-    def class_names(self) -> Mapping[int, Set[str]]:
+    def found_names(self) -> AnnotatedNames:
         """Of the whole source."""
-        return self._source.class_names
+        return self._source.found_names
 
     def __len__(self) -> int:
         return len(self._places)
