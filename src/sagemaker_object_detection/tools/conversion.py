@@ -89,7 +89,8 @@ def convert(
         (aside / CLASSES_FILE).write_text(text, encoding="utf-8", newline="\n")
         for path in sorted(aside.iterdir()):
             path.replace(output / path.name)
-    return findings, [remark for one in parts.values() for s in one for remark in s.remarks]
+    remarks = [remark for one in parts.values() for source in one for remark in source.remarks]
+    return findings, list(dict.fromkeys(remarks))
 
 
 def _number(parts: Mapping[str, list[Source]], given: tuple[str, ...]) -> dict[str, Source]:
