@@ -128,7 +128,6 @@ class MemorySource:
     def __init__(self, records: Sequence[RawRecord], unannotated: Sequence[str] = ()) -> None:
         self.records = list(records)
         self.unannotated = unannotated
-        self.class_names: dict[int, set[str]] = {}
 
     def __len__(self) -> int:
         return len(self.records)

@@ -168,9 +168,8 @@ def test_images_of_every_kind(tmp_path: Path) -> None:
         note = notes / (Path(name).name if flat else name)
         note.parent.mkdir(parents=True, exist_ok=True)
         box = {"left": 8, "top": "8.5", "width": 30.25, "height": 30}
-        names = ((0, f"name {number}"), (1, NAMES[1]))
         content = {
-            "categories": [{"class_id": i, "name": name} for i, name in names],
+            "categories": [{"class_id": i, "name": name} for i, name in enumerate(NAMES)],
             "annotations": [{**box, "class_id": str(number % 3)}],
             "image_size": [{"depth": 3, "height": 48, "width": 64}],
             "file": name,
@@ -193,8 +192,7 @@ def test_images_of_every_kind(tmp_path: Path) -> None:
     assert report["dropped"] == []
     assert report["images_without_boxes"] == 1
     assert report["image_sizes"] == [{"width": 64, "height": 48, "images": 16}]
-    # Names that contradict each other are not used, but those that agree are.
-    assert model(job).class_names == ("class_0", NAMES[1], NAMES[2])
+    assert model(job).class_names == NAMES
 
 
 def _tree(folder: Path) -> dict[str, tuple[int, int]]:
@@ -406,6 +404,27 @@ def test_an_augmented_manifest_through_fifos(tmp_path: Path) -> None:
     assert report["train"]["images"] == 4
     assert report["train"]["images_without_boxes"] == 1
     assert model(job).class_names == NAMES
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_class_maps_that_contradict_each_other_in_a_stream(given: bool, tmp_path: Path) -> None:
+    job = TrainingJob(tmp_path)
+    stream = b"".join(
+        record(one.data)
+        + record(json.dumps(annotation(one)).encode())
+        + record(json.dumps({"class-map": dict(zip("012", names, strict=True))}).encode())
+        for one, names in zip(pictures(0, 2), (NAMES, NAMES[::-1]), strict=True)
+    )
+    write_recordio(job.paths.channel_dir("validation"), pictures(20, 1))
+    names = {"class_names": ",".join(NAMES)} if given else {}
+    job.configure({"train": MANIFEST, "validation": "application/x-recordio"}, **names)
+    with Feeder(job.paths.channel_dir("train"), [stream]):
+        assert job.run() == (0 if given else 2), job.log
+    if given:
+        assert model(job).class_names == NAMES
+    else:
+        assert "sample 0 (records 0 to 2) and" in str(job.failure)
+        assert "class_names" in str(job.failure)
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,22 @@ def test_a_refusal_is_reported_and_ends_with_2(tmp_path: Path) -> None:
     assert "This data cannot be trained on" in files["html"].read_text()
 
 
+def test_channels_whose_names_contradict_each_other(tmp_path: Path) -> None:
+    for number, name in enumerate(("train", "validation")):
+        notes = tmp_path / f"{name}_annotation"
+        write_images(tmp_path / name, notes, samples(2, first=9 * number))
+        for file in notes.iterdir():
+            content = json.loads(file.read_text())
+            listed = [{"class_id": i, "name": f"name {i + number}"} for i in range(3)]
+            file.write_text(json.dumps({**content, "categories": listed}))
+    channels = tmp_path / "train", tmp_path / "validation"
+    result = run(*channels)
+    assert result.exit_code == 2
+    assert f"class_id 0 is 'name 0' in {tmp_path}/train_annotation/0000.json" in result.output
+    assert f"'name 1' in {tmp_path}/validation_annotation/0000.json" in result.output
+    assert run(*channels, "--classes", "cat,dog,cow").exit_code == 0
+
+
 def test_all_channels_are_looked_through_before_one_is_refused(tmp_path: Path) -> None:
     for name in ("train", "validation"):
         write_records(tmp_path / name / "a.rec", [*samples(3), Sample(b"no image")])

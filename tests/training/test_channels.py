@@ -107,6 +107,25 @@ def test_hosts_with_parts_of_their_own_have_one_set_of_names(tmp_path: Path) -> 
     assert in_all(communicators(worlds(2)), names) == [CLASS_NAMES, CLASS_NAMES]
 
 
+def test_hosts_whose_names_contradict_each_other(tmp_path: Path) -> None:
+    jobs = _distributed(tmp_path, "ShardedByS3Key")
+    folder = jobs[0].channels["validation_annotation"].path
+    for note in folder.iterdir():
+        content = json.loads(note.read_text())
+        listed = [{"class_id": i, "name": f"other {i}"} for i in range(3)]
+        note.write_text(json.dumps({**content, "categories": listed}))
+
+    def refused(communicator: InThreads) -> str:
+        job = jobs[communicator.world.host_rank]
+        with pytest.raises(ClientError) as error:
+            channels.read_channels(job, communicator, 1, lambda: False)
+        return str(error.value)
+
+    for text in in_all(communicators(worlds(2)), refused):
+        assert f"'other 0' in {folder}/000.json" in text
+        assert f"'{CLASS_NAMES[0]}' in {jobs[1].channels['train_annotation'].path}/000.json" in text
+
+
 def test_copies_that_are_none(tmp_path: Path) -> None:
     jobs = _distributed(tmp_path, "FullyReplicated")
 

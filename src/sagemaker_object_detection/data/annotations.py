@@ -10,13 +10,15 @@ in the attribute's metadata: ``{"class-map": {"0": "dog"}}``.
 
 import json
 import reprlib
-from collections.abc import Iterable
+from codecs import BOM_UTF8
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from msgspec import Meta, Struct
 
 from sagemaker_object_detection.platform.errors import ClientError
 
@@ -54,18 +56,13 @@ class Annotation:
     categories: dict[int, str]
 
 
-def _no_bool(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("true and false are not numbers")
-    return value
+_Pixels = Annotated[float, Meta(ge=-1e7, le=1e7)]
+_Side = Annotated[int, Meta(gt=0, le=10**6)]
+_ClassId = Annotated[int, Meta(ge=-(2**31), lt=2**31)]
+_One = Meta(min_length=1, max_length=1)
 
 
-_Pixels = Annotated[float, Field(ge=-1e7, le=1e7, allow_inf_nan=False), BeforeValidator(_no_bool)]
-_Side = Annotated[int, Field(gt=0, le=10**6), BeforeValidator(_no_bool)]
-_ClassId = Annotated[int, Field(ge=-(2**31), lt=2**31), BeforeValidator(_no_bool)]
-
-
-class _Object(BaseModel):
+class _Object(Struct, gc=False):
     class_id: _ClassId
     left: _Pixels
     top: _Pixels
@@ -73,14 +70,19 @@ class _Object(BaseModel):
     height: _Pixels
 
 
-class _Size(BaseModel):
+class _Size(Struct, gc=False):
     width: _Side
     height: _Side
 
 
-class _Document(BaseModel):
+class _Frame(Struct, kw_only=True):
     file: str | None = None  # which image it means is for image_pairs to find out
-    image_size: Annotated[list[_Size], Field(min_length=1, max_length=1)]
+    image_size: Annotated[list[Any], _One]
+    annotations: list[Any]
+
+
+class _Document(_Frame, kw_only=True):
+    image_size: Annotated[list[_Size], _One]
     annotations: list[_Object]
     categories: Any = None
 
@@ -90,7 +92,12 @@ def parse(text: bytes | str, name: str) -> Annotation:
 
     Raises AnnotationError, which lists the faults of the text together.
     """
-    return from_object(load(text, name), name)
+    data = text.encode(errors="surrogatepass") if isinstance(text, str) else text
+    try:
+        document = msgspec.json.decode(data.removeprefix(BOM_UTF8), type=_Document, strict=False)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return from_object(load(text, name), name)
+    return _annotation(document)
 
 
 def from_object(content: object, name: str) -> Annotation:
@@ -101,9 +108,12 @@ def from_object(content: object, name: str) -> Annotation:
             "one image. Write one object for each image."
         )
     try:
-        document = _Document.model_validate(content)
-    except ValidationError as error:
-        raise AnnotationError(_faults(error, name)) from None
+        return _annotation(msgspec.convert(content, _Document, strict=False))
+    except (msgspec.ValidationError, UnicodeEncodeError):
+        raise AnnotationError(_refusal(list(_faults(content)), name)) from None
+
+
+def _annotation(document: _Document) -> Annotation:
     objects = document.annotations
     boxes = np.array(
         [(o.left, o.top, o.left + o.width, o.top + o.height) for o in objects], np.float32
@@ -183,21 +193,37 @@ def _is_text(name: str) -> bool:
     return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
-def _faults(error: ValidationError, name: str) -> str:
-    faults = error.errors(include_url=False)
-    texts = []
-    cures = []
-    for fault in faults[:_SHOWN_FAULTS]:
-        place = "".join(
-            f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"]
-        )
-        given = (
-            "missing" if fault["type"] == "missing" else f"{shown(fault['input'])} ({fault['msg']})"
-        )
-        texts.append(f"{place.lstrip('.')} is {given}")
-        keys = [part for part in fault["loc"] if isinstance(part, str)]
-        inside = _OBJECT_FORM if keys[0] == "annotations" else _CURES[keys[0]]
-        cures.append(_CURES.get(keys[-1], inside))
+def _faults(content: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """(place, what is wrong there, cure), field by field."""
+    yield from _wrong_fields(content, _Frame, "")
+    kinds: dict[str, type[Struct]] = {"image_size": _Size, "annotations": _Object}
+    for key, kind in kinds.items():
+        entries = content.get(key)
+        for number, entry in enumerate(entries if isinstance(entries, list) else ()):
+            yield from _wrong_fields(entry, kind, f"{key}[{number}]")
+
+
+def _wrong_fields(value: object, kind: type[Struct], place: str) -> Iterator[tuple[str, str, str]]:
+    inside = _CURES["image_size"] if kind is _Size else _OBJECT_FORM
+    if not isinstance(value, dict):
+        yield place, f"{shown(value)} (not an object)", inside
+        return
+    for field in msgspec.structs.fields(kind):
+        where = f"{place}.{field.name}".lstrip(".")
+        cure = _CURES.get(field.name, inside)
+        if field.name not in value:
+            if field.required:
+                yield where, "missing", cure
+            continue
+        try:
+            msgspec.convert(value[field.name], field.type, strict=False)
+        except (msgspec.ValidationError, UnicodeEncodeError) as error:
+            yield where, f"{shown(value[field.name])} ({error})", cure
+
+
+def _refusal(faults: list[tuple[str, str, str]], name: str) -> str:
+    texts = [f"{place} is {given}" for place, given, _ in faults[:_SHOWN_FAULTS]]
+    cures = dict.fromkeys(cure for _, _, cure in faults[:_SHOWN_FAULTS])
     if len(faults) > _SHOWN_FAULTS:
         texts.append(f"further faults: {len(faults) - _SHOWN_FAULTS}")
-    return f"{name}: {'; '.join(texts)}. Mend the file: {'; '.join(dict.fromkeys(cures))}."
+    return f"{name}: {'; '.join(texts)}. Mend the file: {'; '.join(cures)}."

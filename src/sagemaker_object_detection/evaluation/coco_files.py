@@ -11,59 +11,59 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
+import msgspec
 import numpy as np
+from msgspec import Meta, Struct
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
+from sagemaker_object_detection.data.annotations import load
 from sagemaker_object_detection.data.dataset import Labels
 from sagemaker_object_detection.evaluation.coco import suite_of
 from sagemaker_object_detection.evaluation.results import Results, ResultsBuilder
 from sagemaker_object_detection.platform.errors import ClientError
 
 # Within what the columns of Results can hold.
-_Id = Annotated[int, Field(gt=-(2**63), lt=2**63)]
-_Side = Annotated[int, Field(gt=0, le=10**6)]
-_Pixels = Annotated[float, Field(ge=-1e7, le=1e7, allow_inf_nan=False)]
-_Area = Annotated[float, Field(ge=0, le=1e14, allow_inf_nan=False)]
-_Score = Annotated[float, Field(ge=-1e30, le=1e30, allow_inf_nan=False)]
+_Id = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+_Side = Annotated[int, Meta(gt=0, le=10**6)]
+_Pixels = Annotated[float, Meta(ge=-1e7, le=1e7)]
+_Area = Annotated[float, Meta(ge=0, le=1e14)]
+_Score = Annotated[float, Meta(ge=-1e30, le=1e30)]
 Content = TypeVar("Content")
 
 
-class _Image(BaseModel):
+class _Image(Struct, gc=False):
     id: _Id
     width: _Side
     height: _Side
 
 
-class _Category(BaseModel):
+class _Category(Struct, gc=False):
     id: _Id
     name: str
 
 
-class _Placed(BaseModel):
+class _Placed(Struct):
     image_id: int
     category_id: int
-    bbox: tuple[_Pixels, _Pixels, _Pixels, _Pixels]
+    bbox: Annotated[list[_Pixels], Meta(min_length=4, max_length=4)]
 
 
 class _Annotation(_Placed):
     area: _Area | None = None
-    iscrowd: int = 0
-    ignore: int = 0
+    iscrowd: int | bool = 0
+    ignore: int | bool = 0
 
 
-class _Truth(BaseModel):
+class _Truth(Struct):
     images: list[_Image]
     annotations: list[_Annotation]
-    categories: Annotated[list[_Category], Field(min_length=1)]
+    categories: Annotated[list[_Category], Meta(min_length=1)]
 
 
 class _Detection(_Placed):
     score: _Score
 
 
-_TRUTH = TypeAdapter(_Truth)
-_DETECTIONS = TypeAdapter(list[_Detection])
 _TRUTH_CURE = (
     "Give a COCO file of the boxes that are there, as ground_truth.json of a training job."
 )
@@ -96,8 +96,8 @@ def read_results(truth_file: Path, detections_file: Path) -> CocoResults:
         ClientError: a file is no JSON of that form, has an id twice, or speaks of an image or a
             category that the first file does not have. OSError where it cannot be read.
     """
-    truth = _read(truth_file, _TRUTH, _TRUTH_CURE)
-    detections = _read(detections_file, _DETECTIONS, _DETECTIONS_CURE)
+    truth = _read(truth_file, _Truth, _TRUTH_CURE)
+    detections = _read(detections_file, list[_Detection], _DETECTIONS_CURE)
     images = _numbered([one.id for one in truth.images], "image", truth_file)
     categories = sorted(truth.categories, key=lambda one: one.id)
     classes = _numbered([one.id for one in categories], "category", truth_file)
@@ -117,16 +117,12 @@ def read_results(truth_file: Path, detections_file: Path) -> CocoResults:
 
 
 def _suite(truth: _Truth, detections: Sequence[_Detection]) -> Mapping[str, float | None]:
-    annotations = [
-        {
-            **one.model_dump(mode="json"),
-            "id": number,
-            "area": one.bbox[2] * one.bbox[3] if one.area is None else one.area,
-        }
-        for number, one in enumerate(truth.annotations, 1)
-    ]
-    content = {**truth.model_dump(exclude={"annotations"}), "annotations": annotations}
-    return suite_of(content, [one.model_dump(mode="json") for one in detections])
+    content = msgspec.to_builtins(truth)
+    for number, one in enumerate(content["annotations"], 1):
+        one["id"] = number
+        if one["area"] is None:
+            one["area"] = one["bbox"][2] * one["bbox"][3]
+    return suite_of(content, msgspec.to_builtins(detections))
 
 
 class _Rows:
@@ -174,13 +170,13 @@ def _numbered(ids: list[int], what: str, file: Path) -> dict[int, int]:
     return places
 
 
-def _read(file: Path, form: TypeAdapter[Content], cure: str) -> Content:
+def _read(file: Path, form: type[Content], cure: str) -> Content:
+    text = file.read_bytes().removeprefix(BOM_UTF8)
     try:
-        return form.validate_json(file.read_bytes().removeprefix(BOM_UTF8))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = "".join(
-            f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]
-        )
-        where = f"{place.lstrip('.')}: " if place else ""
-        raise ClientError(f"{file}: {where}{first['msg']}. {cure}") from None
+        return msgspec.json.decode(text, type=form, strict=False)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        content = load(text, str(file))  # names line and column of what is not JSON
+    try:
+        return msgspec.convert(content, form, strict=False)
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
+        raise ClientError(f"{file}: {error}. {cure}") from None
