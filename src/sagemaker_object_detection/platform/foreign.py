@@ -1,19 +1,19 @@
-"""Labels of other tools, which are not read: which they are, and the way from there to a channel."""
+"""Labels of other tools, which are not read: which they are, and the way to a channel."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from sagemaker_object_detection.platform import files
 
 _TRIED = 4
+_LISTED = 10_000
 _LARGEST = 2**26
-_COCO = (
-    "Export COCO from there, and put that file next to the images or into the annotation channel"
-)
+_COCO = "Export COCO there, and put that file next to the images or into the annotation channel"
 _TOOLS = {
     "VIA": ("an annotation file or project of VIA (VGG Image Annotator)", _COCO),
     "LabelMe": (
@@ -53,10 +53,13 @@ _SUFFIXES = {
 def recognized(folder: Path) -> str | None:
     """A sentence on labels of another tool in a folder, and what to do; None where none are known.
 
-    The first few files of each suffix are looked at.
+    The first few files of each suffix are looked at; of .json alone where there are such files,
+    since anything may lie beside the annotations of single images.
     """
     seen: Counter[str] = Counter()
-    for path in sorted(files.walk(folder)):
+    found = sorted(islice(files.walk(folder), _LISTED))
+    notes = [path for path in found if path.suffix.lower() == ".json"]
+    for path in notes or found:
         suffix = path.suffix.lower()
         seen[suffix] += 1
         if seen[suffix] <= _TRIED and (tool := _tool(path, suffix)) is not None:
