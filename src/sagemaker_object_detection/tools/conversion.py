@@ -6,30 +6,27 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from sagemaker_object_detection.data.class_names import CLASSES_FILE, read_classes
 from sagemaker_object_detection.data.dataset import Source
 from sagemaker_object_detection.data.refusal import Offenders
 from sagemaker_object_detection.data.sources import merge_classes
-from sagemaker_object_detection.data.sources.parts import Joined, split_off
+from sagemaker_object_detection.data.sources.parts import Joined
 from sagemaker_object_detection.data.sources.splits import SPLITS, open_split
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.foreign import recognized
 from sagemaker_object_detection.tools.channel_writers import WRITERS, Checked
-from sagemaker_object_detection.tools.findings import Findings, Settings, examine
+from sagemaker_object_detection.tools.findings import (
+    Findings,
+    Settings,
+    ValidationShare,
+    examine,
+    with_validation,
+)
 from sagemaker_object_detection.tools.folders import make_folder
 
 _CHANNEL = re.compile(r"[A-Za-z0-9._-]{1,64}")
-
-
-@dataclass(frozen=True)
-class Share:
-    """How much of the channel `train` becomes `validation`, and the seed that chooses it."""
-
-    share: float
-    seed: int = 0
 
 
 def convert(
@@ -41,7 +38,7 @@ def convert(
     writer: str = "recordio",
     settings: Settings | None = None,
     attribute_names: tuple[str, ...] = (),
-    validation: Share | None = None,
+    validation: ValidationShare | None = None,
 ) -> tuple[Findings, list[str]]:
     """Check splits of `source` as training would, and write them as channels into `output`.
 
@@ -116,17 +113,10 @@ def _number(parts: Mapping[str, list[Source]], given: tuple[str, ...]) -> dict[s
 
 
 def _with_validation(
-    channels: dict[str, Source], validation: Share, output: Path
+    channels: dict[str, Source], validation: ValidationShare, output: Path
 ) -> dict[str, Source]:
-    if "train" not in channels or "validation" in channels:
-        raise ClientError(
-            "--validation-share splits the channel train, and there is "
-            + ("none." if "train" not in channels else "a channel validation already.")
-            + " Leave it out, or name the splits otherwise."
-        )
     _check_channel(output, "validation")
-    train, rest = split_off(channels["train"], validation.share, validation.seed)
-    return {**channels, "train": train, "validation": rest}
+    return with_validation(channels, validation)
 
 
 def _check_splits(source: Path, reader: str, splits: Sequence[tuple[str, str]]) -> None:

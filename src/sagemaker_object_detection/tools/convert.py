@@ -9,8 +9,8 @@ from sagemaker_object_detection.data.tally import Limits
 from sagemaker_object_detection.platform.channels import SPLIT_CHANNELS
 from sagemaker_object_detection.tools.channel_writers import WRITERS
 from sagemaker_object_detection.tools.class_list import class_list
-from sagemaker_object_detection.tools.conversion import Share, convert, summary
-from sagemaker_object_detection.tools.findings import Settings
+from sagemaker_object_detection.tools.conversion import convert, summary
+from sagemaker_object_detection.tools.findings import Settings, ValidationShare
 from sagemaker_object_detection.tools.limit_options import limit_options
 from sagemaker_object_detection.tools.report_text import printable, report_text
 from sagemaker_object_detection.tools.share_options import attribute_names_option, share_options
@@ -79,8 +79,7 @@ def command(
     splits: tuple[tuple[str, str], ...],
     class_names: tuple[str, ...] | None,
     attribute_names: tuple[str, ...],
-    validation_share: float | None,
-    seed: int,
+    validation: ValidationShare | None,
     max_dropped_images: float,
     max_dropped_boxes: float,
     source: Path,
@@ -120,7 +119,7 @@ def command(
                 turn_boxes=True,
             ),
             attribute_names=attribute_names,
-            validation=None if validation_share is None else Share(validation_share, seed),
+            validation=validation,
         )
     click.echo(report_text(findings.report))
     click.echo(printable(summary(findings, remarks, output)))

@@ -15,7 +15,13 @@ from sagemaker_object_detection.evaluation.report_files import metrics_of
 from sagemaker_object_detection.evaluation.summary import Summary, summarise
 from sagemaker_object_detection.model.archive import opened_model
 from sagemaker_object_detection.model.specs import MINIMUM_IMAGE_SHAPE
-from sagemaker_object_detection.tools.folders import named_folders, prepare_file, write_file
+from sagemaker_object_detection.platform.channels import Channel
+from sagemaker_object_detection.tools.folders import (
+    channels_of,
+    named_folders,
+    prepare_file,
+    write_file,
+)
 from sagemaker_object_detection.tools.limit_options import DEFAULTS, limit_options
 from sagemaker_object_detection.tools.scores_text import scores_text
 from sagemaker_object_detection.tools.scoring import (
@@ -25,6 +31,7 @@ from sagemaker_object_detection.tools.scoring import (
     run_model,
 )
 from sagemaker_object_detection.tools.share import Share
+from sagemaker_object_detection.tools.share_options import attribute_names_option
 from sagemaker_object_detection.tools.shown_log import logged
 
 Channels = Iterator[tuple[Scored, Summary]]
@@ -56,6 +63,7 @@ Channels = Iterator[tuple[Scored, Summary]]
     type=click.IntRange(MINIMUM_IMAGE_SHAPE),
     help="Side of the network's input, for a model of the service without hyperparams.json.",
 )
+@attribute_names_option
 @limit_options
 @click.option(
     "--detections",
@@ -77,6 +85,7 @@ def command(
     engine: str,
     precision: str | None,
     image_shape: int | None,
+    attribute_names: tuple[str, ...],
     max_dropped_images: float,
     max_dropped_boxes: float,
     detections_file: Path | None,
@@ -109,7 +118,8 @@ def command(
             raise click.UsageError("Missing argument 'DATA...'.")
         choice = EngineChoice(engine, precision or ("auto" if engine == "openvino" else "float32"))
         limits = Limits(max_dropped_images, max_dropped_boxes)
-        channels = _score_model(first, image_shape, data, choice, limits, overlap_threshold)
+        opened = channels_of(data, attribute_names)
+        channels = _score_model(first, image_shape, opened, choice, limits, overlap_threshold)
         about = {"model": str(first), "engine": choice.name}
     written = {}
     with logged():
@@ -124,7 +134,7 @@ def command(
 def _score_model(
     model: Path,
     image_shape: int | None,
-    folders: dict[str, Path],
+    channels: dict[str, Channel],
     choice: EngineChoice,
     limits: Limits,
     overlap_threshold: float | None,
@@ -133,7 +143,7 @@ def _score_model(
         config = read_model(folder, image_shape)
         trained = config.validation.get("overlap_threshold", DEFAULTS.overlap_threshold)
         threshold = trained if overlap_threshold is None else overlap_threshold
-        for scored in run_model(folder, config, folders, choice, limits):
+        for scored in run_model(folder, config, channels, choice, limits):
             yield scored, summarise(scored.results, config.class_names, threshold)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from sagemaker_object_detection.data.dataset import Source
 from sagemaker_object_detection.data.gate import survey
 from sagemaker_object_detection.data.report import Checked, make_report
 from sagemaker_object_detection.data.sources import categories, open_sources
+from sagemaker_object_detection.data.sources.parts import split_off
 from sagemaker_object_detection.data.tally import Limits, Tally, refusals
 from sagemaker_object_detection.model.specs import get_spec
 from sagemaker_object_detection.platform.errors import ClientError
@@ -59,27 +60,53 @@ class Settings:
     turn_boxes: bool = False
 
 
+@dataclass(frozen=True)
+class ValidationShare:
+    """How much of train, in 0..1, becomes validation, and the seed of the choice."""
+
+    share: float
+    seed: int = 0
+
+
+def with_validation(
+    sources: Mapping[str, Source], validation: ValidationShare
+) -> dict[str, Source]:
+    """The sources, with a part of train as validation.
+
+    Raises ClientError where there is no train, or a validation already.
+    """
+    if "train" not in sources or "validation" in sources:
+        raise ClientError(
+            "--validation-share splits the channel train, and there is "
+            + ("none." if "train" not in sources else "a channel validation already.")
+            + " Leave it out, or name the channels otherwise."
+        )
+    train, rest = split_off(sources["train"], validation.share, validation.seed)
+    return {**sources, "train": train, "validation": rest}
+
+
 def validate(
     folders: Mapping[str, Path],
     settings: Settings | None = None,
     attribute_names: tuple[str, ...] = (),
+    validation: ValidationShare | None = None,
 ) -> Findings:
     """Look through channels, all their records, whatever is wrong with some.
 
     Args:
         folders: channel -> its folder; the folder of its annotations lies beside it.
         attribute_names: of manifests whose lines have several annotations.
+        validation: splits train.
 
     Raises:
         ClientError: the files of a channel are of no form, or cannot be opened as a source.
     """
     settings = settings or Settings()
-    channels = {
-        name: replace(channel, attribute_names=attribute_names)
-        for name, channel in with_forms(channels_of(folders), list(folders)).items()
-    }
+    channels = with_forms(channels_of(folders, attribute_names), list(folders))
     given = settings.class_names
     sources = open_sources(channels, folders, settings.num_classes, given)
+    if validation is not None:
+        sources = with_validation(sources, validation)
     inside = [channel.path for channel in channels.values()]
     return examine(sources, [*inside, *(path.parent for path in inside)], settings)
 

@@ -57,11 +57,13 @@ def _channels_in(folder: Path) -> dict[str, Path]:
     return found if any(name in found for name in REQUIRED) else {}
 
 
-def channels_of(folders: Mapping[str, Path]) -> dict[str, Channel]:
+def channels_of(
+    folders: Mapping[str, Path], attribute_names: tuple[str, ...] = ()
+) -> dict[str, Channel]:
     """A channel for each folder, and one for the folder of its annotations where it lies beside."""
     channels = {}
     for name, path in folders.items():
-        channels[name] = Channel(name, path)
+        channels[name] = Channel(name, path, attribute_names=attribute_names)
         notes = path.with_name(path.name + NOTES)
         if notes.is_dir():
             channels[name + NOTES] = Channel(name + NOTES, notes)

@@ -21,12 +21,13 @@ from sagemaker_object_detection.inference.conversion import convert
 from sagemaker_object_detection.inference.predictor import Engine
 from sagemaker_object_detection.model import artifact
 from sagemaker_object_detection.model.artifact import ArtifactError, ModelConfig
+from sagemaker_object_detection.platform.channels import Channel
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.forms import with_forms
 from sagemaker_object_detection.platform.processor import cpu_flags
 from sagemaker_object_detection.platform.progress import Progress
 from sagemaker_object_detection.platform.threads import physical_cores, set_threads
-from sagemaker_object_detection.tools.folders import channels_of
+from sagemaker_object_detection.tools.folders import NOTES
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ def read_model(folder: Path, image_shape: int | None = None) -> ModelConfig:
 def run_model(
     folder: Path,
     config: ModelConfig,
-    folders: Mapping[str, Path],
+    channels: Mapping[str, Channel],
     choice: EngineChoice,
     limits: Limits | None = None,
 ) -> Iterator[Scored]:
@@ -76,14 +77,14 @@ def run_model(
 
     Args:
         config: what `read_model` says of it.
-        folders: channel -> its folder; the folder of its annotations lies beside it.
+        channels: those that are scored, and those of their annotations.
         limits: shares of images and boxes that may be unusable.
 
     Raises:
         ClientError: the faults of all channels as a training job would find them; the model is
             damaged, or has another number of classes.
     """
-    data = _checked(folders, config, limits)
+    data = _checked(channels, config, limits)
     sizes = {name: min(SCORING_BATCH, len(dataset)) for name, dataset in data.items()}
     try:
         engine = _engine(folder, config, choice, sizes.values())
@@ -102,11 +103,12 @@ def run_model(
 
 
 def _checked(
-    folders: Mapping[str, Path], config: ModelConfig, limits: Limits | None
+    channels: Mapping[str, Channel], config: ModelConfig, limits: Limits | None
 ) -> dict[str, Dataset]:
     num_classes = len(config.class_names)
-    channels = with_forms(channels_of(folders), folders)
-    sources = open_sources(channels, folders, None, config.class_names)
+    names = [name for name in channels if not name.endswith(NOTES)]
+    channels = with_forms(channels, names)
+    sources = open_sources(channels, names, None, config.class_names)
     tallies = {
         name: survey(name, source, num_classes, physical_cores(), limits)
         for name, source in sources.items()

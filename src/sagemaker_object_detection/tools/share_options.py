@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import click
 
+from sagemaker_object_detection.tools.findings import ValidationShare
 from sagemaker_object_detection.tools.share import Share
 
 _Command = Callable[..., Any]
 
 
 def share_options(command: _Command) -> _Command:
-    """Add --validation-share and --seed."""
-    command = click.option(
+    """Add --validation-share and --seed, which the command gets as `validation`."""
+
+    @wraps(command)
+    def with_share(*, validation_share: float | None, seed: int, **given: object) -> object:
+        share = None if validation_share is None else ValidationShare(validation_share, seed)
+        result: object = command(validation=share, **given)
+        return result
+
+    seeded = click.option(
         "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the share."
-    )(command)
+    )(with_share)
     return click.option(
         "--validation-share",
         type=Share(),
         help="Share of the images of train that becomes validation; copies stay together.",
-    )(command)
+    )(seeded)
 
 
 def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:

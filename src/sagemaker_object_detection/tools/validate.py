@@ -15,11 +15,11 @@ from sagemaker_object_detection.data.tally import Limits
 from sagemaker_object_detection.model.specs import BASE_NETWORKS, MINIMUM_IMAGE_SHAPE
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.tools.class_list import class_list
-from sagemaker_object_detection.tools.findings import Settings, validate
+from sagemaker_object_detection.tools.findings import Settings, ValidationShare, validate
 from sagemaker_object_detection.tools.folders import named_folders, prepare_file, write_file
 from sagemaker_object_detection.tools.limit_options import DEFAULTS, limit_options
 from sagemaker_object_detection.tools.report_text import printable, report_text
-from sagemaker_object_detection.tools.share_options import attribute_names_option
+from sagemaker_object_detection.tools.share_options import attribute_names_option, share_options
 from sagemaker_object_detection.tools.shown_log import logged
 
 
@@ -53,6 +53,7 @@ from sagemaker_object_detection.tools.shown_log import logged
     help="Class names, class id 0 first.",
 )
 @attribute_names_option
+@share_options
 @limit_options
 @click.option(
     "--json",
@@ -73,6 +74,7 @@ def command(
     image_shape: int,
     class_names: tuple[str, ...] | None,
     attribute_names: tuple[str, ...],
+    validation: ValidationShare | None,
     max_dropped_images: float,
     max_dropped_boxes: float,
     json_file: Path | None,
@@ -92,7 +94,7 @@ def command(
     for file in (json_file, html_file):
         prepare_file(file)
     with logged():
-        found = validate(channels, settings, attribute_names)
+        found = validate(channels, settings, attribute_names, validation)
     click.echo(report_text(found.report))
     click.echo(printable(f"num_classes is {len(found.class_names)} ({found.counted_by})."))
     for file, text in ((json_file, as_json), (html_file, render)):
