@@ -20,7 +20,7 @@ from sagemaker_object_detection.data.annotations import load, shown
 from sagemaker_object_detection.data.dataset import RawRecord
 from sagemaker_object_detection.data.listing import Listing, is_image
 from sagemaker_object_detection.data.refusal import Offenders
-from sagemaker_object_detection.platform import files
+from sagemaker_object_detection.platform import files, foreign
 from sagemaker_object_detection.platform.errors import ClientError
 
 _SHOWN_NAMES = 20
@@ -283,6 +283,7 @@ def _read(path: Path, offenders: Offenders) -> _Coco:
     content = load(text, str(path))  # names line and column of what is not JSON
     missing = [key for key in _ENTRIES if not isinstance(content, dict) or key not in content]
     if missing:
+        foreign.refuse(text, str(path))
         names = " and ".join(f'"{key}"' for key in missing)
         corners = ""
         if missing == ["categories"]:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from sagemaker_object_detection.data.annotations import AnnotationError, load, parse, shown
+from sagemaker_object_detection.data.annotations import (
+    Annotation,
+    AnnotationError,
+    load,
+    parse,
+    shown,
+)
 from sagemaker_object_detection.data.class_names import FoundNames
 from sagemaker_object_detection.data.dataset import RawRecord
 from sagemaker_object_detection.data.listing import Listing, base, composed, grouped, stem
 from sagemaker_object_detection.data.records import from_annotation
 from sagemaker_object_detection.data.refusal import Offenders
-from sagemaker_object_detection.platform import files
+from sagemaker_object_detection.platform import files, foreign
 
 _SHOWN_CANDIDATES = 4
 
@@ -71,7 +78,7 @@ class ImageSource:
     def read(self, index: int) -> RawRecord:
         """Image and annotation, corners in pixels of the declared size."""
         note = self._pairs.note(index)
-        annotation = parse(files.content(note), note)
+        annotation = _parsed(note)
         self._found.add(annotation.categories)
         return from_annotation(self.read_image(index), annotation, note)
 
@@ -88,14 +95,18 @@ def pair_files(images: Path, notes: Path) -> Pairs:
     images or none have its name, and when both lie in sub-folders that differ.
 
     Raises:
-        ClientError: two images would share an annotation, or an annotation has no image.
+        ClientError: two images would share an annotation, an annotation has no image, or the
+            first is a file of another tool.
     """
     pictures = Listing.of(images, files.IMAGE_SUFFIXES)
     if not len(pictures):
         named = (path.relative_to(images).as_posix() for path in files.of_form(images, "image"))
         pictures = Listing(images, named)
-    pairing = _Pairing(pictures, Listing.of(notes, {".json"}))
-    return pairing.pairs()
+    pairs = _Pairing(pictures, Listing.of(notes, {".json"})).pairs()
+    if len(pairs):
+        with suppress(AnnotationError, OSError):  # the gate lists those with all others
+            _parsed(pairs.note(0))
+    return pairs
 
 
 class _Pairing:
@@ -182,13 +193,30 @@ class _Pairing:
         return all(folders) and folders[0] != folders[1]
 
     def _said(self, note: int) -> str | None:
-        """What an annotation says as its file. Raises AnnotationError when it cannot be read."""
+        """What an annotation says as its file.
+
+        Raises AnnotationError when it cannot be read, ClientError for a file of another tool.
+        """
         path = self._notes.path(note)
         if not path.is_file():
             raise AnnotationError(f"{path} is a link to nothing. Mend or remove it.")
-        content = load(files.content(str(path)), str(path))
+        text = files.content(str(path))
+        content = load(text, str(path))
         said = content.get("file") if isinstance(content, dict) else None
-        return said if isinstance(said, str) and said else None
+        if isinstance(said, str) and said:
+            return said
+        foreign.refuse(text, str(path))
+        return None
+
+
+def _parsed(note: str) -> Annotation:
+    """One annotation. Raises as `parse`, and ClientError for a file of another tool."""
+    text = files.content(note)
+    try:
+        return parse(text, note)
+    except AnnotationError:
+        foreign.refuse(text, note)
+        raise
 
 
 def _mirrors(note: str, said: str | None) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from sagemaker_object_detection.platform import files
 from sagemaker_object_detection.platform.channels import DATA_CHANNELS, RECORDIO, Channel, Form
 from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection.platform.foreign import recognized
 
 log = logging.getLogger(__name__)
 
@@ -79,10 +80,11 @@ def _form(channels: Mapping[str, Channel], name: str) -> Form:
         if len(kinds) > 1:
             _warn_of_both(channel, "images")
         if listing is None and notes is not None and not files.has_json(notes.path):
-            raise ClientError(
-                f"Channel '{notes.name}': {notes.path} holds neither .json files nor a manifest "
+            raise _refusal(
+                notes,
+                f"{notes.path} holds neither .json files nor a manifest "
                 f"({', '.join(sorted(files.MANIFEST_SUFFIXES))}), so that no image of '{name}' is "
-                "annotated. Put one JSON file an image there, a COCO file or a manifest."
+                "annotated. Put one JSON file an image there, a COCO file or a manifest.",
             )
         return listing or "image"
     if kinds and notes is not None:
@@ -91,21 +93,28 @@ def _form(channels: Mapping[str, Channel], name: str) -> Form:
             f"channel {notes.name}. Leave the annotation channel out, or give single images."
         )
     if notes is not None:
-        raise ClientError(
-            f"Channel '{name}': {folder} holds no images "
-            f"({', '.join(sorted(files.IMAGE_SUFFIXES))}). Put the images there, and their "
-            f"annotations into {notes.name}."
+        raise _refusal(
+            channel,
+            f"{folder} holds no images ({', '.join(sorted(files.IMAGE_SUFFIXES))}). Put the images "
+            f"there, and their annotations into {notes.name}.",
         )
     if "image" in kinds:
-        raise ClientError(
-            f"Channel '{name}': {folder} holds single images, which need a channel "
-            f"{name}_annotation with one JSON file an image, a COCO file or a manifest. Missing "
-            f"required channel: {name}_annotation."
+        raise _refusal(
+            channel,
+            f"{folder} holds single images, which need a channel {name}_annotation with one JSON "
+            "file an image, a COCO file or a manifest. Missing required channel: "
+            f"{name}_annotation.",
         )
-    raise ClientError(
-        f"Channel '{name}': {folder} holds neither .rec files nor images. Pack the data as "
-        f"RecordIO, or give images and a channel {name}_annotation."
+    raise _refusal(
+        channel,
+        f"{folder} holds neither .rec files nor images. Pack the data as RecordIO, or give images "
+        f"and a channel {name}_annotation.",
     )
+
+
+def _refusal(channel: Channel, fault: str) -> ClientError:
+    """Of a channel that lacks something: labels of another tool in it explain more than that."""
+    return ClientError(f"Channel '{channel.name}': {recognized(channel.path) or fault}")
 
 
 def _listing(channel: Channel, notes: Channel | None) -> Form | None:

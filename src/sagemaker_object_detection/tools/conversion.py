@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sagemaker_object_detection.data.class_names import CLASSES_FILE, read_classes
 from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection.platform.foreign import recognized
 from sagemaker_object_detection.platform.progress import Progress
 from sagemaker_object_detection.tools.folders import make_folder
 from sagemaker_object_detection.tools.formats import READERS, WRITERS, manifest
@@ -45,12 +46,18 @@ def convert(
         read = partial(manifest.read, attribute_names=attribute_names)
     found: dict[str, list[Split]] = {}
     for split, channel in splits:
-        part = read(source, split)
-        if not len(part):
-            raise ClientError(
-                f"{source}: the split '{split}' has no annotated images. Add some, or leave the "
-                "split out."
-            )
+        try:
+            part = read(source, split)
+            if not len(part):
+                raise ClientError(
+                    f"{source}: the split '{split}' has no annotated images. Add some, or leave "
+                    "the split out."
+                )
+        except ClientError as error:
+            foreign = recognized(source, reader)
+            if foreign is None:
+                raise
+            raise ClientError(*dict.fromkeys((foreign, *error.faults))) from None
         found.setdefault(channel, []).append(part)
     channels = {channel: Images(parts) for channel, parts in found.items()}
     total = sum(len(images) for images in channels.values())
