@@ -178,6 +178,7 @@ UNREADABLE = [
     pytest.param(b"{}{}", "line 1, column 3: not valid JSON (Extra data)", id="two objects"),
     pytest.param(b"[1]", "it has no list", id="a list at the top"),
     pytest.param(b"3", "it has no list", id="a number at the top"),
+    pytest.param(b'[{"from_name": "label"}]', "is Label Studio JSON", id="of another tool"),
     pytest.param(
         b"{}", 'it has no list "images" and "annotations" and "categories". A COCO', id="no lists"
     ),

@@ -341,6 +341,36 @@ def test_class_names_are_collected(folders: tuple[Path, Path]) -> None:
     assert source.class_names == {0: {"dog", "hound"}, 1: {"cat"}}
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        pytest.param("a.json", {"shapes": [], "imagePath": "a.jpg"}, id="one of each image"),
+        pytest.param("via.json", {"a.jpg9": {"file_attributes": {}}}, id="one of all images"),
+        pytest.param("list.json", [{"coordinates": {"x": 1}}], id="a list"),
+    ],
+)
+def test_annotations_of_another_tool(
+    name: str, content: object, folders: tuple[Path, Path]
+) -> None:
+    images, notes = folders
+    (images / "a.jpg").touch()
+    (notes / name).write_text(json.dumps(content))
+    with pytest.raises(ClientError, match=rf"^{notes / name} is .*COCO"):
+        pair_files(images, notes)
+
+
+def test_a_file_of_another_tool_among_good_ones(folders: tuple[Path, Path]) -> None:
+    images, notes = folders
+    write_images(images, notes, [Sample(plain((9, 9, 9)), [BOX]) for _ in range(2)])
+    good, odd = sorted(notes.iterdir())
+    odd.write_text(json.dumps({"shapes": [], "imagePath": "a.jpg"}))
+    good.write_text(json.dumps({**json.loads(good.read_text()), "shapes": []}))
+    source = ImageSource(pair_files(images, notes))
+    source.read(0)
+    with pytest.raises(ClientError, match=f"{odd} is a LabelMe file"):
+        source.read(1)
+
+
 def test_unreadable_annotation_names_its_file(folders: tuple[Path, Path]) -> None:
     images, notes = folders
     write_images(images, notes, [Sample()])

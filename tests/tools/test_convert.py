@@ -181,6 +181,38 @@ def test_a_split_without_images(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    "reader",
+    [
+        pytest.param("voc", id="no such split"),
+        pytest.param("sagemaker-json", id="no annotation of an image"),
+    ],
+)
+def test_labels_of_another_tool_are_named_first(reader: str, tmp_path: Path) -> None:
+    notes = tmp_path / "train_annotation"
+    for folder in (notes, tmp_path / "train"):
+        folder.mkdir()
+    (tmp_path / "train" / "a.jpg").write_bytes(b"a picture")
+    (notes / "cvat.xml").write_text("<annotations></annotations>")
+    with pytest.raises(ClientError) as caught:
+        convert(tmp_path, tmp_path / "output", [("train", "train")], reader=reader)
+    assert len(caught.value.faults) == 2
+    assert caught.value.faults[0].startswith(f"{notes}/cvat.xml is CVAT XML")
+
+
+def test_what_the_reader_finds_wrong_is_not_said_twice(tmp_path: Path) -> None:
+    for name, text in {
+        "train/a.jpg": "a picture",
+        "train_annotation/a.json": '{"shapes": []}',
+    }.items():
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(text)
+    with pytest.raises(ClientError) as caught:
+        convert(tmp_path, tmp_path / "output", [("train", "train")], reader="sagemaker-json")
+    (fault,) = caught.value.faults
+    assert "a.json is a LabelMe file" in fault
+
+
 def test_images_without_objects_need_class_names(tmp_path: Path) -> None:
     """num_classes=0 would be refused by training only."""
     source = write_voc(tmp_path / "voc", {"train": {"a": []}})

@@ -40,6 +40,22 @@ def test_categories_are_compared_before_the_pictures_are_looked_at(
         channels.read_channels(job, Alone(World()), 1, lambda: False)
 
 
+def test_labels_of_another_tool_are_named_once_for_each_channel(tmp_path: Path) -> None:
+    names = ("train", "train_annotation", "validation", "validation_annotation")
+    job = make_job(tmp_path, names)
+    for name in ("train", "validation"):
+        for image in ("a", "b"):
+            (job.channels[name].path / f"{image}.jpg").write_bytes(b"a picture")
+            note = job.channels[f"{name}_annotation"].path / f"{image}.json"
+            note.write_text(json.dumps({"shapes": [], "imagePath": f"{image}.jpg"}))
+    job = replace(job, channels=with_forms(job.channels))
+    with pytest.raises(ClientError) as caught:
+        channels.read_channels(job, Alone(World()), 1, lambda: False)
+    assert len(caught.value.faults) == 2
+    for name, fault in zip(("train", "validation"), caught.value.faults, strict=True):
+        assert f"{name}_annotation/a.json is a LabelMe file" in fault
+
+
 def _distributed(tmp_path: Path, distribution: str) -> list[Job]:
     """A job on two hosts; the second has more pictures, and names that the first has not."""
     jobs = []
