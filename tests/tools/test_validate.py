@@ -273,6 +273,16 @@ def test_what_is_no_data_is_refused(tmp_path: Path) -> None:
     assert "holds neither .rec files nor images" in result.output
 
 
+def test_labels_of_another_tool_are_named(tmp_path: Path) -> None:
+    folder = tmp_path / "train"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(plain((1, 2, 3)))
+    (folder / "a.csv").write_text("image,class,xmin,ymin,xmax,ymax\na.png,cat,1,1,5,5\n")
+    result = run(folder)
+    assert result.exit_code == 2
+    assert f"Channel 'train': {folder}/a.csv is a csv of boxes" in result.output
+
+
 def test_names_cannot_steer_the_terminal(tmp_path: Path) -> None:
     name = "\x1b[2J" + b"\xe9".decode("utf-8", "surrogateescape")
     folder = tmp_path / name

@@ -1,102 +1,127 @@
-"""Labels of other tools, which are not read: which they are, and the way to a channel."""
+"""Labels of other tools, and containers: not read, but named, with what to do about them."""
 
-from __future__ import annotations
-
-import json
-from collections import Counter
-from collections.abc import Iterator
-from itertools import islice
+import re
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from sagemaker_object_detection.platform import files
 
-_TRIED = 4
-_LISTED = 10_000
-_LARGEST = 2**26
-_COCO = "Export COCO there, and put that file next to the images or into the annotation channel"
-_TOOLS = {
-    "VIA": ("an annotation file or project of VIA (VGG Image Annotator)", _COCO),
-    "LabelMe": (
-        "an annotation of LabelMe",
-        "Turn the folder into COCO by a converter such as labelme2coco, and use that file",
+_FILES_LOOKED_AT = 5
+_HEAD_BYTES = 2**16
+_LABELS = frozenset({".rec", ".json", ".jsonl", ".manifest", ".xml", ".csv"})
+_USE_COCO = "Put the COCO file in its place."
+
+
+class _Format(NamedTuple):
+    """A format, and how it is recognized.
+
+    Attributes:
+        title: follows "<file> is".
+        suffixes: of its files, in lower case and without the "-00000-of-00010" of a part.
+        content: found in the first bytes of its files.
+        advice: what to do.
+        supplement: whether it may lie next to labels that are read: then it explains nothing.
+    """
+
+    title: str
+    suffixes: tuple[str, ...]
+    content: re.Pattern[bytes]
+    advice: str
+    supplement: bool = False
+
+
+_ANY = re.compile(b"")
+_FORMATS = (
+    _Format(
+        "an export of VIA",
+        (".json", ".csv"),
+        re.compile(rb'"_via_|"file_attributes"|region_shape_attributes'),
+        f"In VIA choose Annotation > Export Annotations (COCO format). {_USE_COCO}",
     ),
-    "CreateML": ("CreateML JSON", _COCO),
-    "Label Studio": ("a JSON export of Label Studio", _COCO + " (or YOLO, or Pascal VOC XML)"),
-    "Supervisely": ("an annotation of Supervisely", _COCO),
-    "CVAT": ("CVAT XML", "In CVAT export 'COCO 1.0', 'PASCAL VOC 1.1' or 'YOLO 1.1' instead"),
-    "csv": (
-        "a csv of boxes, as TensorFlow's tools and Roboflow write it",
-        _COCO + "; Roboflow exports it too",
+    _Format(
+        "a LabelMe file",
+        (".json",),
+        re.compile(rb'"(shapes|imagePath)"\s*:'),
+        f"Convert the files to COCO with labelme2coco (pip install labelme2coco). {_USE_COCO}",
     ),
-    "im2rec": (
-        "a list of im2rec, whose records have not been packed",
-        "Pack it: im2rec.py --pack-label with this list and the images, and use the .rec file",
+    _Format(
+        "CreateML JSON",
+        (".json",),
+        re.compile(rb'"coordinates"\s*:\s*\{'),
+        f"Export the labels as COCO from the tool that wrote them. {_USE_COCO}",
     ),
-    "archive": ("an archive", "Unpack it: a channel holds the files themselves"),
-    "TFRecord": ("a TFRecord file", "Export COCO or the images with Pascal VOC XML instead"),
-    "Parquet": ("a Parquet file", "Export COCO or the images with Pascal VOC XML instead"),
-}
-_SUFFIXES = {
-    ".lst": "im2rec",
-    ".zip": "archive",
-    ".tar": "archive",
-    ".tgz": "archive",
-    ".gz": "archive",
-    ".7z": "archive",
-    ".tfrecord": "TFRecord",
-    ".tfrecords": "TFRecord",
-    ".record": "TFRecord",
-    ".parquet": "Parquet",
-}
+    _Format(
+        "Label Studio JSON",
+        (".json",),
+        re.compile(rb'"(rectanglelabels|from_name|total_annotations)"\s*:'),
+        f"In Label Studio choose Export > COCO. {_USE_COCO}",
+    ),
+    _Format(
+        "CVAT XML",
+        (".xml",),
+        re.compile(rb"<annotations[\s>]"),
+        f"In CVAT choose Export task dataset > COCO 1.0. {_USE_COCO}",
+    ),
+    _Format(
+        "a csv of boxes",
+        (".csv",),
+        re.compile(rb"(?i)\A[^\n]*(x_?min|\bx1\b|bbox)|\A[^\n,]+\.(jpe?g|png|bmp|webp),\s*\d"),
+        f"Export the labels as COCO from the tool that wrote them (Roboflow: COCO). {_USE_COCO}",
+    ),
+    _Format(
+        "a list of im2rec, not packed",
+        (".lst",),
+        _ANY,
+        "Pack it with im2rec.py --pack-label, and give the .rec file.",
+        supplement=True,
+    ),
+    _Format(
+        "a TFRecord file",
+        (".tfrecord", ".tfrecords", ".record"),
+        _ANY,
+        "Export the data set as COCO from the tool that wrote it, and give images and COCO file.",
+        supplement=True,
+    ),
+    _Format(
+        "a Parquet file",
+        (".parquet",),
+        _ANY,
+        "Write its images to files and its boxes to a COCO file, and give those.",
+        supplement=True,
+    ),
+    _Format(
+        "an archive",
+        (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"),
+        _ANY,
+        "Unpack it, and give the files that are in it.",
+        supplement=True,
+    ),
+)
 
 
 def recognized(folder: Path) -> str | None:
-    """A sentence on labels of another tool in a folder, and what to do; None where none are known.
+    """Which format that is not read here a folder holds: a file, its format and what to do.
 
-    The first few files of each suffix are looked at; of .json alone where there are such files,
-    since anything may lie beside the annotations of single images.
+    A few files of each suffix are looked at. None where they tell none.
     """
-    seen: Counter[str] = Counter()
-    found = sorted(islice(files.walk(folder), _LISTED))
-    notes = [path for path in found if path.suffix.lower() == ".json"]
-    for path in notes or found:
-        suffix = path.suffix.lower()
-        seen[suffix] += 1
-        if seen[suffix] <= _TRIED and (tool := _tool(path, suffix)) is not None:
-            what, cure = _TOOLS[tool]
-            return f"{path} is {what}, which is not read here. {cure}."
+    few: dict[str, list[Path]] = {}
+    for path in files.walk(folder) if folder.is_dir() else ():
+        alike = few.setdefault(path.suffix.lower().partition("-")[0], [])
+        if len(alike) < _FILES_LOOKED_AT:
+            alike.append(path)
+    labeled = not _LABELS.isdisjoint(few)
+    for form in _FORMATS:
+        for suffix in form.suffixes if not (form.supplement and labeled) else ():
+            for path in sorted(few.get(suffix, ())):
+                if form.content.search(_head(path)):
+                    return f"{path} is {form.title}, which is not read here. {form.advice}"
     return None
 
 
-def _tool(path: Path, suffix: str) -> str | None:
-    if suffix in _SUFFIXES:
-        return _SUFFIXES[suffix]
-    if suffix not in (".json", ".xml", ".csv") or path.stat().st_size > _LARGEST:
-        return None
-    text = path.read_text(encoding="utf-8-sig", errors="replace")
-    if suffix == ".xml":
-        return "CVAT" if "<annotations>" in text[:1000] and "<image " in text else None
-    if suffix == ".csv":
-        header = text[:1000].lower().partition("\n")[0].strip().split(",")
-        return "csv" if {"xmin", "ymax"} <= set(header) else None
-    try:
-        return next(_by_keys(json.loads(text)), None)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _by_keys(content: object) -> Iterator[str]:
-    """The tool whose names a JSON file has at its top."""
-    if isinstance(content, dict):
-        values = [value for value in content.values() if isinstance(value, dict)]
-        if "_via_settings" in content or any({"filename", "regions"} <= v.keys() for v in values):
-            yield "VIA"
-        if {"shapes", "imagePath"} <= content.keys():
-            yield "LabelMe"
-        if {"objects", "size"} <= content.keys():
-            yield "Supervisely"
-    for entry in content[:1] if isinstance(content, list) else ():
-        if isinstance(entry, dict) and {"data", "annotations"} <= entry.keys():
-            yield "Label Studio"
-        elif isinstance(entry, dict) and "annotations" in entry and "image" in str(list(entry)):
-            yield "CreateML"
+def _head(path: Path) -> bytes:
+    """The first bytes; none of what cannot be read, or is an annotation of the service."""
+    with suppress(OSError), path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+        return b"" if b'"image_size"' in head else head
+    return b""

@@ -76,9 +76,9 @@ def _form(channels: Mapping[str, Channel], name: str) -> Form:
     kinds = files.forms(folder)
     listing = _listing(channel, notes) if "image" in kinds else None
     if listing is None and "recordio" not in kinds:
-        other = recognized((notes or channel).path)
-        if other is not None:
-            raise ClientError(f"Channel '{(notes or channel).name}': {other}")
+        for one in filter(None, (notes, None if kinds and notes else channel)):
+            if (other := recognized(one.path)) is not None:
+                raise ClientError(f"Channel '{one.name}': {other}")
     if "recordio" in kinds and notes is None and listing is None:
         if len(kinds) > 1:
             _warn_of_both(channel, ".rec files")
