@@ -75,7 +75,7 @@ def photographs(writer: str) -> Source:
     folder = data.bccd(writer)
     names = ("train", "train_annotation")
     channels = {n: Channel(n, folder / n) for n in names if (folder / n).is_dir()}
-    return open_source(with_forms(channels), "train", data.NUM_CLASSES)
+    return open_source(with_forms(channels), "train")
 
 
 def decode_alone(images: Sequence[bytes], times: int) -> float:

@@ -65,8 +65,7 @@ def changed(key: str, number: int, **changes: object) -> dict[str, Any]:
 def expect_content(source: CocoSource, folder: Path) -> None:
     names = [source.name(index) for index in range(len(source))]
     assert names == [str(folder / name) for name in ("b.jpg", "a.jpg", "c.jpg")]
-    assert source.category_names == ("bicycle", "cat", "toothbrush")
-    assert source.class_names == {0: {"bicycle"}, 1: {"cat"}, 2: {"toothbrush"}}
+    assert source.listed_names == ("bicycle", "cat", "toothbrush")
     records = [source.read(index) for index in range(len(source))]
     assert [record.image for record in records] == [b"b.jpg", b"a.jpg", b"c.jpg"]
     assert [record.declared_size for record in records] == [(100, 50), (200, 150), (10, 10)]
@@ -132,15 +131,12 @@ def test_no_categories_at_all(tmp_path: Path) -> None:
         opened(tmp_path, {**CONTENT, "annotations": [], "categories": []})
 
 
-def test_number_of_classes(tmp_path: Path) -> None:
+def test_classes_are_numbered_anew(tmp_path: Path) -> None:
     source = opened(tmp_path, CONTENT)
-    source.check_num_classes(3)
-    with pytest.raises(ClientError) as caught:
-        source.check_num_classes(20)
-    assert str(caught.value) == (
-        f"{tmp_path}/coco.json: 3 categories (bicycle, cat, toothbrush), but num_classes is 20. "
-        "Set num_classes to 3, or correct the categories."
-    )
+    source.renumber(["toothbrush", "owl", "cat", "bicycle"])
+    assert [source.read(index).class_ids.tolist() for index in range(3)] == [[3], [0, 2], []]
+    source.renumber(["bicycle", "cat", "owl", "toothbrush"])
+    assert [source.read(index).class_ids.tolist() for index in range(3)] == [[0], [3, 1], []]
 
 
 @pytest.mark.parametrize("count", [127, 128, 200, 40_000])
@@ -154,13 +150,6 @@ def test_class_ids_of_many_categories(tmp_path: Path, count: int) -> None:
     source = opened(tmp_path, {**CONTENT, "annotations": boxes, "categories": categories})
     assert source.read(1).class_ids.tolist() == [count - 1, 0]
     assert source.crowd_boxes == 1
-
-
-def test_few_of_many_categories_are_named(tmp_path: Path) -> None:
-    categories = [{"id": number, "name": f"c{number}"} for number in range(90)]
-    source = opened(tmp_path, {**CONTENT, "categories": categories, "annotations": []})
-    with pytest.raises(ClientError, match=r"90 categories \(c0, .*, c19 and 70 more\)"):
-        source.check_num_classes(3)
 
 
 UNREADABLE = [
@@ -386,7 +375,7 @@ def test_mutated_file_is_read_or_refused(
             record = source.read(index)
             assert record.boxes.shape == (len(record.class_ids), 4)
             assert np.isfinite(record.boxes).all()
-            assert (record.class_ids < len(source.category_names)).all()
+            assert (record.class_ids < len(source.listed_names)).all()
             assert Path(source.name(index)).parent == folder / "train"
         return
     assert fault.startswith(f"{folder}/coco.json")

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from sagemaker_object_detection.data import recordio
 from sagemaker_object_detection.data.dataset import RawRecord, Source
 from sagemaker_object_detection.data.gate import pass_gate
-from sagemaker_object_detection.data.sources.image_pairs import ImageSource, pair_files
 from sagemaker_object_detection.data.judge import Dropped, Verdict
 from sagemaker_object_detection.data.sources import RecordIOSource
+from sagemaker_object_detection.data.sources.image_pairs import ImageSource, json_pairs
 from sagemaker_object_detection.data.tally import Limits, Tally
 from sagemaker_object_detection.platform.errors import ClientError
 from tests.data.samples import (
@@ -53,7 +53,7 @@ def make_source(request: pytest.FixtureRequest, tmp_path: Path) -> MakeSource:
         if request.param == "recordio":
             return RecordIOSource([write_records(train / "a.rec", samples)])
         write_images(train, notes, samples)
-        return ImageSource(pair_files(train, notes))
+        return ImageSource(json_pairs(train, notes))
 
     return make
 
@@ -142,7 +142,7 @@ def test_unreadable_json_is_refused(tmp_path: Path) -> None:
     write_images(images, notes, [GOOD] * 3)
     (notes / "0000.json").write_text('{"image_size": ')
     (notes / "0002.json").write_text('{"image_size": [{"width": 64, "height": 48}]}')
-    heading, *lines = refused(ImageSource(pair_files(images, notes)))
+    heading, *lines = refused(ImageSource(json_pairs(images, notes)))
     assert "(2 in all)" in heading
     assert lines[0].startswith(f"{notes / '0000.json'}, line 1, column 16: not valid JSON")
     assert lines[1].startswith(f"{notes / '0002.json'}: annotations is missing")
@@ -230,7 +230,7 @@ def test_an_empty_image_file_is_dropped(tmp_path: Path) -> None:
     """A record without image bytes is refused with its label, a file is no more than empty."""
     images, notes = tmp_path / "train", tmp_path / "train_annotation"
     write_images(images, notes, [GOOD] * 10 + [Sample(b"")])
-    _, report = pass_gate("train", ImageSource(pair_files(images, notes)), 1, 2)
+    _, report = pass_gate("train", ImageSource(json_pairs(images, notes)), 1, 2)
     assert [drop.reason for drop in report.dropped] == ["undecodable"]
     assert report.dropped[0].detail == "it is empty (0 bytes)"
 
@@ -485,7 +485,7 @@ def test_a_file_that_is_gone_is_a_fault_of_the_record(target: str, tmp_path: Pat
     """As is a link that leads to none; the other faults are told with it."""
     images, notes = tmp_path / "train", tmp_path / "train_annotation"
     write_images(images, notes, [GOOD] * 3)
-    source = ImageSource(pair_files(images, notes))
+    source = ImageSource(json_pairs(images, notes))
     (images / "0001.png").unlink()
     (images / "0001.png").symlink_to(target)
     heading, line = refused(source)
@@ -498,7 +498,7 @@ def test_a_file_that_the_system_fails_to_read_is_named(name: str, tmp_path: Path
     """As a network file system may; what fails by itself here is the memory of a process."""
     images, notes = tmp_path / "train", tmp_path / "train_annotation"
     write_images(images, notes, [GOOD] * 3)
-    source = ImageSource(pair_files(images, notes))
+    source = ImageSource(json_pairs(images, notes))
     (tmp_path / name).unlink()
     (tmp_path / name).symlink_to("/proc/self/mem")
     with pytest.raises(OSError, match="Input/output error") as caught:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sagemaker_object_detection.data.annotations import AnnotationError
-from sagemaker_object_detection.data.sources.image_pairs import ImageSource, Pairs, pair_files
+from sagemaker_object_detection.data.sources.image_pairs import ImageSource, Pairs, json_pairs
 from sagemaker_object_detection.platform.errors import ClientError
 from tests.data.memory import measured
 from tests.data.samples import BOX, HEIGHT, WIDTH, Sample, plain, write_images
@@ -154,7 +154,7 @@ def test_pairing(
 ) -> None:
     touch(folders[0], images)
     touch(folders[1], notes)
-    found = pair_files(*folders)
+    found = json_pairs(*folders)
     assert described(found) == (pairs.split(), sorted(lonely.split()))
     for index, pair in enumerate(pairs.split()):
         image, note = pair.split("=")
@@ -234,7 +234,7 @@ def test_pairing_is_refused(
     touch(folders[0], images)
     touch(folders[1], notes)
     with pytest.raises(ClientError) as caught:
-        pair_files(*folders)
+        json_pairs(*folders)
     heading, line, *others = str(caught.value).splitlines()
     assert heading == "Annotations and images of train do not match (1 in all):"
     assert line.startswith(str(folders[1]))
@@ -245,7 +245,7 @@ def test_pairing_is_refused(
 def test_ten_offenders_are_listed(folders: tuple[Path, Path]) -> None:
     touch(folders[1], " ".join(f"{number:02}.json" for number in range(13)))
     with pytest.raises(ClientError) as caught:
-        pair_files(*folders)
+        json_pairs(*folders)
     heading, *lines = str(caught.value).splitlines()
     assert "(13 in all)" in heading
     assert [line.split(": ")[0] for line in lines[:10]] == [
@@ -258,7 +258,7 @@ def test_unreadable_annotation_of_a_doubtful_pair(folders: tuple[Path, Path]) ->
     touch(folders[0], "s/a.jpg t/a.jpg")
     (folders[1] / "a.json").write_text("{")
     with pytest.raises(ClientError, match=r"a\.json, line 1, column 2: not valid JSON"):
-        pair_files(*folders)
+        json_pairs(*folders)
 
 
 @pytest.mark.parametrize("target", ["nowhere.json", "a.json"], ids=["to nothing", "to itself"])
@@ -268,7 +268,7 @@ def test_a_doubtful_annotation_that_is_a_link_to_nothing(
     touch(folders[0], "s/a.jpg t/a.jpg")
     (folders[1] / "a.json").symlink_to(target)
     with pytest.raises(ClientError, match=r"a\.json is a link to nothing"):
-        pair_files(*folders)
+        json_pairs(*folders)
 
 
 def test_names_that_are_not_text(folders: tuple[Path, Path]) -> None:
@@ -278,7 +278,7 @@ def test_names_that_are_not_text(folders: tuple[Path, Path]) -> None:
     name = os.fsdecode(b"caf\xe9")
     (images / "0000.png").rename(images / f"{name}.png")
     (notes / "0000.json").rename(notes / f"{name}.json")
-    source = ImageSource(pair_files(images, notes))
+    source = ImageSource(json_pairs(images, notes))
     assert source.read(0).class_ids.tolist() == [0]
     assert source.name(0) == f"{images}/{name}.png"
 
@@ -289,13 +289,13 @@ def test_images_that_only_their_content_tells(folders: tuple[Path, Path]) -> Non
     for path in list(images.iterdir()):
         path.rename(path.with_suffix(""))
     (images / "readme").write_text("not an image")
-    assert described(pair_files(images, notes))[0] == ["0000=0000.json", "0001=0001.json"]
+    assert described(json_pairs(images, notes))[0] == ["0000=0000.json", "0001=0001.json"]
 
 
 def test_lonely_images_are_named_in_full(folders: tuple[Path, Path]) -> None:
     touch(folders[0], "s/a.jpg b.jpg")
     touch(folders[1], "b.json")
-    assert ImageSource(pair_files(*folders)).unannotated == (str(folders[0] / "s" / "a.jpg"),)
+    assert ImageSource(json_pairs(*folders)).unannotated == (str(folders[0] / "s" / "a.jpg"),)
 
 
 def test_pairs_take_little_memory(folders: tuple[Path, Path]) -> None:
@@ -305,7 +305,7 @@ def test_pairs_take_little_memory(folders: tuple[Path, Path]) -> None:
     for number in range(count):
         (images / f"image_{number:010}.jpg").touch()
         (notes / f"image_{number:010}.json").touch()
-    pairs, size, _ = measured(lambda: pair_files(images, notes))
+    pairs, size, _ = measured(lambda: json_pairs(images, notes))
     assert len(pairs) == count
     assert size < 100 * count + 2**14
 
@@ -314,7 +314,7 @@ def test_images_with_annotations(folders: tuple[Path, Path]) -> None:
     images, notes = folders
     boxes = [BOX, (0, 0, 1, 1)]
     write_images(images, notes, [Sample(plain((9, 0, 0)), boxes, [3, 1])])
-    source = ImageSource(pair_files(images, notes))
+    source = ImageSource(json_pairs(images, notes))
     assert len(source) == 1
     assert source.name(0) == str(images / "0000.png")
     record = source.read(0)
@@ -335,7 +335,7 @@ def test_class_names_are_collected(folders: tuple[Path, Path]) -> None:
         (images / f"{name}.png").write_bytes(plain((0, 0, 0)))
         note = Sample().annotation() | {"categories": categories}
         (notes / f"{name}.json").write_text(json.dumps(note))
-    source = ImageSource(pair_files(images, notes))
+    source = ImageSource(json_pairs(images, notes))
     for index in range(3):
         source.read(index)
     assert set(source.found_names.places) == {(0, "dog"), (0, "hound"), (1, "cat")}
@@ -345,6 +345,6 @@ def test_unreadable_annotation_names_its_file(folders: tuple[Path, Path]) -> Non
     images, notes = folders
     write_images(images, notes, [Sample()])
     (notes / "0000.json").write_text('{"image_size": [}')
-    source = ImageSource(pair_files(images, notes))
+    source = ImageSource(json_pairs(images, notes))
     with pytest.raises(AnnotationError, match=r"0000\.json, line 1, column 17: not valid JSON"):
         source.read(0)

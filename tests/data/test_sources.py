@@ -13,9 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sagemaker_object_detection.data import labels, recordio
-from sagemaker_object_detection.data.sources.coco import CocoSource
-from sagemaker_object_detection.data.sources.image_pairs import ImageSource, pair_files
-from sagemaker_object_detection.data.sources.manifest import ManifestSource
 from sagemaker_object_detection.data.recordio import RecordIOError
 from sagemaker_object_detection.data.sources import (
     RecordIOSource,
@@ -23,6 +20,9 @@ from sagemaker_object_detection.data.sources import (
     open_source,
     open_sources,
 )
+from sagemaker_object_detection.data.sources.coco import CocoSource
+from sagemaker_object_detection.data.sources.image_pairs import ImageSource, json_pairs
+from sagemaker_object_detection.data.sources.manifest import ManifestSource
 from sagemaker_object_detection.platform.channels import Channel, Form
 from sagemaker_object_detection.platform.errors import ClientError
 from tests.data.mutation import damaged
@@ -112,11 +112,11 @@ def test_a_read_only_channel_gains_no_file(tmp_path: Path) -> None:
     path.with_suffix(".idx").unlink()
     path.parent.chmod(0o555)
     try:
-        source = open_source(channels(tmp_path, "recordio", "train"), "train", 1)
+        source = open_source(channels(tmp_path, "recordio", "train"), "train")
         assert source.read(0).class_ids.tolist() == [0]
     finally:
         path.parent.chmod(0o755)
-    assert (source.class_names, source.unannotated) == ({}, ())
+    assert (source.found_names.by_id, source.unannotated) == ({}, ())
     assert [one.name for one in path.parent.iterdir()] == ["a.rec"]
 
 
@@ -183,7 +183,7 @@ def test_forms_of_recordio(
 ) -> None:
     given = channels(tmp_path, "recordio", "train")
     write(tmp_path / "train")
-    source = open_source(given, "train", 5)
+    source = open_source(given, "train")
     records = [source.read(index) for index in range(len(source))]
     assert [int(one) for record in records for one in record.class_ids] == class_ids
     for record in records:
@@ -269,7 +269,7 @@ def test_all_forms_give_the_same_records(
     names = ["train", "train_annotation"][: 1 + annotated]
     given = channels(tmp_path, form, *names)
     write(tmp_path)
-    source = open_source(given, "train", 2)
+    source = open_source(given, "train")
     assert isinstance(source, kind)
     assert len(source) == 2
     for index, sample in enumerate(SAMPLES):
@@ -290,10 +290,10 @@ def test_num_classes_must_agree_with_coco(tmp_path: Path) -> None:
     given = channels(tmp_path, "coco", "train", "train_annotation")
     write_coco_beside(tmp_path)
     with pytest.raises(ClientError) as caught:
-        open_source(given, "train", 3)
+        open_sources(given, ["train"], 3)
     assert str(caught.value) == (
-        f"{tmp_path}/train_annotation/instances.json: 2 categories (class 0, class 1), but "
-        "num_classes is 3. Set num_classes to 2, or correct the categories."
+        "The annotations of train list 2 classes (class 0, class 1), but num_classes is 3. Set "
+        "num_classes to 2, or correct the list of classes."
     )
 
 
@@ -312,7 +312,7 @@ def test_attribute_names_of_the_channel_count(on: str, tmp_path: Path) -> None:
     (tmp_path / on / "a.manifest").write_text(json.dumps(line))
     given = {"train": Channel("train", tmp_path / "train", form="manifest")}
     given[on] = Channel(on, tmp_path / on, form="manifest", attribute_names=("image", "y"))
-    assert open_source(given, "train", 1).read(0).class_ids.tolist() == [0]
+    assert open_source(given, "train").read(0).class_ids.tolist() == [0]
 
 
 @pytest.mark.parametrize(
@@ -326,13 +326,14 @@ def test_images_that_the_list_leaves_out_are_said(
 ) -> None:
     write(tmp_path)
     given = channels(tmp_path, form, "train", "train_annotation")
-    open_source(given, "train", 2)
+    open_sources(given, ["train"], None)
     assert caplog.messages == []
     for name in ("more.jpg", "more.PNG", "classes.txt"):
         (tmp_path / "train" / name).write_bytes(b"")
-    open_source(given, "train", 2)
+    caplog.set_level("INFO")
+    open_sources(given, ["train"], None)
     (message,) = caplog.messages
-    assert "'train': 2 images are not used, since the" in message
+    assert "'train': 2 images are not used, since" in message
 
 
 def test_the_faults_of_all_channels_come_together(tmp_path: Path) -> None:
@@ -351,8 +352,8 @@ def test_the_faults_of_all_channels_come_together(tmp_path: Path) -> None:
     assert {name: len(source) for name, source in sources.items()} == {"validation": 2}
 
 
-def test_coco_files_must_list_the_same_categories(tmp_path: Path) -> None:
-    """A class_id is a place in that list; other forms have none."""
+def test_coco_files_with_other_lists_are_merged_by_name(tmp_path: Path) -> None:
+    """A class_id is a place in the merged list; other forms have none."""
     given = channels(tmp_path, "coco", "train", "validation")
     given |= channels(tmp_path, "recordio", "test")
     for name, class_ids in (("train", [0, 1]), ("validation", [0, 2])):
@@ -361,15 +362,20 @@ def test_coco_files_must_list_the_same_categories(tmp_path: Path) -> None:
     write_records(tmp_path / "test" / "a.rec", numbered([0]))
     sources = open_sources(given, ["train", "test"], 2)
     assert categories(sources) == {"train": ("class 0", "class 1")}
-    with pytest.raises(ClientError, match="train: class 0, class 1; validation: class 0, class 2"):
+    with pytest.raises(ClientError, match=r"list 3 classes \(class 0, class 1, class 2\), but"):
         open_sources(given, ["train", "validation"], 2)
+    sources = open_sources(given, ["train", "validation"], 3)
+    assert [s.read(0).class_ids.tolist() for s in sources.values()] == [[0, 1], [0, 2]]
+    assert set(categories(sources).values()) == {("class 0", "class 1", "class 2")}
+    sources = open_sources(given, ["validation"], None, ["class 2", "class 1", "class 0"])
+    assert sources["validation"].read(0).class_ids.tolist() == [2, 0]
 
 
 @pytest.mark.parametrize("form", ["coco", "manifest"])
 def test_a_file_that_has_gone(tmp_path: Path, form: Form) -> None:
     given = channels(tmp_path, form, "train", "train_annotation")
     with pytest.raises(ClientError, match=f"'train': its {form} file is no longer there"):
-        open_source(given, "train", 1)
+        open_source(given, "train")
 
 
 @pytest.mark.parametrize(
@@ -377,7 +383,7 @@ def test_a_file_that_has_gone(tmp_path: Path, form: Form) -> None:
     [
         pytest.param(lambda images, file: CocoSource(images, file), id="COCO"),
         pytest.param(lambda images, file: ManifestSource(images, file, ()), id="manifest"),
-        pytest.param(lambda images, file: pair_files(images, file.parent), id="a doubtful pair"),
+        pytest.param(lambda images, file: json_pairs(images, file.parent), id="a doubtful pair"),
     ],
 )
 def test_a_list_that_the_system_fails_to_read_is_named(
@@ -395,4 +401,4 @@ def test_a_list_that_the_system_fails_to_read_is_named(
 
 def test_a_stream_is_no_source(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="form pipe cannot be read record by record"):
-        open_source(channels(tmp_path, "pipe", "train"), "train", 1)
+        open_source(channels(tmp_path, "pipe", "train"), "train")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.data.sources.yolo_yaml import find_config, parse_config
+from sagemaker_object_detection.platform.errors import ClientError
 
 ULTRALYTICS = """\
 # Ultralytics: COCO8 (first 8 images)

@@ -105,6 +105,7 @@ def test_defaults_of_our_own(recipe: dict[str, str], chosen: dict[str, object]) 
         "class_names": (),
         "precision": "auto",
         "seed": 0,
+        "validation_share": 0.0,
         "max_dropped_images": 0.1,
         "max_dropped_boxes": 0.1,
         "shuffle_buffer_mib": 256,

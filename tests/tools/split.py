@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+from sagemaker_object_detection.tools.formats.record import ClassKey, LabelledImage
 
 from sagemaker_object_detection.platform.errors import ClientError
-from sagemaker_object_detection.tools.formats.record import ClassKey, LabelledImage
 
 
 def image(

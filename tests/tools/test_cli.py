@@ -64,7 +64,7 @@ def test_convert_a_manifest_with_several_annotations(tmp_path: Path) -> None:
     options = ("--attribute-names", "source-ref, second", "--from", "manifest", "--split", "train")
     result = run("convert", *options, tmp_path, tmp_path / "out")
     assert result.exit_code == 0, result.output
-    assert "class_0 0, class_1 1" in result.output
+    assert "0 class_0" in result.output
 
 
 USAGE = [
@@ -100,7 +100,7 @@ def test_a_fault_of_the_data_is_one_line_and_no_traceback(tmp_path: Path) -> Non
     result = run("convert", "--from", "voc", "--split", "a", tmp_path, tmp_path / "out")
     assert result.exit_code == 2
     assert result.output.startswith("ClientError: ")
-    assert "a.txt does not exist" in result.output
+    assert "holds no images" in result.output
     assert "Traceback" not in result.output
 
 

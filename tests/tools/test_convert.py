@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from sagemaker_object_detection.tools.formats import READERS, WRITERS
 
 from sagemaker_object_detection.data import annotations, labels, recordio
 from sagemaker_object_detection.data.sources import RecordIOSource
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.tools import cli
 from sagemaker_object_detection.tools.conversion import convert, summary
-from sagemaker_object_detection.tools.formats import READERS, WRITERS
 from tests.tools.format_trees import sample, write_tree
 from tests.tools.split import MemorySplit, image
 from tests.tools.voc_tree import Object, write_voc

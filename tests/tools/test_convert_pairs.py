@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from sagemaker_object_detection.tools.conversion import convert
 from sagemaker_object_detection.tools.formats import READERS, WRITERS
 from sagemaker_object_detection.tools.formats.data_set import DataSet, Images
+
+from sagemaker_object_detection.tools.conversion import convert
 from tests.tools.format_trees import NAMES, SPLITS, Corners, Sample, write_tree
 
 CHANNELS = {"train": "train", "val": "validation"}

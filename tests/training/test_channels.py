@@ -21,23 +21,58 @@ from tests.training.processes import InThreads, communicators, in_all, worlds
 from tests.training_job import picture, pictures, write_images, write_recordio
 
 
-def test_categories_are_compared_before_the_pictures_are_looked_at(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    names = {"train": ["cat", "dog"], "validation": ["dog", "cat"]}
-    job = make_job(tmp_path, [f"{name}{rest}" for name in names for rest in ("", "_annotation")])
-    for name, called in names.items():
-        (job.channels[name].path / "a.jpg").write_bytes(b"a picture")
-        coco = {
-            "images": [{"id": 1, "file_name": "a.jpg", "width": 8, "height": 8}],
-            "annotations": [],
-            "categories": [{"id": i, "name": name} for i, name in enumerate(called)],
-        }
-        (job.channels[f"{name}_annotation"].path / "coco.json").write_text(json.dumps(coco))
-    job = replace(job, channels=with_forms(job.channels))
-    monkeypatch.setattr(channels, "survey", lambda *_: pytest.fail("the gate was begun"))
-    with pytest.raises(ClientError, match=r"different categories .train: cat, dog; validation"):
-        channels.read_channels(job, Alone(World()), 1, lambda: False)
+def _with_voc(tmp_path: Path, images: int, class_name: str, **given: object) -> Job:
+    """A job with pictures and XML in its only channel, one of which is there twice."""
+    job = make_job(tmp_path, ["train"], num_classes=1, mini_batch_size=1, **given)
+    folder = job.channels["train"].path
+    for number in range(images):
+        (folder / f"{number}.jpg").write_bytes(picture(number % (images - 1)).data)
+        corners = "".join(f"<{k}>{v}</{k}>" for k, v in zip(CORNERS, (2, 2, 9, 9), strict=True))
+        (folder / f"{number}.xml").write_text(
+            f"<annotation><object><name>{class_name}</name><bndbox>{corners}</bndbox></object>"
+            "</annotation>"
+        )
+    train = with_forms(job.channels)["train"]
+    return replace(
+        job,
+        channels={"train": train, "validation": replace(train, name="validation", form="share")},
+    )
+
+
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_share_of_train_validates(tmp_path: Path, seed: int) -> None:
+    job = _with_voc(tmp_path, 8, "cat", validation_share=0.25, seed=seed)
+    data = channels.read_channels(job, Alone(World()), 1, lambda: False)
+    try:
+        assert data.class_names() == ("cat",)
+        assert {name: tally.images for name, tally in data.tallies.items()} in (
+            {"train": 6, "validation": 2},
+            {"train": 7, "validation": 1},  # the next would have been the copies
+        )
+        digests = {n: set(tally.digests.tolist()) for n, tally in data.tallies.items()}
+        assert not digests["train"] & digests["validation"]
+    finally:
+        data.close()
+
+
+def test_hosts_must_list_the_same_classes(tmp_path: Path) -> None:
+    """Each would number its own from 0."""
+    jobs = [_with_voc(tmp_path / name, 4, name, validation_share=0.5) for name in ("cat", "dog")]
+
+    def read(communicator: InThreads) -> str:
+        with pytest.raises(ClientError) as error:
+            channels.read_channels(
+                jobs[communicator.world.host_rank], communicator, 1, lambda: False
+            )
+        return str(error.value)
+
+    for text in in_all(communicators(worlds(2)), read):
+        assert "cat" in text
+        assert "dog" in text
+        assert "class_names" in text
 
 
 def _distributed(tmp_path: Path, distribution: str) -> list[Job]:

@@ -10,7 +10,7 @@ from sagemaker_object_detection.platform import files
 from sagemaker_object_detection.platform.errors import ClientError, dead_link, is_dead_link
 from sagemaker_object_detection.platform.paths import Paths
 
-Form = Literal["recordio", "image", "coco", "manifest", "voc", "yolo", "pipe"]
+Form = Literal["recordio", "image", "coco", "manifest", "voc", "yolo", "pipe", "share"]
 
 RECORDIO = "application/x-recordio"
 MODEL = "application/x-sagemaker-model"
@@ -49,7 +49,8 @@ class Channel:
     content_type: lower case without parameters, None when not declared. mode: File, FastFile or
     Pipe; in Pipe mode there is no folder but FIFOs, <path>_0 and so on, one for each epoch.
     distribution: FullyReplicated or ShardedByS3Key. attribute_names: of an augmented manifest, the
-    image's first. form: how the data comes, None for channels that hold no images; see forms.
+    image's first. form: how the data comes, None for channels that hold no images; see forms;
+    "share" is a share of train.
     """
 
     name: str
@@ -61,16 +62,32 @@ class Channel:
     form: Form | None = None
 
 
-def parse_channels(config: Mapping[str, object], paths: Paths) -> dict[str, Channel]:
+def parse_channels(
+    config: Mapping[str, object], paths: Paths, shared: bool = False
+) -> dict[str, Channel]:
     """Read inputdataconfig.json's content, without what is IGNORED; check that folders exist.
+
+    Args:
+        shared: whether a share of train validates, so that there is no channel validation.
 
     Raises ClientError with all faults: missing and unknown channels, content types, modes and
     distributions that are not supported, folders that are missing or empty.
     """
     faults = [
-        f"Missing required channel: {name}. Add it to the job's input channels."
+        f"Missing required channel: {name}. Add it to the job's input channels"
+        + (
+            ", or set the hyperparameter validation_share: 0.2 takes a fifth of train."
+            if name == "validation"
+            else "."
+        )
         for name in _missing(config)
+        if not (shared and name == "validation")
     ]
+    if shared and "validation" in config:
+        faults.append(
+            "The hyperparameter validation_share splits validation off train, but there is a "
+            "channel validation. Leave one of the two out."
+        )
     channels: dict[str, Channel] = {}
     for name, given in config.items():
         if name in IGNORED:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from sagemaker_object_detection.platform import files
 from sagemaker_object_detection.platform.channels import DATA_CHANNELS, RECORDIO, Channel, Form
 from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection.platform.foreign import recognized
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,10 @@ def _form(channels: Mapping[str, Channel], name: str) -> Form:
     folder = channel.path
     kinds = files.forms(folder)
     listing = _listing(channel, notes) if "image" in kinds else None
+    if listing is None and "recordio" not in kinds:
+        other = recognized((notes or channel).path)
+        if other is not None:
+            raise ClientError(f"Channel '{(notes or channel).name}': {other}")
     if "recordio" in kinds and notes is None and listing is None:
         if len(kinds) > 1:
             _warn_of_both(channel, ".rec files")

@@ -209,6 +209,13 @@ class Hyperparameters:
         "All that is random (first weights, order, augmentation) follows from it.",
         service=False,
     )
+    validation_share: float = row(
+        Real(0, 1, low_in=True, high_in=False),
+        0.0,
+        "Share of the training channel's images that validates, where there is no channel "
+        "validation; copies of an image stay together, and seed chooses.",
+        service=False,
+    )
     max_dropped_images: float = row(
         Real(0, 1, low_in=True, high_in=True),
         0.1,

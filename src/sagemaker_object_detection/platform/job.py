@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sagemaker_object_detection.platform import channels as channels_module
@@ -51,7 +51,8 @@ def load_job(environ: Mapping[str, str]) -> Job:
     faults: list[str] = []
     ignored: list[str] = []
     hyperparameters = _hyperparameters(paths, faults, ignored)
-    channels = _channels(paths, faults, ignored)
+    shared = hyperparameters is not None and hyperparameters.validation_share > 0
+    channels = _channels(paths, faults, ignored, shared)
     if ignored:
         log.info("Ignored: %s.", ", ".join(ignored))
     hosts = _hosts(paths, faults)
@@ -59,6 +60,8 @@ def load_job(environ: Mapping[str, str]) -> Job:
     if channels is not None:
         try:
             channels = with_forms(channels)
+            if shared and "train" in channels:
+                channels["validation"] = _share_of(channels["train"])
         except ClientError as error:
             faults.extend(error.faults)
     if faults or hyperparameters is None or channels is None or hosts is None:
@@ -88,7 +91,18 @@ def _hyperparameters(paths: Paths, faults: list[str], ignored: list[str]) -> Hyp
     return hyperparameters
 
 
-def _channels(paths: Paths, faults: list[str], ignored: list[str]) -> dict[str, Channel] | None:
+def _share_of(train: Channel) -> Channel:
+    if train.form == "pipe":
+        raise ClientError(
+            "The hyperparameter validation_share cannot split a stream, and the channel train is "
+            "in Pipe mode. Set its TrainingInputMode to File, or add a channel validation."
+        )
+    return replace(train, name="validation", form="share")
+
+
+def _channels(
+    paths: Paths, faults: list[str], ignored: list[str], shared: bool
+) -> dict[str, Channel] | None:
     file = paths.input_data_config_file
     if file.is_file():
         config = read_object(file, faults)
@@ -104,7 +118,7 @@ def _channels(paths: Paths, faults: list[str], ignored: list[str]) -> dict[str, 
         )
     ignored += [f"channel {name}" for name in config if name in channels_module.IGNORED]
     try:
-        return channels_module.parse_channels(config, paths)
+        return channels_module.parse_channels(config, paths, shared)
     except ClientError as error:
         faults.extend(error.faults)
         return None

@@ -16,6 +16,7 @@ from sagemaker_object_detection.data.sources import merge_classes
 from sagemaker_object_detection.data.sources.parts import Joined, split_off
 from sagemaker_object_detection.data.sources.splits import SPLITS, open_split
 from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection.platform.foreign import recognized
 from sagemaker_object_detection.tools.channel_writers import WRITERS, Checked
 from sagemaker_object_detection.tools.findings import Findings, Settings, examine
 from sagemaker_object_detection.tools.folders import make_folder
@@ -68,7 +69,12 @@ def convert(
     _check_splits(source, reader, splits)
     parts: dict[str, list[Source]] = {}
     for split, channel in splits:
-        parts.setdefault(channel, []).append(open_split(reader, source, split, attribute_names))
+        try:
+            part = open_split(reader, source, split, attribute_names)
+        except ClientError as error:
+            other = recognized(source) if source.is_dir() else None
+            raise ClientError(*([other] if other else []), *error.faults) from None
+        parts.setdefault(channel, []).append(part)
     channels = _number(parts, settings.class_names)
     if validation is not None:
         channels = _with_validation(channels, validation, output)
@@ -89,7 +95,8 @@ def convert(
         (aside / CLASSES_FILE).write_text(text, encoding="utf-8", newline="\n")
         for path in sorted(aside.iterdir()):
             path.replace(output / path.name)
-    return findings, [remark for one in parts.values() for s in one for remark in s.remarks]
+    remarks = [remark for one in parts.values() for source in one for remark in source.remarks]
+    return findings, list(dict.fromkeys(remarks))
 
 
 def _number(parts: Mapping[str, list[Source]], given: tuple[str, ...]) -> dict[str, Source]:

@@ -10,7 +10,8 @@ from sagemaker_object_detection.data.dataset import Source
 from sagemaker_object_detection.data.gate import passed, survey
 from sagemaker_object_detection.data.loader import Loader, far_fullest
 from sagemaker_object_detection.data.sharding import WHOLE, is_sharded, share
-from sagemaker_object_detection.data.sources import open_sources
+from sagemaker_object_detection.data.sources import categories, open_sources
+from sagemaker_object_detection.data.sources.parts import split_off
 from sagemaker_object_detection.data.stream import StreamLoader
 from sagemaker_object_detection.data.tally import Limits, Tally, refusals
 from sagemaker_object_detection.platform.channels import DATA_CHANNELS
@@ -51,12 +52,17 @@ def read_channels(
             where the report cannot be written.
     """
     names = [name for name in DATA_CHANNELS if name in job.channels]
-    files = [name for name in names if job.channels[name].form != "pipe"]
+    files = [name for name in names if job.channels[name].form not in ("pipe", "share")]
     for name in names:
-        if name not in files:
+        if job.channels[name].form == "pipe":
             _require_one_reader(name, communicator.world)
     given = job.hyperparameters
     sources = open_sources(job.channels, files, given.num_classes, given.class_names)
+    _require_one_list(communicator, sources)
+    if "validation" in names and job.channels["validation"].form == "share":
+        parts = split_off(sources["train"], given.validation_share, given.seed)
+        sources |= dict(zip(("train", "validation"), parts, strict=True))
+        log.info("%d images of the channel 'train' validate, %d train.", *map(len, parts[::-1]))
     tallies = {name: _check(name, source, job, threads) for name, source in sources.items()}
     streams: dict[str, StreamLoader] = {}
     loaders: dict[str, Loader | StreamLoader] = {}
@@ -105,6 +111,24 @@ def _require_one_reader(name: str, world: World) -> None:
             f"but distribution=horovod has {world.local_size} on this machine, one for each GPU. "
             "Leave distribution out (kvstore has one), or give the channel in File mode."
         )
+
+
+def _require_one_list(communicator: Communicator, sources: Mapping[str, Source]) -> None:
+    """Parts of the data on several hosts may list other classes, and each host sorts its own."""
+    listed = [list(names) for names in dict.fromkeys(categories(sources).values())]
+    for rank, told in enumerate(gather_values(communicator, listed)):
+        if told != listed:
+            world = communicator.world
+            host = world.hosts[rank // world.local_size]
+            raise ClientError(
+                f"The annotations on {host} list the classes {_names(told)}, those on "
+                f"{world.hosts[world.host_rank]} {_names(listed)}. Set the hyperparameter "
+                "class_names to all of them."
+            )
+
+
+def _names(lists: list[list[str]]) -> str:
+    return ", ".join(lists[0]) if lists else "none"
 
 
 def _limits(job: Job) -> Limits:

@@ -193,8 +193,9 @@ class CocoSource(Source):
         return places
 
     def _categories(self, categories: Sequence[_Category], offenders: Offenders) -> tuple[str, ...]:
-        for what in ("id", "name"):
-            values = Counter(str(getattr(category, what)).strip() for category in categories)
+        names = Counter(category.name.strip() for category in categories)
+        ids = Counter(category.id for category in categories)
+        for what, values in (("id", ids), ("name", names)):
             for value, count in values.items():
                 if count > 1:
                     offenders.add(
