@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
+from msgspec.structs import asdict
 
 from sagemaker_object_detection.images import ImageError, decode
 from sagemaker_object_detection.model.artifact import write_text_whole, write_whole
@@ -153,7 +154,7 @@ class _Work:
         wanted = self._choice.of(predictions)
         with self._pixels.for_picture(data):
             drawn = _drawn(data, wanted, picture)
-        told = {"file": name, "predictions": [one.model_dump() for one in wanted]}
+        told = {"file": name, "predictions": [asdict(one) for one in wanted]}
         if not self._stopped.is_set():
             self._write(picture, drawn, json.dumps(told) + "\n")
         return predictions

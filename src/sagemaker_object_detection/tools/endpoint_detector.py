@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import ValidationError
+import msgspec
 
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.serving.limits import HEADER
@@ -35,13 +35,11 @@ class EndpointDetector:
         """As Detector; raises also what EndpointClient.post does."""
         body = self._client.post(data, name, self._headers)
         try:
-            return Answer.model_validate_json(body).predictions
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(map(str, first["loc"])) or "the body"
+            return msgspec.json.decode(body, type=Answer).predictions
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ClientError(
-                f"{self._client.url} answered something else than detections ({where}: "
-                f"{first['msg']}). Give the address of an endpoint of this algorithm."
+                f"{self._client.url} answered something else than detections ({error}). Give the "
+                "address of an endpoint of this algorithm."
             ) from None
 
     def interrupt(self) -> None:

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
+
 from sagemaker_object_detection.inference.predictor import Predictor
 from sagemaker_object_detection.model.archive import opened_model
 from sagemaker_object_detection.platform.errors import ClientError
@@ -38,7 +40,7 @@ class ModelDetector:
         with self._pixels.for_picture(data):
             planes, size = self._predictor.prepare(data, name)
         found = self._predictor.finish(self._predictor.engine.detect(planes[None])[0], size)
-        return Answer.model_validate(objects(found, self._predictor.class_names)).predictions
+        return msgspec.convert(objects(found, self._predictor.class_names), Answer).predictions
 
     def interrupt(self) -> None:
         """As Detector; nothing here waits for anybody else."""

@@ -6,26 +6,26 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from msgspec import Meta, Struct
 
 from sagemaker_object_detection.platform.errors import ClientError, PlatformError
 
+_Pixels = Annotated[float, Meta(ge=-1e7, le=1e7)]
 
-class Prediction(BaseModel):
+
+class Prediction(Struct, frozen=True):
     """One detection, as in the endpoint's form `objects`.
 
     bbox: xyxy in pixels of the picture. score: 0..1.
     """
 
-    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
-
-    class_id: Annotated[int, Field(ge=0)]
+    class_id: Annotated[int, Meta(ge=0)]
     class_name: str
-    score: Annotated[float, Field(ge=0, le=1)]
-    bbox: tuple[float, float, float, float]
+    score: Annotated[float, Meta(ge=0, le=1)]
+    bbox: tuple[_Pixels, _Pixels, _Pixels, _Pixels]
 
 
-class Answer(BaseModel):
+class Answer(Struct):
     """What an endpoint answers in the form `objects`."""
 
     predictions: list[Prediction]
