@@ -1,4 +1,4 @@
-"""Memory that a call takes, as the interpreter counts it, with the pages of columns."""
+"""Memory that a call takes, as the interpreter counts it."""
 
 from __future__ import annotations
 
@@ -6,18 +6,7 @@ import tracemalloc
 from collections.abc import Callable
 from typing import TypeVar
 
-import pytest
-
-from sagemaker_object_detection.data import column
-
 Result = TypeVar("Result")
-
-
-class _Pages(bytearray):
-    """Pages that the interpreter counts."""
-
-    def resize(self, size: int) -> None:
-        self.extend(bytes(size - len(self)))
 
 
 def measured(call: Callable[[], Result]) -> tuple[Result, int, int]:
@@ -27,15 +16,13 @@ def measured(call: Callable[[], Result]) -> tuple[Result, int, int]:
     that they do not count on the way either, the least of three calls is taken.
     """
     peaks = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(column, "_mapped", _Pages)
-        for _ in range(3):
-            tracemalloc.start()
-            try:
-                result = call()
-                peaks.append(tracemalloc.get_traced_memory()[1])
-                snapshot = tracemalloc.take_snapshot()
-            finally:
-                tracemalloc.stop()
+    for _ in range(3):
+        tracemalloc.start()
+        try:
+            result = call()
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            snapshot = tracemalloc.take_snapshot()
+        finally:
+            tracemalloc.stop()
     kept = snapshot.filter_traces([tracemalloc.Filter(False, "*/pathlib.py")])
     return result, sum(trace.size for trace in kept.traces), min(peaks)

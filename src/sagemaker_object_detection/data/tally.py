@@ -6,6 +6,7 @@ Numbers lie in flat arrays: a record takes some 24 bytes and 21 for each of its 
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sagemaker_object_detection.data.column import Column
 from sagemaker_object_detection.data.judge import Dropped, Verdict
 from sagemaker_object_detection.data.reasons import BOX_REASONS
 from sagemaker_object_detection.data.refusal import SHOWN_OFFENDERS, refusal
@@ -64,14 +64,14 @@ class Tally:
         self.faults: list[Dropped] = []
         self.fault_count = 0
         self._dropped_images = 0
-        self._indices = Column("i")
-        self._ends = Column("i")
+        self._indices = array("i")
+        self._ends = array("i")
         self._ends.append(0)
-        self._boxes = Column("f")
-        self._class_ids = Column("i")
-        self._difficult = Column("b")
-        self._sizes = Column("i")
-        self._digests = Column("Q")
+        self._boxes = array("f")
+        self._class_ids = array("i")
+        self._difficult = array("b")
+        self._sizes = array("i")
+        self._digests = array("Q")
 
     def add(self, verdict: Verdict) -> None:
         """Count the verdict on the next record."""
@@ -94,9 +94,9 @@ class Tally:
         labels = verdict.labels
         self._indices.append(index)
         if len(labels.boxes):
-            self._boxes.extend(labels.boxes)
-            self._class_ids.extend(labels.class_ids)
-            self._difficult.extend(labels.difficult)
+            self._boxes.frombytes(labels.boxes.astype(np.float32).tobytes())
+            self._class_ids.frombytes(labels.class_ids.astype(np.int32).tobytes())
+            self._difficult.frombytes(labels.difficult.tobytes())
         self._ends.append(len(self._class_ids))
         self._sizes.append(verdict.size[0])
         self._sizes.append(verdict.size[1])
@@ -122,37 +122,37 @@ class Tally:
     @property
     def indices(self) -> NDArray[Any]:
         """int32 (images,), the place of each passed record among all."""
-        return self._indices.array()
+        return np.array(self._indices)
 
     @property
     def offsets(self) -> NDArray[Any]:
         """int32 (images + 1,), picture i owns boxes[offsets[i]:offsets[i + 1]]."""
-        return self._ends.array()
+        return np.array(self._ends)
 
     @property
     def boxes(self) -> NDArray[Any]:
         """float32 (boxes_kept, 4), xyxy in 0..1."""
-        return self._boxes.array().reshape(-1, 4)
+        return np.array(self._boxes).reshape(-1, 4)
 
     @property
     def class_ids(self) -> NDArray[Any]:
         """int32 (boxes_kept,)."""
-        return self._class_ids.array()
+        return np.array(self._class_ids)
 
     @property
     def difficult(self) -> NDArray[Any]:
         """bool (boxes_kept,)."""
-        return self._difficult.array().view(np.bool_)
+        return np.array(self._difficult).view(np.bool_)
 
     @property
     def sizes(self) -> NDArray[Any]:
         """int32 (images, 2), width and height of the stored pictures."""
-        return self._sizes.array().reshape(-1, 2)
+        return np.array(self._sizes).reshape(-1, 2)
 
     @property
     def digests(self) -> NDArray[Any]:
         """uint64 (images,), equal for pictures of equal bytes."""
-        return self._digests.array()
+        return np.array(self._digests)
 
     @property
     def boxes_per_class(self) -> NDArray[Any]:

@@ -21,7 +21,6 @@ from sagemaker_object_detection.data.annotations import (
     shown,
 )
 from sagemaker_object_detection.data.class_names import AnnotatedNames, FoundNames
-from sagemaker_object_detection.data.column import Column
 from sagemaker_object_detection.data.dataset import RawRecord, Source
 from sagemaker_object_detection.data.listing import Listing, is_image, unlisted_remark
 from sagemaker_object_detection.data.records import from_annotation
@@ -129,8 +128,8 @@ class ManifestSource(Source):
         offenders = Offenders()
         keys: Counter[str] = Counter()
         first_line = array("i", [0]) * len(listing)
-        starts, lengths, lines, places = Column("q"), Column("q"), Column("i"), Column("i")
-        lonely = Column("i"), Column("i")
+        starts, lengths, lines, places = array("q"), array("q"), array("i"), array("i")
+        lonely = array("i"), array("i")
         start = 0
         with naming(self._manifest), self._manifest.open("rb") as file:
             for number, line in enumerate(file, 1):
@@ -161,9 +160,9 @@ class ManifestSource(Source):
                 lines.append(number)
                 places.append(image)
         offenders.refuse(f"{self._manifest} cannot be used")
-        self._starts, self._lengths = starts.array(), lengths.array()
-        self._line_numbers, self._files = lines.array(), places.array()
-        self._lonely = lonely[0].array(), lonely[1].array()
+        self._starts, self._lengths = starts, lengths
+        self._line_numbers, self._files = lines, places
+        self._lonely = lonely
         named = zip(listing.names, first_line, strict=True)
         self.unlisted = sum(not line and is_image(name) for name, line in named)
         if keys and not len(self._starts):
