@@ -116,7 +116,7 @@ def test_a_read_only_channel_gains_no_file(tmp_path: Path) -> None:
         assert source.read(0).class_ids.tolist() == [0]
     finally:
         path.parent.chmod(0o755)
-    assert (source.found_names.by_id, source.unannotated) == ({}, ())
+    assert (source.found_names.places, source.unannotated) == ({}, ())
     assert [one.name for one in path.parent.iterdir()] == ["a.rec"]
 
 
