@@ -6,8 +6,10 @@ write ids and numbers as text or as floats: those are numbers here too.
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -212,23 +214,22 @@ class CocoSource(Source):
         offenders: Offenders,
     ) -> None:
         """Keep the boxes, with the image and the class of each."""
-        kept = [row for row, a in enumerate(annotations) if not a.iscrowd]
+        kept = [a for a in annotations if not a.iscrowd]
         self.crowd_boxes = len(annotations) - len(kept)
-        for row in kept:
-            a = annotations[row]
-            if a.bbox is None or a.image_id not in records or a.category_id not in class_ids:
-                named = "" if a.id is None else f" (id {shown(a.id)})"
-                offenders.add(f"{self._file}, annotations[{row}]{named}: {_fault(a, records)}.")
-        kept = [] if offenders else kept
-        count = len(kept)
-        self._image_of = np.fromiter(
-            (records[cast(int, annotations[r].image_id)] for r in kept), np.int32, count
-        )
-        self._class_ids = np.fromiter(
-            (class_ids[cast(int, annotations[row].category_id)] for row in kept), np.int32, count
-        )
-        flat = (number for row in kept for number in cast(Sequence[float], annotations[row].bbox))
-        self._boxes = np.fromiter(flat, np.float32, 4 * count).reshape(-1, 4)
+        owners = [records.get(cast(int, a.image_id), -1) for a in kept]
+        classes = [class_ids.get(cast(int, a.category_id), -1) for a in kept]
+        boxes = [a.bbox for a in kept]
+        if -1 in owners or -1 in classes or None in boxes:
+            for row, a in enumerate(annotations):
+                known = a.image_id in records and a.category_id in class_ids
+                if not a.iscrowd and (a.bbox is None or not known):
+                    named = "" if a.id is None else f" (id {shown(a.id)})"
+                    offenders.add(f"{self._file}, annotations[{row}]{named}: {_fault(a, records)}.")
+            owners, classes, boxes = [], [], []
+        self._image_of = np.array(owners, np.int32)
+        self._class_ids = np.array(classes, np.int32)
+        flat = array("f", chain.from_iterable(cast(list[tuple[float, ...]], boxes)))
+        self._boxes = np.array(flat).reshape(-1, 4)
 
     def _sort(self) -> None:
         """Put the boxes in the order of the images that they are of."""
