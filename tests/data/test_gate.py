@@ -373,8 +373,8 @@ def test_a_tenth_of_the_images_may_be_dropped(
     heading, line = refused(source)
     assert heading == (
         f"{bad} of {good + bad} images of the channel 'train' cannot be used, more than 10% "
-        f"(undecodable {bad}). Mend or remove them, or allow more by the hyperparameter "
-        f"max_dropped_images. They are ({bad} in all):"
+        f"(undecodable {bad}). Fix or remove them, or allow more with the hyperparameter "
+        f"max_dropped_images (--max-dropped-images of a command). They are ({bad} in all):"
     )
     assert line.startswith(f"{source.name(good)}: undecodable, it is not an image: it begins with")
 

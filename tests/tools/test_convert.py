@@ -5,18 +5,19 @@ import os
 import signal
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from sagemaker_object_detection.tools.formats import READERS, WRITERS
 
 from sagemaker_object_detection.data import annotations, labels, recordio
-from sagemaker_object_detection.data.sources import RecordIOSource
+from sagemaker_object_detection.data.sources.record_files import RecordIOSource
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.tools import cli
+from sagemaker_object_detection.tools.channel_writers import WRITERS
 from sagemaker_object_detection.tools.conversion import convert, summary
+from sagemaker_object_detection.tools.findings import Settings, ValidationShare
 from tests.tools.format_trees import sample, write_tree
-from tests.tools.split import MemorySplit, image
 from tests.tools.voc_tree import Object, write_voc
 
 CAT: Object = ("cat", (1, 1, 51, 41), False)
@@ -24,13 +25,13 @@ DOG: Object = ("dog", (11, 21.3, 31.1, 41), False)
 HARD_DOG: Object = ("dog", (11, 21, 31, 41), True)
 FLAT: Object = ("cat", (5, 5, 5, 9), False)
 SPLITS = [("train", "train"), ("val", "validation")]
-BCCD = Path(__file__).resolve().parents[3] / "shared" / "data" / "bccd" / "BCCD"
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     return write_voc(
-        tmp_path / "voc", {"train": {"b": [DOG, CAT], "a": [FLAT]}, "val": {"c": [], "s/d": [DOG]}}
+        tmp_path / "voc",
+        {"train": {"b": [DOG, CAT], "a": [CAT]}, "val": {"c": [], "s/d": [DOG]}},
     )
 
 
@@ -55,6 +56,12 @@ def content(folder: Path) -> dict[str, bytes]:
     }
 
 
+def run(*options: object) -> tuple[int, str]:
+    """Exit code and output of the command."""
+    result = CliRunner().invoke(cli.main, ["convert", *map(str, options)])
+    return result.exit_code, result.output
+
+
 def test_recordio(source: Path, tmp_path: Path) -> None:
     output = tmp_path / "deep" / "output"
     convert(source, output, SPLITS)
@@ -71,20 +78,20 @@ def test_recordio(source: Path, tmp_path: Path) -> None:
     ]
     for folder in (output, output / "train", output / "validation"):
         assert (folder / "classes.txt").read_text() == "cat\ndog\n"
-    (first, picture), (second, _) = records(output / "train" / "train.rec")
-    assert picture == (source / "JPEGImages" / "b.jpg").read_bytes()
+    (second, _), (first, image) = records(output / "train" / "train.rec")
+    assert image == (source / "JPEGImages" / "b.jpg").read_bytes()
     assert first.class_ids.tolist() == [1, 0]
     expected = np.array([[10, 20.3, 30.1, 40], [0, 0, 50, 40]]) / [100, 80, 100, 80]
     np.testing.assert_allclose(first.boxes, expected, rtol=1e-6)
-    np.testing.assert_allclose(second.boxes, [[0.04, 0.05, 0.04, 0.1]], rtol=1e-6)
+    np.testing.assert_allclose(second.boxes, expected[1:], rtol=1e-6)
 
 
 def test_recordio_has_labels_of_one_width(tmp_path: Path) -> None:
-    """One difficult object anywhere gives all objects the sixth number."""
-    source = write_voc(tmp_path / "voc", {"train": {"a": [CAT]}, "val": {"b": [HARD_DOG]}})
-    convert(source, tmp_path / "out", SPLITS)
-    ((label, _),) = records(tmp_path / "out" / "validation" / "validation.rec")
-    assert label.difficult.tolist() == [True]
+    """One difficult object anywhere gives all objects of the channel the sixth number."""
+    source = write_voc(tmp_path / "voc", {"train": {"a": [CAT], "b": [HARD_DOG]}})
+    convert(source, tmp_path / "out", SPLITS[:1])
+    (first, _), (second, _) = records(tmp_path / "out" / "train" / "train.rec")
+    assert [first.difficult.tolist(), second.difficult.tolist()] == [[False], [True]]
     payload = (tmp_path / "out" / "train" / "train.rec").read_bytes()[8:]
     assert recordio.unpack(payload, "a").label[:2].tolist() == [2, 6]
 
@@ -103,8 +110,8 @@ def test_sagemaker_json(source: Path, tmp_path: Path) -> None:
         "validation_annotation/c.json",
         "validation_annotation/s/d.json",
     ]
-    picture = output / "validation" / "s" / "d.jpg"
-    assert picture.read_bytes() == (source / "JPEGImages" / "s" / "d.jpg").read_bytes()
+    image = output / "validation" / "s" / "d.jpg"
+    assert image.read_bytes() == (source / "JPEGImages" / "s" / "d.jpg").read_bytes()
     text = (output / "validation_annotation" / "s" / "d.json").read_text()
     assert json.loads(text) == {
         "file": "s/d.jpg",
@@ -112,38 +119,75 @@ def test_sagemaker_json(source: Path, tmp_path: Path) -> None:
         "annotations": [{"class_id": 1, "left": 10, "top": 20.3, "width": 20.1, "height": 19.7}],
         "categories": [{"class_id": 0, "name": "cat"}, {"class_id": 1, "name": "dog"}],
     }
-    flat = annotations.parse((output / "train_annotation" / "a.json").read_bytes(), "a")
-    np.testing.assert_array_equal(flat.boxes_px, [[4, 4, 4, 8]])
+    one = annotations.parse((output / "train_annotation" / "a.json").read_bytes(), "a")
+    np.testing.assert_array_equal(one.boxes_px, [[0, 0, 50, 40]])
+
+
+def test_what_training_would_drop_is_named_and_not_written(tmp_path: Path) -> None:
+    source = write_voc(tmp_path / "voc", {"train": {"b": [DOG, CAT], "a": [FLAT, CAT]}})
+    options = ("--from", "voc", "--split", "train", source, tmp_path / "out")
+    code, output = run(*options)
+    assert code == 2
+    assert "a.jpg: zero_area, box 0, class 0, [4.0, 4.0, 4.0, 8.0] px" in output
+    assert "--max-dropped-boxes" in output
+    code, output = run("--max-dropped-boxes", "0.25", *options)
+    assert code == 0, output
+    assert "a.jpg: box 0, class 0, [4.0, 4.0, 4.0, 8.0] px" in output
+    assert [len(label.boxes) for label, _ in records(tmp_path / "out/train/train.rec")] == [1, 2]
+
+
+def test_too_many_unusable_images_refuse_the_conversion(source: Path, tmp_path: Path) -> None:
+    (source / "JPEGImages" / "b.jpg").write_bytes(b"\xff\xd8 not an image")
+    options = ("--from", "voc", "--split", "train", source, tmp_path / "out")
+    code, output = run(*options)
+    assert code == 2
+    assert "b.jpg" in output
+    assert not (tmp_path / "out" / "train").exists()
+    code, output = run("--max-dropped-images", "0.5", *options)
+    assert code == 0, output
+    assert len(records(tmp_path / "out/train/train.rec")) == 1
+
+
+def test_boxes_of_the_stored_image_are_turned(tmp_path: Path) -> None:
+    """The size of the stored image, where a tag turns it: the boxes are those of that image."""
+    image = cv2.imread(
+        str(write_voc(tmp_path / "voc", {"train": {"a": [CAT]}}) / "JPEGImages/a.jpg")
+    )
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
+    jpeg = cv2.imencode(".jpg", image)[1].tobytes()
+    tagged = jpeg[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + jpeg[2:]
+    (tmp_path / "voc/JPEGImages/a.jpg").write_bytes(tagged)
+    findings, _ = convert(tmp_path / "voc", tmp_path / "out", SPLITS[:1])
+    ((label, image_bytes),) = records(tmp_path / "out/train/train.rec")
+    assert image_bytes == tagged
+    # (0, 0, 50, 40) of 100 x 80, a quarter turn clockwise: 80 x 100.
+    np.testing.assert_allclose(label.boxes, [[0.5, 0, 1, 0.5]], atol=1e-6)
+    assert findings.class_names == ("cat",)
 
 
 def test_several_splits_into_one_channel(source: Path, tmp_path: Path) -> None:
-    data = convert(source, tmp_path / "out", [("train", "train"), ("val", "train")])
-    assert [found.name for found in data.channels["train"]] == [
-        "b.jpg",
-        "a.jpg",
-        "c.jpg",
-        "s/d.jpg",
-    ]
+    convert(source, tmp_path / "out", [("train", "train"), ("val", "train")])
+    listed = (tmp_path / "out/train/train.lst").read_text().splitlines()
+    assert [line.split("\t")[-1] for line in listed] == ["a.jpg", "b.jpg", "c.jpg", "s/d.jpg"]
 
 
 def test_one_split_at_a_time_with_the_same_classes(source: Path, tmp_path: Path) -> None:
     for split in SPLITS:
-        convert(source, tmp_path, [split], class_names=["dog", "cat"])
+        convert(source, tmp_path, [split], settings=Settings(class_names=("dog", "cat")))
     assert (tmp_path / "classes.txt").read_text() == "dog\ncat\n"
 
 
 def test_classes_that_differ_from_those_there(source: Path, tmp_path: Path) -> None:
-    """The validation split has no cat, so that dog would be 0 there and 1 in training."""
+    """Validation has no cat, so that a dog would be 0 there and 1 in training."""
     convert(source, tmp_path, SPLITS[:1])
     with pytest.raises(ClientError, match=r"lists the classes cat, dog, this conversion has dog\."):
         convert(source, tmp_path, SPLITS[1:])
     assert not (tmp_path / "validation").exists()
 
 
-def test_classes_that_an_editor_saved_are_the_same(source: Path, tmp_path: Path) -> None:
-    (tmp_path / "classes.txt").write_bytes(b"\xef\xbb\xbfcat\r\ndog")
-    convert(source, tmp_path, SPLITS)
-    assert (tmp_path / "classes.txt").read_bytes() == b"cat\ndog\n"
+def test_classes_that_are_not_given(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(ClientError, match=r"classes dog, which are not in --classes \(cat\)"):
+        convert(source, tmp_path, SPLITS, settings=Settings(class_names=("cat",)))
 
 
 def test_classes_there_that_cannot_be_read(source: Path, tmp_path: Path) -> None:
@@ -173,33 +217,25 @@ def test_names_that_no_channel_can_have(source: Path, tmp_path: Path, channel: s
         convert(source, tmp_path / "out", [("train", channel)])
 
 
-def test_a_split_without_images(tmp_path: Path) -> None:
-    for name in ("train", "train_annotation"):
-        (tmp_path / "data" / name).mkdir(parents=True)
-    with pytest.raises(ClientError, match=r"data: the split 'train' has no annotated images\. Add"):
-        convert(tmp_path / "data", tmp_path / "out", SPLITS[:1], reader="sagemaker-json")
-    assert not (tmp_path / "out").exists()
-
-
 def test_images_without_objects_need_class_names(tmp_path: Path) -> None:
     """num_classes=0 would be refused by training only."""
     source = write_voc(tmp_path / "voc", {"train": {"a": []}})
     with pytest.raises(ClientError, match=r"no image has an object, .* Give --classes"):
         convert(source, tmp_path / "out", SPLITS[:1])
     assert not (tmp_path / "out").exists()
-    assert convert(source, tmp_path / "out", SPLITS[:1], class_names=["cat"]).class_names == (
-        "cat",
-    )
 
 
 def test_nothing_is_left_of_a_conversion_that_fails(tmp_path: Path) -> None:
-    """Two pictures that share an annotation: seen only while the second is written."""
-    images = [image("b.jpg", "cat"), image("a.jpg"), image("a.png")]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(READERS, "voc", lambda *_: MemorySplit(images))
-        with pytest.raises(ClientError, match=r"both would be annotated by a\.json. Rename one"):
-            convert(tmp_path, tmp_path / "output", SPLITS[:1], writer="sagemaker-json")
-    assert list((tmp_path / "output").iterdir()) == []
+    """Two images that share an annotation: seen only while the second is written."""
+    box = ("cat", (1.0, 2.0, 30.0, 20.0), False)
+    write_tree(
+        "coco", tmp_path / "coco", {"train": [sample(n, (40, 30), box) for n in ("a.jpg", "a.png")]}
+    )
+    with pytest.raises(ClientError, match=r"both would be annotated by a\.json. Rename one"):
+        convert(
+            tmp_path / "coco", tmp_path / "out", SPLITS[:1], reader="coco", writer="sagemaker-json"
+        )
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_nothing_is_left_of_a_conversion_that_is_told_to_stop(
@@ -210,124 +246,90 @@ def test_nothing_is_left_of_a_conversion_that_is_told_to_stop(
         os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setitem(WRITERS, "recordio", write)
-    options = ("--from", "voc", "--split", "train", str(source), str(tmp_path / "output"))
-    result = CliRunner().invoke(cli.main, ("convert", *options))
-    assert result.exit_code == 128 + signal.SIGTERM
+    code, _ = run("--from", "voc", "--split", "train", source, tmp_path / "output")
+    assert code == 128 + signal.SIGTERM
     assert list((tmp_path / "output").iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("split", "channel"),
-    [
-        ("val", "validation"),
-        ("val=val", "val"),
-        ("train", "train"),
-    ],
+    ("split", "channel"), [("val", "validation"), ("val=val", "val"), ("train", "train")]
 )
 def test_the_channel_of_a_split(source: Path, tmp_path: Path, split: str, channel: str) -> None:
     """Training knows no channel `val`, so that has to be asked for."""
-    options = ("--from", "voc", "--split", split, str(source), str(tmp_path / "output"))
-    result = CliRunner().invoke(cli.main, ("convert", *options))
-    assert result.exit_code == 0, result.output
+    code, output = run("--from", "voc", "--split", split, source, tmp_path / "output")
+    assert code == 0, output
     assert (tmp_path / "output" / channel / f"{channel}.rec").is_file()
+
+
+def test_a_validation_channel_of_a_share_of_train(tmp_path: Path) -> None:
+    """The same images with the same seed, others with another; each image in one channel."""
+    images = [
+        sample(f"{i}.jpg", (40, 30), ("cat", (1, 2, 30, 20), False), seed=i) for i in range(10)
+    ]
+    write_tree("coco", tmp_path / "coco", {"train": images})
+
+    def held_out(output: str, *options: str) -> list[str]:
+        arguments = ("--from", "coco", "--split", "train", *options, tmp_path / "coco")
+        code, text = run("--validation-share", "0.3", *arguments, tmp_path / output)
+        assert code == 0, text
+        names = []
+        for channel in ("train", "validation"):
+            lines = (tmp_path / output / channel / f"{channel}.lst").read_text().splitlines()
+            names.append([line.split("\t")[-1] for line in lines])
+        assert sorted(names[0] + names[1]) == [one.name for one in images]
+        assert len(names[1]) == 3
+        return names[1]
+
+    assert held_out("a") == held_out("b", "--seed", "0")
+    assert held_out("a1", "--seed", "1") != held_out("a2", "--seed", "2")
+
+
+def test_a_share_needs_a_channel_train_and_no_validation(source: Path, tmp_path: Path) -> None:
+    for splits, said in ((SPLITS, "a channel validation already"), (SPLITS[1:], "none")):
+        with pytest.raises(ClientError, match=said):
+            convert(source, tmp_path / "out", splits, validation=ValidationShare(0.2))
 
 
 def test_records_keep_the_names_of_their_images(source: Path, tmp_path: Path) -> None:
     """What a message, a report or a gallery says of a record is the file that a user can open."""
-    data = convert(source, tmp_path / "output", SPLITS[:1])
-    (records,) = (tmp_path / "output" / "train").glob("*.rec")
-    names = [str(image.name) for image in data.channels["train"]]
-    found = RecordIOSource([records])
-    expected = [f"{records}, record {index} ({name})" for index, name in enumerate(names)]
+    convert(source, tmp_path / "output", SPLITS[:1])
+    (path,) = (tmp_path / "output" / "train").glob("*.rec")
+    found = RecordIOSource([path])
+    expected = [f"{path}, record {i} ({name})" for i, name in enumerate(("a.jpg", "b.jpg"))]
     assert [found.name(index) for index in range(len(found))] == expected
-    records.with_suffix(".lst").unlink()
-    assert RecordIOSource([records]).name(0).endswith("record 0 (byte 0)")
+    path.with_suffix(".lst").unlink()
+    assert RecordIOSource([path]).name(0).endswith("record 0 (byte 0)")
 
 
 def test_a_record_that_is_too_large(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recordio, "LENGTH_MASK", 1000)
-    with pytest.raises(ClientError, match=r"b\.jpg: a record must be under 1001 bytes.*smaller\."):
+    with pytest.raises(ClientError, match=r"a\.jpg: a record must be under 1001 bytes.*smaller\."):
         convert(source, tmp_path / "output", SPLITS)
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp"])
-@pytest.mark.parametrize("writer", ["coco", "sagemaker-json"])
-def test_images_of_records_get_the_suffix_that_training_reads(
-    tmp_path: Path, writer: str, suffix: str
-) -> None:
+def test_images_of_records_get_the_suffix_that_training_reads(tmp_path: Path, suffix: str) -> None:
     one = sample(f"a{suffix}", (40, 30), ("dog", (1, 2, 30, 20), False))
     folder = write_tree("recordio", tmp_path / "rec", {"train": [one]})
-    convert(folder, tmp_path / "out", SPLITS[:1], reader="recordio", writer=writer)
-    data = convert(tmp_path / "out", tmp_path / "again", SPLITS[:1], reader=writer)
-    assert [found.name for found in data.channels["train"]] == [f"000000{suffix}"]
-    assert next(iter(data.channels["train"])).read_image() == one.data
+    convert(folder, tmp_path / "out", SPLITS[:1], reader="recordio", writer="sagemaker-json")
+    assert (tmp_path / "out" / "train" / f"000000{suffix}").read_bytes() == one.data
 
 
-def test_images_that_training_would_not_find_beside_json(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    split = MemorySplit([image("b.JPG", "cat"), image("s/a.tif", "cat")])
-    monkeypatch.setitem(READERS, "voc", lambda *_: split)
-    with pytest.raises(ClientError, match=r"would be called s/a\.tif\. Store it"):
-        convert(tmp_path, tmp_path / "out", SPLITS[:1], writer="sagemaker-json")
-    assert list((tmp_path / "out").iterdir()) == []
-
-
-def test_summary_of_what_is_not_written(tmp_path: Path) -> None:
-    split = MemorySplit([image("a.jpg", "cat", difficult=True)], left_out=["Nobody saw b.jpg."])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(READERS, "voc", lambda *_: split)
-        text = summary(convert(tmp_path, tmp_path / "output", SPLITS[:1]), tmp_path)
-    assert (
-        "1 boxes are marked as difficult; only recordio keeps the mark.\nNobody saw b.jpg." in text
-    )
+def test_images_that_training_would_not_find_beside_json(tmp_path: Path) -> None:
+    box = ("cat", (1.0, 2.0, 30.0, 20.0), False)
+    folder = write_tree("coco", tmp_path / "coco", {"train": [sample("s/a.jpg", (40, 30), box)]})
+    odd = folder / "train2017" / "s" / "a.picture"
+    (folder / "train2017" / "s" / "a.jpg").rename(odd)
+    notes = folder / "annotations" / "instances_train2017.json"
+    notes.write_text(notes.read_text().replace("a.jpg", "a.picture"))
+    with pytest.raises(ClientError, match=r"s/a\.picture"):
+        convert(folder, tmp_path / "out", SPLITS[:1], reader="coco", writer="sagemaker-json")
+    assert not list((tmp_path / "out").glob("*"))
 
 
 def test_summary(source: Path, tmp_path: Path) -> None:
-    text = summary(convert(source, tmp_path / "out", SPLITS), tmp_path / "out")
-    assert "train            2      3  cat 2, dog 1" in text
-    assert "validation       2      1  cat 0, dog 1" in text
-    assert "1 images have no objects; training takes them as background." in text
-    assert "1 boxes have no area; they were kept" in text
-    assert "classes.txt): 0 cat, 1 dog" in text
+    text = summary(*convert(source, tmp_path / "out", SPLITS), tmp_path / "out")
+    assert f"classes ({tmp_path / 'out' / 'classes.txt'}): 0 cat, 1 dog" in text
     assert "num_classes=2 num_training_samples=2" in text
-
-
-@pytest.mark.skipif(not BCCD.is_dir(), reason="the BCCD data set is not beside the checkout")
-def test_real_photographs(tmp_path: Path) -> None:
-    """364 pictures of blood cells, 4888 boxes, two of them without area."""
-    splits = [(name, name) for name in ("train", "val", "test")]
-    data = convert(BCCD, tmp_path / "0", splits)
-    assert data.class_names == ("Platelets", "RBC", "WBC")
-    packed = bccd_records(tmp_path / "0")
-    assert len(packed) == 364
-    boxes = np.concatenate([label.boxes for label, _ in packed])
-    class_ids = np.concatenate([label.class_ids for label, _ in packed])
-    assert np.bincount(class_ids).tolist() == [361, 4155, 372]
-    flat = (boxes[:, 2] <= boxes[:, 0]) | (boxes[:, 3] <= boxes[:, 1])
-    assert flat.sum() == 2
-    assert boxes.min() >= -1 / 480
-    assert boxes.max() <= 1
-
-
-@pytest.mark.skipif(not BCCD.is_dir(), reason="the BCCD data set is not beside the checkout")
-def test_real_photographs_by_way_of_other_formats(tmp_path: Path) -> None:
-    """VOC to COCO to JSON to RecordIO gives what VOC to RecordIO gives, images in another order."""
-    splits = [(name, name) for name in ("train", "val", "test")]
-    convert(BCCD, tmp_path / "direct", splits)
-    convert(BCCD, tmp_path / "coco", splits, writer="coco")
-    convert(tmp_path / "coco", tmp_path / "json", splits, reader="coco", writer="sagemaker-json")
-    convert(tmp_path / "json", tmp_path / "rec", splits, reader="sagemaker-json")
-    direct, rec = (bccd_records(tmp_path / name) for name in ("direct", "rec"))
-    by_image = {picture: label for label, picture in rec}
-    assert len(rec) == len(direct) == len(by_image)
-    for label, picture in direct:
-        other = by_image[picture]
-        np.testing.assert_array_equal(other.class_ids, label.class_ids)
-        np.testing.assert_allclose(other.boxes, label.boxes, atol=1e-6)
-
-
-def bccd_records(folder: Path) -> list[tuple[labels.DetectionLabel, bytes]]:
-    return [record for path in sorted(folder.glob("*/*.rec")) for record in records(path)]

@@ -231,8 +231,8 @@ class Tally:
         ]
         raise refusal(
             f"{dropped} of {total} {what} of the channel '{self.channel}' cannot be used, more "
-            f"than {100 * limit:g}% ({counts}). Mend or remove them, or allow more by the "
-            f"hyperparameter max_dropped_{what}. They are",
+            f"than {100 * limit:g}% ({counts}). Fix or remove them, or allow more with the "
+            f"hyperparameter max_dropped_{what} (--max-dropped-{what} of a command). They are",
             examples,
             reasons.total(),
         )

@@ -169,7 +169,7 @@ class _Pairing:
         try:
             path = self._notes.path(note)
             if not path.is_file():
-                raise AnnotationError(f"{path} is a link to nothing. Mend or remove it.")
+                raise AnnotationError(f"{path} is a link to nothing. Fix or remove it.")
             said = self._said(path)
         except ClientError as error:
             self._offenders.add(str(error))

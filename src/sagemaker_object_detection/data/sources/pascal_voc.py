@@ -23,6 +23,7 @@ from sagemaker_object_detection.platform.errors import ClientError
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _ZERO = re.compile(rb"<[xy]min>\s*0*(\.0*)?\s*</")
+_MARKED = re.compile(r"(.*\S)\s+(-1|[01])")
 _IMAGE_FOLDER = re.compile(r"(jpeg|jpg|png)?_?(images?|imgs?).*", re.IGNORECASE)
 _NOTE_FOLDER = re.compile(r"(annotations?|annots?|xmls?|labels?).*", re.IGNORECASE)
 
@@ -141,7 +142,7 @@ def open_voc(folder: Path, split: str | None) -> VocSource:
             raise ClientError(f"{folder} holds no {what} ({kind}). Give the folder that has them.")
     assert images is not None
     assert notes is not None
-    return VocSource(images, notes, None if file is None else read_list(file))
+    return VocSource(images, notes, None if file is None else read_list(file, notes))
 
 
 def voc_splits(folder: Path) -> list[str]:
@@ -154,8 +155,10 @@ def voc_splits(folder: Path) -> list[str]:
     return sorted(found)
 
 
-def read_list(file: Path) -> ImageList:
+def read_list(file: Path, notes: Path) -> ImageList:
     """The images of a list: a name a line, with or without suffix and a mark, `a.jpg -1`.
+
+    A number behind a blank belongs to the name where `notes` has XML of that name.
 
     Raises ClientError for a list that is empty or no text.
     """
@@ -165,8 +168,10 @@ def read_list(file: Path) -> ImageList:
     for number, line in enumerate(read_lines(file), 1):
         if not line or line.startswith("#"):
             continue
-        name, _, mark = line.partition(" ")
-        marked += mark.strip() == "-1"
+        name, mark = line, ""
+        if (found := _MARKED.fullmatch(line)) and not (notes / f"{stem(line)}.xml").is_file():
+            name, mark = found.groups()
+        marked += mark == "-1"
         name = stem(name) if name.lower().endswith(tuple(files.IMAGE_SUFFIXES)) else name
         if name in lines:
             first = lines[name]
