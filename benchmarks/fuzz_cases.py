@@ -127,6 +127,14 @@ class Case:
         names = self.random.choice((["source-ref", "bounding-box"], ["source-ref"], []))
         self._channels["train"]["AttributeNames"] = names
 
+    def voc(self, good: Sequence[Sample]) -> None:
+        for path in self.some(samples.write_voc(self._data / "train", good)):
+            self.damage(path, damage.text)
+
+    def yolo(self, good: Sequence[Sample]) -> None:
+        for path in self.some(samples.write_yolo(self._data / "train", good)):
+            self.damage(path, damage.text)
+
     def recordio(self, good: Sequence[Sample]) -> None:
         path = samples.write_records(self._data / "train" / "data.rec", good)
         self.damage(path, damage.records)
@@ -182,6 +190,8 @@ KINDS: Mapping[str, Callable[[Case, Sequence[Sample]], None]] = {
     "COCO file": Case.coco,
     "manifest": Case.manifest,
     ".rec file": Case.recordio,
+    "VOC": Case.voc,
+    "YOLO": Case.yolo,
     "stream of records": Case.recordio_stream,
     "stream of a manifest": Case.manifest_stream,
 }

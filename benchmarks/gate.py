@@ -44,10 +44,8 @@ SPEED_FORMS = ("recordio", "sagemaker-json", "coco")
 _AT_A_TIME = 16
 
 
-class Repeated:
+class Repeated(Source):
     """A source that gives its records several times over."""
-
-    unannotated: Sequence[str] = ()
 
     def __init__(self, source: Source, times: int) -> None:
         self._source = source

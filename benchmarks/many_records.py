@@ -100,11 +100,43 @@ def write_manifest(folder: Path, count: int) -> None:
             file.write(json.dumps(line) + "\n")
 
 
+def write_voc(folder: Path, count: int) -> None:
+    """Images with their XML next to them."""
+    (folder / "train").mkdir(parents=True)
+    for number in range(count):
+        path = folder / "train" / _name(number)
+        path.write_bytes(_image(number))
+        objects = "".join(
+            f"<object><name>class {class_id}</name><bndbox><xmin>{x + 1}</xmin><ymin>{y + 1}</ymin>"
+            f"<xmax>{x + w + 1}</xmax><ymax>{y + h + 1}</ymax></bndbox></object>"
+            for class_id, (x, y, w, h) in _boxes(number)
+        )
+        size = f"<size><width>{_WIDTH}</width><height>{_HEIGHT}</height></size>"
+        path.with_suffix(".xml").write_text(f"<annotation>{size}{objects}</annotation>")
+
+
+def write_yolo(folder: Path, count: int) -> None:
+    """Images and labels in folders of their own."""
+    for name in ("images", "labels"):
+        (folder / "train" / name).mkdir(parents=True)
+    (folder / "train" / "classes.txt").write_text("class 0\nclass 1\n")
+    for number in range(count):
+        image = folder / "train" / "images" / _name(number)
+        image.write_bytes(_image(number))
+        rows = "".join(
+            f"{class_id} {(x + 2) / _WIDTH} {3 / _HEIGHT} {4 / _WIDTH} {4 / _HEIGHT}\n"
+            for class_id, (x, _, _, _) in _boxes(number)
+        )
+        (folder / "train" / "labels" / image.with_suffix(".txt").name).write_text(rows)
+
+
 FORMS: Mapping[str, Callable[[Path, int], None]] = {
     "recordio": write_recordio,
     "image": write_image,
     "coco": write_coco,
     "manifest": write_manifest,
+    "voc": write_voc,
+    "yolo": write_yolo,
 }
 
 

@@ -103,6 +103,41 @@ def write_coco(images: Path, notes: Path, samples: Sequence[Sample]) -> None:
     notes.write_text(json.dumps(content))
 
 
+def write_voc(folder: Path, samples: Sequence[Sample]) -> list[Path]:
+    """Pictures 0000.png and so on with their XML next to them; classes are called `class 0` ..."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, sample in enumerate(samples):
+        path = folder / f"{number:04}{sample.suffix}"
+        path.write_bytes(sample.image)
+        width, height = sample.declared_size
+        corners = np.reshape(sample.boxes, (-1, 4)) * [width, height, width, height] + 1
+        objects = "".join(
+            f"<object><name>class {class_id}</name><bndbox><xmin>{box[0]}</xmin><ymin>{box[1]}"
+            f"</ymin><xmax>{box[2]}</xmax><ymax>{box[3]}</ymax></bndbox></object>"
+            for class_id, box in zip(sample.class_ids, corners.tolist(), strict=True)
+        )
+        size = f"<size><width>{width}</width><height>{height}</height></size>"
+        path.with_suffix(".xml").write_text(f"<annotation>{size}{objects}</annotation>")
+    return sorted(folder.glob("*.xml"))
+
+
+def write_yolo(folder: Path, samples: Sequence[Sample]) -> list[Path]:
+    """images/0000.png and so on, labels/0000.txt and classes.txt with `class 0` ..."""
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for number, sample in enumerate(samples):
+        (folder / "images" / f"{number:04}{sample.suffix}").write_bytes(sample.image)
+        rows = "".join(
+            f"{class_id} {(x0 + x1) / 2} {(y0 + y1) / 2} {x1 - x0} {y1 - y0}\n"
+            for class_id, (x0, y0, x1, y1) in zip(sample.class_ids, sample.boxes, strict=True)
+        )
+        (folder / "labels" / f"{number:04}.txt").write_text(rows)
+    last = max((class_id for sample in samples for class_id in sample.class_ids), default=-1)
+    names = "".join(f"class {class_id}\n" for class_id in range(last + 1))
+    (folder / "classes.txt").write_text(names)
+    return [*sorted(folder.glob("labels/*.txt")), folder / "classes.txt"]
+
+
 def write_manifest(
     images: Path, manifest: Path, samples: Sequence[Sample], attribute: str = "bounding-box"
 ) -> None:
