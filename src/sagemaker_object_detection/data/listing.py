@@ -7,6 +7,7 @@ none leads out of the channel.
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections.abc import Callable, Container, Iterable, Iterator
 from functools import cached_property
@@ -34,12 +35,13 @@ class Listing:
 
         Hidden files are skipped. Raises OSError where a folder cannot be read.
         """
+        start = len(os.path.join(folder, ""))
         return cls(
             folder,
             (
-                path.relative_to(folder).as_posix()
-                for path in files.walk(folder)
-                if suffixes is None or path.suffix.lower() in suffixes
+                path[start:]
+                for path in files.walk_names(folder)
+                if suffixes is None or os.path.splitext(path)[1].lower() in suffixes
             ),
         )
 
@@ -66,10 +68,13 @@ class Listing:
     def _resolve(self, parts: list[str]) -> list[int]:
         if not parts:
             return []
+        named = self._by_base.get(composed(parts[-1]), [])
+        if len(named) < 2:
+            return named
         wanted = [composed(part) for part in reversed(parts)]
         best: list[int] = []
         longest = (0, False)
-        for index in self._by_base.get(wanted[0], ()):
+        for index in named:
             own = [composed(part) for part in reversed(self.names[index].split("/"))]
             common = 0
             while common < min(len(own), len(wanted)) and own[common] == wanted[common]:

@@ -147,7 +147,12 @@ def content(path: str) -> bytes:
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """All files below a folder but hidden ones, such as .DS_Store, and those in lost+found.
+    """Paths of `walk_names`, which is faster."""
+    return map(Path, walk_names(folder))
+
+
+def walk_names(folder: Path) -> Iterator[str]:
+    """All files below a folder, with its path in front, but hidden ones, such as .DS_Store, and those in lost+found.
 
     Links are followed once.
 
@@ -169,7 +174,7 @@ def walk(folder: Path) -> Iterator[Path]:
                 if _is_folder(entry):
                     inside.append(entry.path)
                 else:
-                    yield Path(entry.path)
+                    yield entry.path
         folders.extend(sorted(inside, reverse=True))
 
 
