@@ -7,7 +7,6 @@ none leads out of the channel.
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections.abc import Callable, Container, Iterable, Iterator
 from functools import cached_property
@@ -35,15 +34,8 @@ class Listing:
 
         Hidden files are skipped. Raises OSError where a folder cannot be read.
         """
-        start = len(os.path.join(folder, ""))
-        return cls(
-            folder,
-            (
-                path[start:]
-                for path in files.walk_names(folder)
-                if suffixes is None or os.path.splitext(path)[1].lower() in suffixes
-            ),
-        )
+        names = files.walk_names(folder)
+        return cls(folder, (n for n in names if suffixes is None or _suffix(n) in suffixes))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -134,5 +126,10 @@ def unlisted_remark(unlisted: int, file: Path) -> tuple[str, ...]:
 
 def is_image(name: str) -> bool:
     """Whether the suffix of a file says that it is an image."""
-    _, dot, suffix = name.rpartition(".")
-    return dot + suffix.lower() in files.IMAGE_SUFFIXES
+    return _suffix(name) in files.IMAGE_SUFFIXES
+
+
+def _suffix(name: str) -> str:
+    """In lower case, with its dot."""
+    _, dot, suffix = base(name).rpartition(".")
+    return dot + suffix.lower()

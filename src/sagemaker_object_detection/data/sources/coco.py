@@ -273,7 +273,7 @@ def _fault(annotation: _Annotation, records: Mapping[int, int]) -> str:
     )
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path) -> Any:  # noqa: ANN401
     """The file as it is, for messages; names line and column of what is not JSON."""
     return load(files.content(str(path)).removeprefix(b"\xef\xbb\xbf"), str(path))
 
