@@ -71,6 +71,13 @@ LAYOUTS = [
         id="folders inside of split folders",
     ),
     pytest.param(
+        "images/val/a.jpg images/train/b.jpg annotations/val/a.xml annotations/train/b.xml",
+        {},
+        "validation",
+        "a.jpg",
+        id="split folders inside of folders",
+    ),
+    pytest.param(
         "images/s/a.jpg images/t/a.jpg annotations/s/a.xml annotations/t/a.xml",
         {TRAIN: "t/a"},
         "train",
@@ -122,6 +129,13 @@ SPLITS = [
     pytest.param(TWO, {TRAIN: "a", "ImageSets/Main/val.txt": "b"}, "train val", id="lists"),
     pytest.param(TWO, {"ImageSets/owl_val.txt": "a 1"}, "owl_val", id="a list of a class, no Main"),
     pytest.param("train/a.xml valid/b.xml c/d.jpg", {}, "train valid", id="folders with XML"),
+    pytest.param(
+        "images/dev/a.jpg images/train2017/a.jpg xmls/dev/a.xml xmls/train2017/a.xml",
+        {},
+        "dev train2017",
+        id="folders in both",
+    ),
+    pytest.param("images/day/a.jpg annots/day/a.xml", {}, "", id="other folders in both"),
     pytest.param("images/a.jpg annots/a.xml", {}, "", id="not split"),
     pytest.param("a.jpg a.xml", {}, "", id="side by side, not split"),
 ]
@@ -212,7 +226,7 @@ def test_classes_and_flags(tmp_path: Path) -> None:
     objects = (
         obj(1, 1, 2, 2, name="owl", more="<difficult>1</difficult>"),
         obj(3, 3, 4, 4, name=" red fox\n", more="<difficult>0</difficult>"),
-        obj(5, 5, 6, 6, name="Owl", more="<part><name>head</name><bndbox/></part>"),
+        obj(5, 5, 6, 6, name="Owl", more="<difficult>?</difficult><part><bndbox/></part>"),
     )
     source = opened(tmp_path, "a.jpg b.jpg", {"a.xml": xml(*objects), "b.xml": xml()})
     assert source.listed_names == ("Owl", "owl", "red fox")
@@ -235,7 +249,7 @@ RECORDS = [
     ),
     pytest.param(xml(obj(1, 2, "", 4)), "a.xml, object 0: <xmax> is '', it must", id="empty"),
     pytest.param(xml(obj(1, 2, 3, "4px")), "a.xml, object 0: <ymax> is '4px'", id="no number"),
-    pytest.param(xml(obj(1, "nan", 3, 4)), "a.xml, object 0: <ymin> is 'nan'", id="not finite"),
+    pytest.param(xml(obj(1, "inf", 3, 4)), "a.xml, object 0: <ymin> is 'inf'", id="not finite"),
     pytest.param(
         xml(obj(1, 2, 3, 4), obj(1, 2, 3, 4, name=" ")),
         "a.xml, object 1: no class <name>. Add it, or remove the object.",
@@ -298,7 +312,7 @@ FAULTS = [
     ),
     pytest.param(
         TWO,
-        {TRAIN: "a\n\nd\n../b"},
+        {TRAIN: "a\n\nd\n../b\nd"},
         "{0}/ImageSets/Main/train.txt names images without XML "
         "(2 in all):\n{0}/ImageSets/Main/train.txt, line 3: there is no d.xml in "
         "{0}/Annotations. Add it, or remove the line.\n{0}/ImageSets/Main/train.txt, line 4: "

@@ -128,6 +128,13 @@ def test_data_that_is_not_split(
     ]
 
 
+def write_other(images: Path) -> None:
+    """An image of the same name in the folder of another split."""
+    if images.name.startswith("train"):
+        (images.parent / "val").mkdir()
+        (images.parent / "val" / "0000.png").write_bytes(image("val"))
+
+
 COCO = [
     pytest.param("train", "annotations/train.json", id="annotations"),
     pytest.param("train2017", "annotations/instances_train2017.json", id="as COCO has it"),
@@ -143,6 +150,7 @@ COCO = [
 @pytest.mark.parametrize(("images", "notes"), COCO)
 def test_places_of_coco(tmp_path: Path, images: str, notes: str) -> None:
     write_coco(tmp_path / images, tmp_path / notes, [Sample(image("train"))])
+    write_other(tmp_path / images)
     (tmp_path / "annotations").mkdir(exist_ok=True)
     (tmp_path / "annotations" / "captions_train2017.json").write_text("{}")
     (tmp_path / "annotations" / "train.txt").write_text("")
@@ -172,6 +180,7 @@ def test_several_coco_files_of_a_split(tmp_path: Path) -> None:
 )
 def test_places_of_a_manifest(tmp_path: Path, images: str, manifest: str) -> None:
     write_manifest(tmp_path / images, tmp_path / manifest, [Sample(image("train"))])
+    write_other(tmp_path / images)
     assert SPLITS["manifest"](tmp_path) == ["train"]
     source = open_split("manifest", tmp_path, "train")
     assert source.read_image(0) == image("train")

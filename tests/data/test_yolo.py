@@ -9,6 +9,7 @@ import pytest
 
 from sagemaker_object_detection.data.sources.yolo import YoloSource, open_yolo, yolo_splits
 from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection.platform.files import split_names
 from tests.data.samples import write_files
 
 ROW = "1 0.5 0.25 0.2 0.1\n"
@@ -31,11 +32,11 @@ LAYOUTS = [
         id="Ultralytics: the path is that of another machine",
     ),
     pytest.param(
-        "images/train/a.jpg labels/train/a.txt -images/b.jpg",
-        {"data.yaml": f"train: images/train\n{YAML}"},
+        "set/images/x/images/a.jpg set/images/x/labels/a.txt -images/b.jpg",
+        {"data.yaml": f"path: set\ntrain: images/x/images\n{YAML}"},
         ("data.yaml", "train"),
         "a.jpg",
-        id="data.yaml as the source",
+        id="data.yaml as the source; the last folder images counts",
     ),
     pytest.param(
         "valid/images/a.jpg valid/images/b.png valid/labels/a.txt -train/images/c.jpg",
@@ -130,6 +131,8 @@ def test_layouts(
     folder = tmp_path / "images" / "set"
     write_files(folder, paths.replace("-", ""), texts | dict.fromkeys(labels, ROW))
     found = open_yolo(folder / source[0], source[1])
+    splits = yolo_splits(folder / source[0])
+    assert not splits if source[1] is None else set(split_names(source[1])) & set(splits)
     assert [found.name(n) for n in range(len(found))] == [f"{folder}/{path}" for path in images]
     assert [found.image_name(n) for n in range(len(found))] == names.split()
     assert found.listed_names == ("owl", "fox")
@@ -158,6 +161,7 @@ CLASS_NAMES = [
     pytest.param({"labels/obj.names": "owl\n\n fox \n"}, "owl fox", id="blank line"),
     pytest.param({"data.names": "\ufeffowl\r\nfox"}, "owl fox", id="byte order mark, Windows"),
     pytest.param({"data.yaml": "nc: 2\n", "classes.txt": NAMES}, "owl fox", id="no names in YAML"),
+    pytest.param({"data/obj.names": NAMES}, "owl fox", id="in data"),
     pytest.param({}, "", id="nowhere"),
 ]
 

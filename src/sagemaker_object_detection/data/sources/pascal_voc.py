@@ -21,6 +21,7 @@ from sagemaker_object_detection.images import ImageError, decode, displayed_size
 from sagemaker_object_detection.platform import files
 from sagemaker_object_detection.platform.errors import ClientError
 
+_USUAL = re.compile(rf"(train|test|{'|'.join(files.split_names('val'))})(\d{{4}})?")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _ZERO = re.compile(rb"<[xy]min>\s*0+(\.0*)?\s*</")
 _MARKED = re.compile(r"(.*\S)\s+(-1|[01])")
@@ -125,6 +126,8 @@ class VocSource(Source):
 def open_voc(folder: Path, split: str | None) -> VocSource:
     """A split of a data set: what its list in ImageSets names, its own folder, or all there is.
 
+    Its own folder is above those of images and XML, or one in each of both.
+
     Folders are known by what they hold and are called: `Annotations`, `annots`, `JPEGImages`,
     `images`, in any spelling; or XML lies next to the images.
 
@@ -134,8 +137,7 @@ def open_voc(folder: Path, split: str | None) -> VocSource:
     lists = (_list_folder(folder) / f"{name}.txt" for name in names)
     file = next((path for path in lists if path.is_file()), None)
     if file is None:
-        inside = (folder / name for name in names if (folder / name).is_dir())
-        folder = next(inside, folder)
+        folder = next((folder / name for name in names if (folder / name).is_dir()), folder)
     images = _folder(folder, _IMAGE_FOLDER, files.IMAGE_SUFFIXES)
     notes = _folder(folder, _NOTE_FOLDER, {".xml"})
     for what, kind, found in (("images", "JPEG, PNG, WebP, BMP", images), ("XML", ".xml", notes)):
@@ -143,17 +145,31 @@ def open_voc(folder: Path, split: str | None) -> VocSource:
             raise ClientError(f"{folder} holds no {what} ({kind}). Give the folder that has them.")
     assert images is not None
     assert notes is not None
+    if file is None:
+        name = next((name for name in names if name in _common(images, notes)), "")
+        images, notes = images / name, notes / name
     return VocSource(images, notes, None if file is None else read_list(file, notes))
 
 
 def voc_splits(folder: Path) -> list[str]:
     """Names of the splits that lists or folders of a data set tell; none where it is not split."""
     found = {path.stem for path in _list_folder(folder).glob("*.txt")}
+    images = _folder(folder, _IMAGE_FOLDER, files.IMAGE_SUFFIXES)
+    notes = _folder(folder, _NOTE_FOLDER, {".xml"})
+    if not found and images is not None and notes is not None and images != notes:
+        found |= {name for name in _common(images, notes) if _USUAL.fullmatch(name)}
     for path in folder.iterdir():
         named = _IMAGE_FOLDER.fullmatch(path.name) or _NOTE_FOLDER.fullmatch(path.name)
         if path.is_dir() and not named and _holds(path, {".xml"}):
             found.add(path.name)
     return sorted(found)
+
+
+def _common(images: Path, notes: Path) -> set[str]:
+    """Names of the folders that both have."""
+    return {
+        path.name for path in notes.iterdir() if path.is_dir() and (images / path.name).is_dir()
+    }
 
 
 def read_list(file: Path, notes: Path) -> ImageList:
