@@ -1,6 +1,6 @@
 """Images a second of the whole training loop, loader included: GluonCV's loop against ours.
 
-python benchmarks/training_speed.py [--batches 10] [--rounds 2]
+python benchmarks/training_speed.py [--batches 10] [--rounds 2] [--sides SIDE ...]
 Sides take turns in one run, each in a process of its own, and each round's ratio is shown:
 machines are noisy. GluonCV runs as a user runs it: MXNet's default number of threads, float32.
 """
@@ -17,6 +17,8 @@ import time
 
 import data
 
+from sagemaker_object_detection.platform.processor import ISA_VARIABLE
+
 WARM_UP = 2
 BATCH = 8
 SIDES = {
@@ -24,6 +26,7 @@ SIDES = {
     "gluoncv, all cores": ("gluoncv-threads", "float32"),
     "ours float32": ("ours", "float32"),
     "ours bfloat16": ("ours", "bfloat16"),
+    "ours bfloat16, no AMX": ("ours-without-amx", "bfloat16"),
 }
 
 
@@ -48,15 +51,17 @@ def measure_gluoncv(base_network: str, batches: int) -> float:
 def measure_ours(base_network: str, batches: int, precision: str) -> float:
     """Images a second of our loop (Adam) after its first batches."""
     from sagemaker_object_detection.platform.hyperparameters import parse
+    from sagemaker_object_detection.platform.processor import allow_amx
     from sagemaker_object_detection.platform.threads import set_threads
 
     threads = set_threads(os.environ)
+    allow_amx(os.environ)
     import mxnet as mx
 
     from sagemaker_object_detection.data.augment import Augmentation
     from sagemaker_object_detection.data.gate import pass_gate
     from sagemaker_object_detection.data.loader import Loader
-    from sagemaker_object_detection.data.sources import RecordIOSource
+    from sagemaker_object_detection.data.sources.record_files import RecordIOSource
     from sagemaker_object_detection.model.network import build_network, initialize
     from sagemaker_object_detection.model.specs import get_spec
     from sagemaker_object_detection.platform.world import World
@@ -105,11 +110,12 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--base-network", default="resnet-50")
+    parser.add_argument("--sides", nargs="*", choices=SIDES, default=list(SIDES))
     parser.add_argument("--side", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
         kind, precision = SIDES[options.side]
-        if kind == "ours":
+        if kind.startswith("ours"):
             rate = measure_ours(options.base_network, options.batches, precision)
         else:
             rate = measure_gluoncv(options.base_network, options.batches)
@@ -119,18 +125,21 @@ def main() -> None:
     print(data.machine(), options.base_network, "300 px, batch", BATCH)
     for number in range(options.rounds):
         rates: dict[str, float] = {}
-        for side, (kind, _) in SIDES.items():
+        for side in options.sides:
+            kind, _ = SIDES[side]
             environment = dict(os.environ)
             environment.pop("OMP_NUM_THREADS", None)
             if kind == "gluoncv-threads":
                 environment["OMP_NUM_THREADS"] = str(len(os.sched_getaffinity(0)))
+            if kind == "ours-without-amx":
+                environment[ISA_VARIABLE] = "AVX512_CORE_BF16"
             command = [sys.executable, "-W", "ignore", __file__, "--side", side]
             command += ["--batches", str(options.batches), "--base-network", options.base_network]
             done = subprocess.run(
                 command, env=environment, check=True, capture_output=True, text=True
             )
             rates[side] = float(done.stdout.split()[-1])
-            ratio = rates[side] / rates["gluoncv"]
+            ratio = rates[side] / rates[options.sides[0]]
             print(
                 f"round {number}: {side:20s} {rates[side]:6.2f} images/s  {ratio:.2f}x", flush=True
             )

@@ -136,13 +136,12 @@ def test_one_of_another_training_is_passed_over(
 def test_higher_numbers_of_another_training_take_no_place(folder: Path, tmp_path: Path) -> None:
     """As in a folder that was used before, by a job with another seed or number of hosts."""
     earlier = CheckpointFolder(folder, {**IDENTITY, "num_classes": 5})
-    earlier.keep_best(_model(tmp_path, "theirs"), 7)
-    for number in (90, 120):
-        earlier.save(number, _checkpoint(5))
+    earlier.save(90, _checkpoint(5), (_model(tmp_path, "theirs"), 7))
+    earlier.save(120, _checkpoint(5))
     checkpoints = CheckpointFolder(folder, IDENTITY)
     for number in (10, 20, 30):
-        checkpoints.keep_best(_model(tmp_path, f"after {number}"), number // 10)
-        checkpoints.save(number, _checkpoint(number))
+        best = _model(tmp_path, f"after {number}"), number // 10
+        checkpoints.save(number, _checkpoint(number), best)
     assert sorted(path.name for path in folder.iterdir()) == [
         *("best-0002", "best-0003", "best-0007"),
         *(f"checkpoint-{number:08d}.npz" for number in (20, 30, 90, 120)),
@@ -181,8 +180,7 @@ def test_a_folder_that_is_full_leaves_nothing_behind(
 
 def test_the_best_model_comes_back(folder: Path, tmp_path: Path) -> None:
     checkpoints = CheckpointFolder(folder, IDENTITY)
-    checkpoints.keep_best(_model(tmp_path, "epoch 0"), 0)
-    checkpoints.save(1, _checkpoint())
+    checkpoints.save(1, _checkpoint(), (_model(tmp_path, "epoch 0"), 0))
     checkpoints.save(2, _checkpoint())  # no better epoch
     shutil.rmtree(tmp_path / "model")
     (tmp_path / "model").mkdir()
@@ -196,21 +194,37 @@ def test_the_best_model_comes_back(folder: Path, tmp_path: Path) -> None:
 def test_best_models_that_no_checkpoint_refers_to_go(folder: Path, tmp_path: Path) -> None:
     checkpoints = CheckpointFolder(folder, IDENTITY)
     for epoch in range(5):
-        checkpoints.keep_best(_model(tmp_path, f"epoch {epoch}"), epoch)
-        checkpoints.save(epoch + 1, _checkpoint())
+        checkpoints.save(epoch + 1, _checkpoint(), (_model(tmp_path, f"epoch {epoch}"), epoch))
     assert sorted(p.name for p in folder.iterdir() if p.is_dir()) == ["best-0003", "best-0004"]
 
 
-def test_killed_between_best_model_and_checkpoint(folder: Path, tmp_path: Path) -> None:
-    """The older checkpoint still has the best model that it refers to."""
+@pytest.mark.parametrize("killed", [True, False], ids=["killed", "no room"])
+def test_a_best_model_whose_checkpoint_was_not_written(
+    killed: bool, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The older checkpoint still has its best model; where there is no room, no copy piles up."""
     checkpoints = CheckpointFolder(folder, IDENTITY)
-    checkpoints.keep_best(_model(tmp_path, "epoch 0"), 0)
-    checkpoints.save(1, _checkpoint())
-    checkpoints.keep_best(_model(tmp_path, "epoch 1"), 1)
+    checkpoints.save(1, _checkpoint(), (_model(tmp_path, "epoch 0"), 0))
+
+    def fail(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt if killed else OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez", fail)
+        if killed:
+            patch.setattr(CheckpointFolder, "_tidy", lambda *_: None)
+        for epoch in (1, 2, 3):
+            best = _model(tmp_path, f"epoch {epoch}"), epoch
+            with pytest.raises((KeyboardInterrupt, OSError)):
+                checkpoints.save(epoch + 1, _checkpoint(), best)
+    if not killed:
+        assert [path.name for path in folder.iterdir() if path.is_dir()] == ["best-0000"]
     again = CheckpointFolder(folder, IDENTITY)
     assert again.latest() is not None
     again.restore_best(tmp_path / "model")
     assert (tmp_path / "model" / "model.json").read_text() == "epoch 0"
+    again.save(9, _checkpoint())
+    assert [path.name for path in folder.iterdir() if path.is_dir()] == ["best-0000"]
 
 
 def test_a_damaged_best_model(
@@ -218,8 +232,7 @@ def test_a_damaged_best_model(
 ) -> None:
     checkpoints = CheckpointFolder(folder, IDENTITY)
     checkpoints.save(1, _checkpoint(1))
-    checkpoints.keep_best(_model(tmp_path, "epoch 0"), 0)
-    checkpoints.save(2, _checkpoint(2))
+    checkpoints.save(2, _checkpoint(2), (_model(tmp_path, "epoch 0"), 0))
     (folder / "best-0000" / "weights").write_bytes(b"other")
     found = CheckpointFolder(folder, IDENTITY).latest()
     assert found is not None

@@ -100,16 +100,27 @@ def test_the_rate_set_before_a_step_counts(optimizer: str) -> None:
     assert _step(1, 1, 0.0, optimizer=optimizer) == pytest.approx(1)
 
 
-@pytest.mark.parametrize(("recipe", "biases"), [("modern", 0.0), ("service", 1.0)])
-def test_what_decays(recipe: str, biases: float) -> None:
-    shapes = {"conv_weight": (2, 3, 1, 1), "conv_bias": (2,), "gamma": (2,), "scale": (1, 2, 1, 1)}
-    parameters = {name: gluon.Parameter(name, shape=shape) for name, shape in shapes.items()}
+@pytest.mark.parametrize(
+    ("recipe", "decays", "learns"),
+    [
+        pytest.param("modern", (1, 0, 0, 0, 0, 1), 1, id="modern"),
+        pytest.param("service", (1, 0, 0, 1, 0, 0.1), 2, id="service, as MXNet's Module and SSD"),
+    ],
+)
+def test_rates_of_parameters(recipe: str, decays: tuple[float, ...], learns: float) -> None:
+    shapes = {
+        "conv_weight": (2, 3, 1, 1),
+        "conv_bias": (2,),
+        "predictor_bias": (2,),
+        "gamma": (2,),
+        "beta": (2,),
+        "scale": (1, 2, 1, 1),
+    }
+    parameters = {f"a_{name}": gluon.Parameter(name, shape=shape) for name, shape in shapes.items()}
     for parameter in parameters.values():
         parameter.initialize()
     _trainer(parameters, optimizer="sgd", recipe=recipe)
-    assert {name: parameter.wd_mult for name, parameter in parameters.items()} == {
-        "conv_weight": 1.0,
-        "conv_bias": biases,
-        "gamma": biases,
-        "scale": 1.0,
-    }
+    assert tuple(parameter.wd_mult for parameter in parameters.values()) == decays
+    rates = {name: parameter.lr_mult for name, parameter in parameters.items()}
+    assert rates.pop("a_predictor_bias") == learns
+    assert set(rates.values()) == {1.0}

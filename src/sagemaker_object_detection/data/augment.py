@@ -84,7 +84,7 @@ class Augmentation:
             view uint8 (side, side, 3); boxes (m, 4) clipped to it; kept: bool (n,), which boxes
             they are (those whose centre lies in the view).
         """
-        region = self._draw_region(boxes, random)
+        region = whole_pixels(self._draw_region(boxes, random), image.shape)
         interpolation = _INTERPOLATIONS[random.integers(len(_INTERPOLATIONS))]
         view = render_region(image, region, side, interpolation)
         boxes, kept = boxes_in_region(boxes, region)
@@ -138,6 +138,19 @@ class Augmentation:
             turn = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
             matrix = _FROM_YIQ @ turn @ _TO_YIQ @ matrix
         return np.column_stack([matrix, np.full(3, brightness * self.brightness)])
+
+
+def whole_pixels(region: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """The region with its edges between pixels, so that boxes and pixels are cut alike.
+
+    Args:
+        region: xyxy with the image at 0..1.
+        shape: (h, w, ...) of the image.
+    """
+    sides = np.array([shape[1], shape[0]])
+    first = np.rint(region[:2] * sides)
+    last = np.maximum(np.rint(region[2:] * sides), first + 1)
+    return np.concatenate([first / sides, last / sides])
 
 
 def boxes_in_region(boxes: NDArray[Any], region: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:

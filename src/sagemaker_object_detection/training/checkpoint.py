@@ -83,28 +83,40 @@ class CheckpointFolder:
                 else:
                     path.unlink(missing_ok=True)
 
-    def save(self, number: int, checkpoint: Checkpoint) -> Path:
+    def save(
+        self, number: int, checkpoint: Checkpoint, best: tuple[Path, int] | None = None
+    ) -> Path:
         """Write a checkpoint aside and rename it; the KEPT last ones up to it stay.
 
-        Higher ones, which were passed over when training began, are left alone.
+        Higher ones, which were passed over when training began, are left alone. Whatever happens,
+        no copy of a model stays that no checkpoint refers to.
 
         Args:
             number: of updates so far; a higher one is newer.
+            best: the folder of a new best model, which is copied, and its epoch.
 
         Raises:
             OSError: the folder cannot be written to, or has no room.
         """
-        state = {**checkpoint.state, "identity": self._identity, "best_model": self._best}
         path = self._folder / f"checkpoint-{number:08d}.npz"
-        with written_aside(path) as aside, aside.open("wb") as file:
-            _write(file, Checkpoint(checkpoint.arrays, state))
-            file.flush()
-            os.fsync(file.fileno())
-        self._tidy(number)
+        before = self._best
+        try:
+            if best is not None:
+                self._best = self._copy(*best)
+            state = {**checkpoint.state, "identity": self._identity, "best_model": self._best}
+            with written_aside(path) as aside, aside.open("wb") as file:
+                _write(file, Checkpoint(checkpoint.arrays, state))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            self._best = before
+            raise
+        finally:
+            self._tidy(number)
         return path
 
-    def keep_best(self, model: Path, epoch: int) -> None:
-        """Copy the artefact in the folder `model`; the next checkpoint refers to it."""
+    def _copy(self, model: Path, epoch: int) -> dict[str, Any]:
+        """Copy the artefact in the folder `model`; what a checkpoint says of the copy."""
         target = self._folder / f"{_BEST}{epoch:04d}"
         aside = Path(tempfile.mkdtemp(dir=self._folder, prefix=f".{_BEST}"))
         try:
@@ -118,7 +130,7 @@ class CheckpointFolder:
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
             raise
-        self._best = {"folder": target.name, "files": files}
+        return {"folder": target.name, "files": files}
 
     def latest(self) -> tuple[Path, Checkpoint] | None:
         """The newest checkpoint that can be used; the others are passed over with a warning."""

@@ -28,6 +28,8 @@ from sagemaker_object_detection.training.update import Updates
 log = logging.getLogger(__name__)
 
 LOG_EVERY_BATCHES = 100
+_DIVERGED = 1000.0
+"""Mean loss of an epoch; untrained networks have some 20."""
 
 
 class TrainingLoader(Protocol):
@@ -116,7 +118,7 @@ class TrainingLoop:
         self._train()
         means = {part: total / position.batches for part, total in position.losses.items()}
         self._log_epoch(position, means)
-        begun = time.time()
+        begun = time.monotonic()
         score = self._validate()
         if score is None:
             raise Interrupted
@@ -130,13 +132,13 @@ class TrainingLoop:
             position.records,
             position.seconds,
             position.waited,
-            time.time() - begun,
+            time.monotonic() - begun,
         )
 
     def _train(self) -> None:
         """The batches of the epoch that are still to be done."""
         position = self.position
-        started = time.time() - position.seconds
+        started = time.monotonic() - position.seconds
         pending: list[Any] | None = None
         source = guarded(
             self._loader.training_epoch(
@@ -169,14 +171,14 @@ class TrainingLoop:
                 pending = losses
                 position.batches += 1
                 position.records += agreed.images
-                position.seconds = time.time() - started
+                position.seconds = time.monotonic() - started
                 self._counters.batch(agreed.images)
                 bar.update(agreed.images)
                 if position.batches % LOG_EVERY_BATCHES == 0:
                     self._log_batches(heartbeat)
             self._add(pending)
         mx.nd.waitall()
-        position.seconds = time.time() - started
+        position.seconds = time.monotonic() - started
         stopped = self._sum_up(agreed.stopped)
         self._settle(f"batch {position.batches} of epoch {position.epoch}")
         if stopped:
@@ -251,6 +253,14 @@ class TrainingLoop:
         host = self._recipe.host
         for part, value in means.items():
             log.info(logs.loss_line(host, position.epoch, position.batches, part, value))
+        if sum(means.values()) > _DIVERGED:
+            log.warning(
+                "The loss of epoch %d is %.3g: training diverges. Set a smaller learning_rate (it "
+                "is %.2g), or warmup_steps of a few hundred.",
+                position.epoch,
+                sum(means.values()),
+                self._recipe.learning_rate.base,
+            )
         log.info(logs.throughput_line(host, position.records / position.seconds))
 
 

@@ -33,6 +33,11 @@ from sagemaker_object_detection.training.progress import Progress
 
 log = logging.getLogger(__name__)
 
+_SETTINGS = (
+    *("recipe", "precision", "augmentation", "learning_rate", "lr_schedule", "epochs"),
+    *("lr_scheduler_step", "lr_scheduler_factor", "warmup_steps", "weight_decay", "momentum"),
+    *("ema_decay", "overlap_threshold", "nms_threshold"),
+)
 _WEIGHT, _AVERAGE, _OPTIMIZER = "weight:", "average:", "optimizer:"
 
 
@@ -60,6 +65,7 @@ class Checkpoints:
         self._folder: CheckpointFolder | None = None
         self._found: tuple[Path, Checkpoint] | None = None
         self._best_epoch: int | None = None  # of the model that is still to be copied
+        self._settings = _settings(job)
         self._find(job, network)
         found = self._found
         epoch = int(found[1].state["position"]["epoch"]) if found else 0
@@ -106,6 +112,7 @@ class Checkpoints:
         progress.restore(state["progress"])
         if self._folder is not None:
             self._folder.restore_best(self._model)
+        self._warn_of_settings(state.get("settings", {}))
         position = Position(**state["position"])
         world = self._communicator.world
         if not world.is_main and world.in_step:  # the main process's losses are those of all
@@ -130,6 +137,16 @@ class Checkpoints:
         )
         return position
 
+    def _warn_of_settings(self, before: Mapping[str, Any]) -> None:
+        """Of settings that fit the weights, but would not have led to them."""
+        changed = [
+            f"{name} is {now!r} and was {before[name]!r}"
+            for name, now in self._settings.items()
+            if name in before and before[name] != now
+        ]
+        if changed:
+            log.warning("Training goes on with other settings: %s.", ", ".join(changed))
+
     def _told(self) -> tuple[Path, Checkpoint] | None:
         """What the main process has found."""
         found, self._found = self._found, None
@@ -153,6 +170,7 @@ class Checkpoints:
             "progress": progress.as_json(),
             "images": images,
             "update_counts": update_counts(trained.trainer.trainer),
+            "settings": self._settings,
         }
         arrays = {
             _WEIGHT + name: parameter.list_data()[0].asnumpy()
@@ -164,18 +182,23 @@ class Checkpoints:
             _OPTIMIZER + n: array for n, array in optimizer_arrays(trained.trainer.trainer).items()
         }
         try:
-            if self._best_epoch is not None:
-                self._folder.keep_best(self._model, self._best_epoch)
-                self._best_epoch = None
-            path = self._folder.save(position.updates, Checkpoint(arrays, state))
+            best = None if self._best_epoch is None else (self._model, self._best_epoch)
+            path = self._folder.save(position.updates, Checkpoint(arrays, state), best)
         except OSError as error:
             log.warning("No checkpoint was written (%s). Training goes on.", error)
         else:
+            self._best_epoch = None
             log.info("Checkpoint of epoch %d: %s", position.epoch, path)
 
 
 def _part(arrays: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return {n.removeprefix(prefix): array for n, array in arrays.items() if n.startswith(prefix)}
+
+
+def _settings(job: Job) -> dict[str, Any]:
+    """What may change from one start of a job to the next, but should not unnoticed."""
+    given = job.hyperparameters.as_strings()
+    return {name: given[name] for name in _SETTINGS if name in given}
 
 
 def _identity(job: Job, network: Network, world: World) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def run_job(
     Raises:
         JobError: the user's, ours or the platform's; OSError where a file cannot be written.
     """
-    started = time.time()
+    started, begun = time.time(), time.monotonic()
     world = communicator.world
     devices = find_devices(world, environ)
     hyperparameters = job.hyperparameters
@@ -83,7 +83,7 @@ def run_job(
     data = read_channels(
         job, communicator, threads, stop.requested, start.class_names, checkpoints.first_epoch
     )
-    setup_seconds = time.time() - started
+    setup_seconds = time.monotonic() - begun
     try:
         progress, results = _train(job, data, start.network, checkpoints, devices, stop)
         stop.finishing = True
@@ -95,14 +95,14 @@ def run_job(
             log.info("The main process, on %s, finishes the job.", world.hosts[0])
     finally:
         data.close()
-    finished = time.time()
+    seconds = time.monotonic() - begun
     totals = {
         "epochs": len(progress.history),
         "setuptime": 1000 * setup_seconds,
-        "totaltime": 1000 * (finished - started),
+        "totaltime": 1000 * seconds,
     }
     dimensions = logs.dimensions(job.current_host)
-    print(logs.metrics_json_line(started, finished, dimensions, totals), flush=True)
+    print(logs.metrics_json_line(started, started + seconds, dimensions, totals), flush=True)
 
 
 def _train(
