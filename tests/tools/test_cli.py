@@ -189,7 +189,6 @@ def test_a_command_that_is_told_to_stop_clears_away(
     [
         pytest.param(("validate", "DATA", "--json", "LONG"), id="to write to"),
         pytest.param(("validate", "LONG"), id="to read from"),
-        pytest.param(("predict", "LONG", "--out", "out"), id="pictures in one word"),
     ],
 )
 def test_a_path_that_is_too_long(arguments: tuple[str, ...], tmp_path: Path) -> None:

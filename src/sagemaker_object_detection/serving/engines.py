@@ -55,11 +55,16 @@ def _mended_by_the_user() -> Iterator[None]:
 
 
 @_mended_by_the_user()
-def make_plan(folder: Path, settings: Settings, environ: Mapping[str, str]) -> Plan:
+def make_plan(
+    folder: Path, settings: Settings, environ: Mapping[str, str], image_shape: int | None = None
+) -> Plan:
     """Choose the engine, and convert the model for it where it has no twin.
 
     auto is MXNet on a machine with a GPU, OpenVINO on any other; MXNet also runs what cannot be
     converted. The log says what was chosen and why.
+
+    Args:
+        image_shape: of the service's, whose files may not say it.
 
     Raises:
         ClientError: the artefact cannot be used, or not as the settings ask.
@@ -83,7 +88,7 @@ def make_plan(folder: Path, settings: Settings, environ: Mapping[str, str]) -> P
         if engine == MXNET or twin:
             log.info("Engine %s: %s.", engine, why)
             return Plan(folder, config, engine)
-    converted = convert(folder, environ, engine == OPENVINO)
+    converted = convert(folder, environ, engine == OPENVINO, image_shape)
     if converted.reason:
         fault = f"the model cannot be converted to ONNX ({converted.reason})"
         if settings.engine == OPENVINO:
@@ -158,12 +163,12 @@ def _load_openvino(plan: Plan, settings: Settings, threads: int) -> BatchEngine:
 
 def _load_mxnet(plan: Plan, settings: Settings) -> BatchEngine:
     from sagemaker_object_detection.inference.engine_mxnet import MXNetEngine, default_context
-    from sagemaker_object_detection.model.deployed import read_deploy_graph
+    from sagemaker_object_detection.model.deployed import read_deployed
 
     ctx = default_context()
     most = settings.max_batch or (GPU_BATCH if ctx.device_type == "gpu" else 1)
     sizes = {most} | {2**power for power in range(most.bit_length())}
-    graph = read_deploy_graph(plan.folder)
+    graph, _ = read_deployed(plan.folder, plan.config.image_shape)
     log.info("MXNet on %s, batches of %s.", ctx, ", ".join(map(str, sorted(sizes))))
     return MXNetEngine(graph.symbol, graph.args, graph.auxs, graph.image_shape, ctx, sizes)
 

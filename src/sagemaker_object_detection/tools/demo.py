@@ -19,12 +19,14 @@ from typing import Any
 
 import click
 import cv2
+import msgspec
 
 from sagemaker_object_detection.images import decode
 from sagemaker_object_detection.platform.errors import AlgorithmError, ClientError
 from sagemaker_object_detection.platform.logs import METRICS
 from sagemaker_object_detection.platform.paths import BASE_DIR_VARIABLE, Paths
 from sagemaker_object_detection.tools import demo_data
+from sagemaker_object_detection.tools.detectors import Prediction
 from sagemaker_object_detection.tools.drawing import draw_detections
 from sagemaker_object_detection.tools.folders import make_folder
 from sagemaker_object_detection.tools.processes import Child
@@ -214,13 +216,8 @@ def _show(found: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _annotate(unseen: Path, found: Sequence[Mapping[str, Any]], picture: Path) -> None:
-    drawn = draw_detections(
-        decode(unseen.read_bytes()),
-        [p["bbox"] for p in found],
-        [p["class_id"] for p in found],
-        [p["score"] for p in found],
-        demo_data.CLASS_NAMES,
-    )
+    predictions = msgspec.convert(found, list[Prediction])
+    drawn = draw_detections(decode(unseen.read_bytes()), predictions)
     if not cv2.imwrite(str(picture), drawn[..., ::-1]):
         raise OSError(f"{picture} could not be written")
 

@@ -1,89 +1,112 @@
-"""`object-detection predict`: annotated pictures, and the JSON of what is in them."""
+"""`object-detection predict`: annotated images, predictions.json, and a page that shows them."""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from urllib.parse import quote
 
 import click
+import cv2
+import msgspec
 
-from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection import __version__
+from sagemaker_object_detection.data.listing import Listing
+from sagemaker_object_detection.data.pages import render_page
+from sagemaker_object_detection.data.recordio import RecordIOError
+from sagemaker_object_detection.data.sources.record_files import RecordIOSource
+from sagemaker_object_detection.images import ImageError, decode
+from sagemaker_object_detection.model.artifact import write_text_whole, write_whole
+from sagemaker_object_detection.platform import files
+from sagemaker_object_detection.platform.errors import ClientError, JobError
 from sagemaker_object_detection.platform.paths import Paths
-from sagemaker_object_detection.tools.annotating import Tally, annotate
+from sagemaker_object_detection.platform.progress import Progress
+from sagemaker_object_detection.tools import detectors
 from sagemaker_object_detection.tools.class_list import class_list
-from sagemaker_object_detection.tools.endpoint_client import EndpointClient
-from sagemaker_object_detection.tools.endpoint_detector import EndpointDetector
+from sagemaker_object_detection.tools.detectors import Prediction
+from sagemaker_object_detection.tools.drawing import color_of, draw_detections
 from sagemaker_object_detection.tools.folders import make_writable
-from sagemaker_object_detection.tools.model_detector import loaded_detector
-from sagemaker_object_detection.tools.pictures import Pictures
-from sagemaker_object_detection.tools.pixel_budget import PixelBudget
-from sagemaker_object_detection.tools.predictions import Choice, Detector, PictureFailed
 from sagemaker_object_detection.tools.report_text import printable
 from sagemaker_object_detection.tools.share import Share
 from sagemaker_object_detection.tools.shown_log import logged
 
 log = logging.getLogger(__name__)
 
-_SHOWN_CLASSES = 20
-_PATH = click.Path(path_type=Path)
+PREDICTIONS_FILE = "predictions.json"
+GALLERY_FILE = "index.html"
+
+_GRACE = 2.0
+_EXISTING = click.Path(exists=True, path_type=Path)
+
+Image = tuple[str, Path, Callable[[], bytes]]
+"""Name for messages and results, path of the copy relative to --out, and content."""
+Choose = Callable[[Sequence[Prediction]], list[Prediction]]
+"""The predictions that are wanted, best first."""
 
 
-@click.command("predict", short_help="Detect objects in pictures, draw and write them.")
-@click.argument("paths", metavar="IMAGE|FOLDER...", nargs=-1, required=True, type=_PATH)
+class Result(msgspec.Struct):
+    """An entry of PREDICTIONS_FILE. annotated: path of the copy, relative to --out."""
+
+    file: str
+    annotated: str
+    predictions: list[Prediction]
+
+
+@click.command("predict", short_help="Detect objects in images, draw and write them.")
+@click.argument("paths", metavar="IMAGE|FOLDER...", nargs=-1, required=True, type=_EXISTING)
 @click.option(
     "--out",
     required=True,
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where the annotated pictures and their JSON go: a new or an empty folder.",
+    help="Folder for the results, new or empty.",
 )
 @click.option(
     "--model",
-    type=_PATH,
-    help="The folder or the model.tar.gz of a training job. By default the folder an endpoint "
+    type=_EXISTING,
+    help="The folder or the model.tar.gz of a training job. By default the folder that an endpoint "
     "serves: /opt/ml/model, or model in SAGEMAKER_BASE_DIR.",
 )
 @click.option("--url", help="Ask the endpoint at this address instead, as http://host:8080.")
 @click.option(
-    "--threshold",
-    type=Share(),
-    default=0.2,
-    show_default=True,
-    help="Scores must be above it.",
+    "--threshold", type=Share(), default=0.2, show_default=True, help="Scores must be greater."
 )
 @click.option(
     "--classes",
-    "class_names",
     callback=class_list,
     metavar="A,B,C",
     help="Names of the classes that count; a JSON list where a name has a comma. By default all.",
 )
-@click.option(
-    "--top-k", type=click.IntRange(1), help="At most so many detections of a picture, the best."
-)
-@click.option("--overwrite", is_flag=True, help="Write over files of the same names in --out.")
+@click.option("--top-k", type=click.IntRange(1), help="At most this many of an image, the best.")
+@click.option("--overwrite", is_flag=True, help="Overwrite files of the same names in --out.")
 def command(
     paths: tuple[Path, ...],
     out: Path,
     model: Path | None,
     url: str | None,
     threshold: float,
-    class_names: tuple[str, ...] | None,
+    classes: tuple[str, ...] | None,
     top_k: int | None,
     overwrite: bool,
 ) -> None:
-    """Detect objects in pictures: each IMAGE, and those in each FOLDER and the folders below.
+    """Detect objects in images: each IMAGE, and all below each FOLDER.
 
-    For a picture a.jpg, --out gets a.jpg with boxes, names and scores drawn on it, and a.jpg.json:
+    A FOLDER may be a channel of training in any format, RecordIO too. --out gets the images with
+    boxes, names and scores drawn on them, a page that shows them, index.html, and predictions.json:
 
     \b
-    {"file": "photos/a.jpg", "predictions": [{"class_id": 3, "class_name": "car",
-     "score": 0.97, "bbox": [x_min, y_min, x_max, y_max]}]}
+    [{"file": "photos/a.jpg", "annotated": "a.jpg", "predictions": [{"class_id": 3,
+      "class_name": "car", "score": 0.97, "bbox": [x_min, y_min, x_max, y_max]}]}]
 
-    bbox is in pixels of the picture, the best prediction comes first. A picture that cannot be
-    used is reported, and the others are done; the exit code is then 2.
+    bbox is in pixels of the image; the best prediction comes first. An image that cannot be used
+    is reported and skipped; the exit code is then 2.
 
     \b
     object-detection predict photos --out seen --model model.tar.gz
@@ -91,77 +114,149 @@ def command(
     """
     if url is not None and model is not None:
         raise click.UsageError("--model and --url exclude each other. Give one of them.")
-    choice = Choice(threshold, class_names or (), top_k)
+
+    def choose(predictions: Sequence[Prediction]) -> list[Prediction]:
+        kept = [one for one in predictions if one.score > threshold]
+        kept = [one for one in kept if classes is None or one.class_name in classes]
+        return sorted(kept, key=lambda one: -one.score)[:top_k]
+
     with logged():
-        pictures = Pictures(paths, out)
-        _check_out(out, overwrite)
-        pixels = PixelBudget()
-        with _detector(model, url, choice, pixels) as detector:
+        images = find_images(paths, out)
+        if not overwrite and out.is_dir() and any(out.iterdir()):
+            raise ClientError(f"{out} is not empty. Give a new folder as --out, or --overwrite.")
+        folder = model or Paths.from_environment(os.environ).model_dir
+        if url is None and not folder.exists():
+            raise ClientError(f"There is no model at {folder}. Give --model, or --url.")
+        with (
+            detectors.endpoint_detector(url, threshold)
+            if url is not None
+            else detectors.model_detector(folder, classes or ())
+        ) as (detect, parallel):
             make_writable(out)
-            tally = annotate(pictures, detector, choice, pixels, out, overwrite)
-        if url is not None:
-            _warn_of_names(choice, tally)
-    click.echo(printable(_summary(tally, out)))
-    _raise_for(tally, len(pictures))
+            results, faults = annotate(images, detect, choose, out, parallel)
+    found = Counter(dict.fromkeys(classes or (), 0))
+    found.update(one.class_name for result in results for one in result.predictions)
+    counts = ", ".join(f"{name} {count}" for name, count in found.most_common()) or "no detections"
+    click.echo(printable(f"Annotated {len(results)} images ({counts}): {out / GALLERY_FILE}"))
+    if faults:
+        worst = next((one for one in faults if isinstance(one, detectors.ImageFailed)), faults[0])
+        text = f"{len(faults)} of {len(images)} images failed. The messages above name them."
+        raise type(worst)(text)
 
 
-@contextmanager
-def _detector(
-    model: Path | None, url: str | None, choice: Choice, pixels: PixelBudget
-) -> Iterator[Detector]:
-    if url is not None:
-        with closing(EndpointClient(url)) as client:
-            client.wait_ready()
-            yield EndpointDetector(client, choice.threshold)
+def find_images(paths: Sequence[Path], out: Path) -> list[Image]:
+    """The images of files, folders and .rec files, without those in `out`.
+
+    One folder alone is mirrored in `out`; of several paths each has its name there. A name that is
+    taken gets a number. Raises ClientError for a path without images.
+    """
+    images: dict[Path, Image] = {}
+    for path in paths:
+        count = len(images)
+        folder = Path(path.resolve().name) if path.is_dir() and len(paths) > 1 else Path()
+        for name, inside, read in _images(path):
+            if Path(name).absolute().is_relative_to(out.absolute()):
+                continue
+            written = inside.suffix.lower() in files.IMAGE_SUFFIXES
+            place = folder / (inside if written else f"{inside}.png")
+            while place in images:
+                place = place.with_stem(f"{place.stem}-2")
+            images[place] = (name, place, read)
+        if len(images) == count:
+            endings = ", ".join(sorted(files.IMAGE_SUFFIXES))
+            raise ClientError(f"{path} holds no images ({endings}) that are not in {out}.")
+    return list(images.values())
+
+
+def _images(path: Path) -> Iterator[Image]:
+    """As find_images, with paths inside of `path`."""
+    if path.is_file() and path.suffix.lower() != files.RECORDIO_SUFFIX:
+        yield str(path), Path(path.name), partial(files.content, str(path))
         return
-    folder = model or Paths.from_environment(os.environ).model_dir
-    if not folder.exists():
-        raise ClientError(
-            f"There is no model at {folder}. Give the folder or the model.tar.gz of a training "
-            "job as --model, or the address of an endpoint as --url."
-        )
-    with loaded_detector(folder, choice.class_names, pixels) as detector:
-        yield detector
+    names = Listing.of(path, files.IMAGE_SUFFIXES).names if path.is_dir() else ()
+    for name in names:
+        yield str(path / name), Path(name), partial(files.content, str(path / name))
+    if not names:
+        source = RecordIOSource(files.of_form(path, "recordio") if path.is_dir() else [path])
+        for index in range(len(source)):
+            inside = Path(source.image_name(index) or f"{index:06}.jpg")
+            if inside.is_absolute() or ".." in inside.parts:  # they come with the data
+                inside = Path(inside.name)
+            yield source.name(index), inside, partial(source.read_image, index)
 
 
-def _check_out(out: Path, overwrite: bool) -> None:
-    if not overwrite and out.is_dir() and any(out.iterdir()):
-        raise ClientError(
-            f"{out} is not empty. Give a new folder as --out, or --overwrite to write over files "
-            "of the same names and leave the others."
-        )
+def annotate(
+    images: Sequence[Image], detect: detectors.Detect, choose: Choose, out: Path, parallel: int
+) -> tuple[list[Result], list[JobError]]:
+    """Write annotated copies, PREDICTIONS_FILE and GALLERY_FILE; if interrupted, of what is done.
+
+    Returns the entries of PREDICTIONS_FILE, and the faults of single images, which are logged.
+
+    Raises JobError when nothing more can be done, OSError when `out` cannot be written to.
+    """
+    done: dict[int, Result] = {}
+    faults: list[JobError] = []
+    slots = threading.Semaphore(parallel)
+
+    def work(number: int) -> tuple[int, list[Prediction], bytes | JobError]:
+        name, place, read = images[number]
+        try:
+            data = read()
+            predictions = choose(detect(data, name))
+            drawn = draw_detections(decode(data, name), predictions)[..., ::-1]
+            encoded, copy = cv2.imencode(place.suffix.lower(), drawn)
+            if not encoded:
+                raise ImageError(f"{name} is too large for a {place.suffix}; convert it to .png")
+            return number, predictions, copy.tobytes()
+        except (detectors.ImageRefused, detectors.ImageFailed, RecordIOError) as error:
+            return number, [], error
+        except (ImageError, OSError) as error:
+            return number, [], ClientError(f"{error}.")
+
+    def work_in_slot(number: int) -> tuple[int, list[Prediction], bytes | JobError]:
+        with slots:
+            return work(number)
+
+    try:
+        with (
+            Progress("Images annotated", len(images)) as progress,
+            ThreadPool(parallel) as pool,  # its threads do not keep a process alive
+        ):
+            for number, predictions, copy in pool.imap_unordered(work_in_slot, range(len(images))):
+                name, place, _ = images[number]
+                if isinstance(copy, JobError):
+                    log.error("%s", copy)
+                    faults.append(copy)
+                else:
+                    (out / place).parent.mkdir(parents=True, exist_ok=True)
+                    write_whole(out / place, copy)
+                    done[number] = Result(name, place.as_posix(), predictions)
+                progress.advance(1)
+    finally:
+        end = time.monotonic() + _GRACE
+        for _ in range(parallel):  # a thread in native code would crash the end of the process
+            slots.acquire(timeout=max(0.0, end - time.monotonic()))
+        results = [done[number] for number in sorted(done)]
+        lines = ",\n".join(json.dumps(msgspec.to_builtins(one)) for one in results)
+        write_text_whole(out / PREDICTIONS_FILE, f"[\n{lines}\n]\n")
+        write_text_whole(out / GALLERY_FILE, gallery(results))
+    return results, faults
 
 
-def _warn_of_names(choice: Choice, tally: Tally) -> None:
-    """An endpoint does not say which classes it knows: a misspelt one is only never seen."""
-    unseen = [name for name in choice.class_names if name not in tally.answered]
-    if unseen:
-        log.warning(
-            "No detection at all was of the class %s; there were: %s. See that the name is right.",
-            ", ".join(map(repr, unseen)),
-            ", ".join(sorted(tally.answered)[:_SHOWN_CLASSES]) or "none",
-        )
+def gallery(results: Sequence[Result]) -> str:
+    """A page that shows the annotated images; it needs nothing but them."""
+    found = [one for result in results for one in result.predictions]
+    values = {
+        "images": [
+            (quote(os.fsencode(one.annotated)), one.file, _counts(one.predictions))
+            for one in results
+        ],
+        "counts": _counts(found),
+        "colors": {one.class_name: f"rgb{color_of(one.class_id)}" for one in found},
+        "version": __version__,
+    }
+    return render_page(Path(__file__).parent, "gallery.html.j2", values)
 
 
-def _summary(tally: Tally, out: Path) -> str:
-    counts = [f"{name} {count}" for name, count in tally.found.most_common(_SHOWN_CLASSES)]
-    if len(tally.found) > _SHOWN_CLASSES:
-        counts.append(f"{len(tally.found) - _SHOWN_CLASSES} more classes")
-    found = f"{tally.found.total()} detections" + (f" ({', '.join(counts)})" if counts else "")
-    pictures = "1 picture" if tally.done == 1 else f"{tally.done} pictures"
-    return f"Annotated {pictures} in {out}: {found}."
-
-
-def _raise_for(tally: Tally, total: int) -> None:
-    """The end of a run that could not do all pictures; each was told when it came."""
-    if tally.failed:
-        raise PictureFailed(
-            f"{tally.failed + tally.unusable} of {total} pictures could not be done, "
-            f"{tally.failed} of them because the endpoint failed; they are named above. See the "
-            "log of the endpoint, and try them again."
-        )
-    if tally.unusable:
-        raise ClientError(
-            f"{tally.unusable} of {total} pictures could not be used; they are named above. Mend "
-            "them or leave them out."
-        )
+def _counts(predictions: Sequence[Prediction]) -> list[tuple[str, int]]:
+    return Counter(one.class_name for one in predictions).most_common()
