@@ -51,7 +51,7 @@ def _mended_by_the_user() -> Iterator[None]:
     try:
         yield
     except ArtifactError as error:
-        raise ClientError(f"The model cannot be served: {error}.") from error
+        raise ClientError(f"The model cannot be used: {error}.") from error
 
 
 @_mended_by_the_user()
@@ -77,8 +77,8 @@ def make_plan(
     int8 = (folder / artifact.INT8_FILE).is_file()
     if settings.precision == "int8" and not int8:
         raise ClientError(
-            f"OBJECT_DETECTION_PRECISION is int8, and {folder} has no {artifact.INT8_FILE}. Train "
-            "with quantize=1, which tries to make it, or leave the variable out."
+            f"The precision is int8, and {folder} has no {artifact.INT8_FILE}. Train with "
+            "quantize=1, which tries to make it, or choose another precision."
         )
     if ours:  # what is wrong with it is told without MXNet
         config = artifact.read_config(folder)
@@ -93,7 +93,7 @@ def make_plan(
         fault = f"the model cannot be converted to ONNX ({converted.reason})"
         if settings.engine == OPENVINO:
             raise ClientError(
-                f"OBJECT_DETECTION_ENGINE is openvino, and {fault}. Leave it out: MXNet runs it."
+                f"The engine is openvino, and {fault}. Leave the choice out: MXNet runs it."
             )
         engine, why = MXNET, fault
     elif engine == OPENVINO:
@@ -107,7 +107,7 @@ def choose(settings: Settings) -> tuple[str, str]:
 
     Raises ClientError when there is none that computes as the settings ask.
     """
-    engine, why = settings.engine, "OBJECT_DETECTION_ENGINE asks for it"
+    engine, why = settings.engine, "as asked for"
     if engine == AUTO:
         engine, why = (
             (MXNET, "this machine has a GPU")
@@ -117,8 +117,8 @@ def choose(settings: Settings) -> tuple[str, str]:
     if engine == OPENVINO and importlib.util.find_spec("openvino") is None:
         if settings.engine == OPENVINO:
             raise ClientError(
-                "OBJECT_DETECTION_ENGINE is openvino, which is not installed here. Install it, or "
-                "leave the variable out."
+                "The engine is openvino, which is not installed here. Install it, or leave the "
+                "choice of an engine out."
             )
         engine, why = MXNET, "OpenVINO is not installed here"
     if engine == MXNET and settings.precision not in (AUTO, "float32"):

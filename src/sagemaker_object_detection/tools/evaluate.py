@@ -11,11 +11,12 @@ import click
 
 from sagemaker_object_detection.data.tally import Limits
 from sagemaker_object_detection.evaluation.coco_files import read_results
+from sagemaker_object_detection.evaluation.evaluate import SCORING_BATCH
 from sagemaker_object_detection.evaluation.report_files import metrics_of
 from sagemaker_object_detection.evaluation.summary import Summary, summarise
-from sagemaker_object_detection.model.archive import opened_model
 from sagemaker_object_detection.model.specs import MINIMUM_IMAGE_SHAPE
 from sagemaker_object_detection.platform.channels import Channel
+from sagemaker_object_detection.serving.settings import AUTO, MXNET, OPENVINO, Settings
 from sagemaker_object_detection.tools.folders import (
     channels_of,
     named_folders,
@@ -23,13 +24,9 @@ from sagemaker_object_detection.tools.folders import (
     write_file,
 )
 from sagemaker_object_detection.tools.limit_options import DEFAULTS, limit_options
+from sagemaker_object_detection.tools.models import open_model
 from sagemaker_object_detection.tools.scores_text import scores_text
-from sagemaker_object_detection.tools.scoring import (
-    EngineChoice,
-    Scored,
-    read_model,
-    run_model,
-)
+from sagemaker_object_detection.tools.scoring import Scored, run_model
 from sagemaker_object_detection.tools.share import Share
 from sagemaker_object_detection.tools.share_options import attribute_names_option
 from sagemaker_object_detection.tools.shown_log import logged
@@ -48,8 +45,8 @@ Channels = Iterator[tuple[Scored, Summary]]
 )
 @click.option(
     "--engine",
-    type=click.Choice(["mxnet", "openvino"]),
-    default="mxnet",
+    type=click.Choice([MXNET, OPENVINO]),
+    default=MXNET,
     show_default=True,
     help="What runs the network. The mAP of training is MXNet's.",
 )
@@ -103,7 +100,7 @@ def command(
     object-detection evaluate model.tar.gz data/validation --json scores.json
     object-detection evaluate ground_truth.json --detections detections.json
     """
-    if precision and engine != "openvino":
+    if precision and engine != OPENVINO:
         raise click.UsageError("--precision is for --engine openvino; MXNet computes in float32.")
     prepare_file(json_file)
     if detections_file is not None:
@@ -116,11 +113,12 @@ def command(
     else:
         if not data:
             raise click.UsageError("Missing argument 'DATA...'.")
-        choice = EngineChoice(engine, precision or ("auto" if engine == "openvino" else "float32"))
+        batch = SCORING_BATCH if engine == MXNET else None
+        settings = Settings(engine=engine, precision=precision or AUTO, max_batch=batch)
         limits = Limits(max_dropped_images, max_dropped_boxes)
         opened = channels_of(data, attribute_names)
-        channels = _score_model(first, image_shape, opened, choice, limits, overlap_threshold)
-        about = {"model": str(first), "engine": choice.name}
+        channels = _score_model(first, image_shape, opened, settings, limits, overlap_threshold)
+        about = {"model": str(first), "engine": engine}
     written = {}
     with logged():
         for scored, summary in channels:
@@ -135,15 +133,15 @@ def _score_model(
     model: Path,
     image_shape: int | None,
     channels: dict[str, Channel],
-    choice: EngineChoice,
+    settings: Settings,
     limits: Limits,
     overlap_threshold: float | None,
 ) -> Channels:
-    with opened_model(model) as folder:
-        config = read_model(folder, image_shape)
+    with open_model(model, settings, image_shape) as opened:
+        config = opened.config
         trained = config.validation.get("overlap_threshold", DEFAULTS.overlap_threshold)
         threshold = trained if overlap_threshold is None else overlap_threshold
-        for scored in run_model(folder, config, channels, choice, limits):
+        for scored in run_model(opened, channels, limits):
             yield scored, summarise(scored.results, config.class_names, threshold)
 
 

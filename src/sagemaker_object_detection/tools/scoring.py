@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from sagemaker_object_detection.data.class_names import AnnotatedNames, class_names
 from sagemaker_object_detection.data.dataset import Dataset
@@ -17,27 +14,16 @@ from sagemaker_object_detection.data.sources import categories, open_sources
 from sagemaker_object_detection.data.tally import Limits, refusals
 from sagemaker_object_detection.evaluation.evaluate import SCORING_BATCH, evaluate
 from sagemaker_object_detection.evaluation.results import Results
-from sagemaker_object_detection.inference.conversion import convert
-from sagemaker_object_detection.inference.predictor import Engine
-from sagemaker_object_detection.model import artifact
-from sagemaker_object_detection.model.artifact import ArtifactError, ModelConfig
+from sagemaker_object_detection.model.artifact import ModelConfig
 from sagemaker_object_detection.platform.channels import Channel
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.forms import with_forms
-from sagemaker_object_detection.platform.processor import cpu_flags
 from sagemaker_object_detection.platform.progress import Progress
-from sagemaker_object_detection.platform.threads import physical_cores, set_threads
+from sagemaker_object_detection.platform.threads import physical_cores
 from sagemaker_object_detection.tools.folders import NOTES
+from sagemaker_object_detection.tools.models import Model
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class EngineChoice:
-    """Which engine, and what it computes in; MXNet computes in float32."""
-
-    name: str = "mxnet"
-    precision: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -49,34 +35,12 @@ class Scored:
     precision: str
 
 
-def read_model(folder: Path, image_shape: int | None = None) -> ModelConfig:
-    """What the artifact is, ours or the service's own. Raises ClientError where it is none.
-
-    Args:
-        image_shape: of the service's, whose files may not say it.
-    """
-    try:
-        if (folder / artifact.MODEL_FILE).is_file():
-            return artifact.read_config(folder)
-        _prepare_mxnet()
-        from sagemaker_object_detection.model.deployed import read_deployed
-
-        return read_deployed(folder, image_shape)[1]
-    except ArtifactError as error:
-        raise ClientError(f"{error}.") from error
-
-
 def run_model(
-    folder: Path,
-    config: ModelConfig,
-    channels: Mapping[str, Channel],
-    choice: EngineChoice,
-    limits: Limits | None = None,
+    model: Model, channels: Mapping[str, Channel], limits: Limits | None = None
 ) -> Iterator[Scored]:
-    """Detections of the model in the artifact on one channel after the other.
+    """Detections of the model on one channel after the other.
 
     Args:
-        config: what `read_model` says of it.
         channels: those that are scored, and those of their annotations.
         limits: shares of images and boxes that may be unusable.
 
@@ -84,22 +48,18 @@ def run_model(
         ClientError: the faults of all channels as a training job would find them; the model is
             damaged, or has another number of classes.
     """
-    data = _checked(channels, config, limits)
-    sizes = {name: min(SCORING_BATCH, len(dataset)) for name, dataset in data.items()}
-    try:
-        engine = _engine(folder, config, choice, sizes.values())
-    except ArtifactError as error:
-        raise ClientError(f"{error}.") from error
+    data = _checked(channels, model.config, limits)
+    engine = model.load()
     for name, dataset in data.items():
         loader = Loader(dataset, engine.image_shape, physical_cores())
         try:
             with Progress(f"Channel '{name}' is being scored", len(dataset)) as progress:
-                batches = _counted(loader.evaluation_pass(sizes[name]), progress)
-                results = evaluate(engine, batches)
+                batches = loader.evaluation_pass(min(SCORING_BATCH, len(dataset)))
+                results = evaluate(engine, _counted(batches, progress))
         finally:
             loader.close()
         assert results is not None  # nothing stops it
-        yield Scored(name, results, getattr(engine, "precision", choice.precision))
+        yield Scored(name, results, getattr(engine, "precision", "float32"))
 
 
 def _checked(
@@ -137,44 +97,6 @@ def _warn_of_names(data: tuple[str, ...], model: tuple[str, ...]) -> None:
                 theirs,
                 ours,
             )
-
-
-def _engine(
-    folder: Path, config: ModelConfig, choice: EngineChoice, batch_sizes: Iterable[int]
-) -> Engine:
-    if choice.name == "openvino":
-        return _openvino(folder, config, choice.precision)
-    _prepare_mxnet()
-    from sagemaker_object_detection.inference.engine_mxnet import MXNetEngine
-    from sagemaker_object_detection.model.deployed import read_deployed
-
-    graph, _ = read_deployed(folder, config.image_shape)
-    return MXNetEngine(
-        graph.symbol, graph.args, graph.auxs, graph.image_shape, batch_sizes=batch_sizes
-    )
-
-
-def _openvino(folder: Path, config: ModelConfig, precision: str) -> Engine:
-    from sagemaker_object_detection.inference.engine_openvino import (
-        OpenVINOEngine,
-        choose_precision,
-    )
-
-    cores = physical_cores()
-    if (folder / artifact.MODEL_FILE).is_file():
-        return OpenVINOEngine.from_folder(folder, precision, cores, streams=cores)
-    converted = convert(folder, os.environ, image_shape=config.image_shape)
-    if converted.reason:
-        raise ClientError(f"{folder} cannot be converted to ONNX ({converted.reason}).")
-    chosen = choose_precision(precision, False, cpu_flags())
-    return OpenVINOEngine(converted.onnx, chosen, cores, cores)
-
-
-def _prepare_mxnet() -> None:
-    """Set the environment that it reads when it is loaded."""
-    if "mxnet" not in sys.modules:
-        set_threads(os.environ)
-    os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")
 
 
 def _counted(batches: Iterable[Batch], progress: Progress) -> Iterator[Batch]:
