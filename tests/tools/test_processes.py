@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sagemaker_object_detection.tools.processes import Child, stop_on_signals
+from sagemaker_object_detection.tools.cli import stop_on_signals
+from sagemaker_object_detection.tools.demo import Child
 
 SLEEPER = "import time; print('up', flush=True); time.sleep(600)"
 FAMILY = """
@@ -27,7 +28,8 @@ time.sleep(600)
 OWNER = """
 import sys, time
 from pathlib import Path
-from sagemaker_object_detection.tools.processes import Child, stop_on_signals
+from sagemaker_object_detection.tools.demo import Child
+from sagemaker_object_detection.tools.cli import stop_on_signals
 with stop_on_signals(), Child([sys.executable, "-c", sys.argv[1]], dict(), Path(sys.argv[2]),
                                 echo=True) as child:
     for line in child.lines():
@@ -110,7 +112,7 @@ def test_an_error_in_the_block_stops_grandchildren_too(tmp_path: Path) -> None:
 
 
 def test_who_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sagemaker_object_detection.tools.processes._GRACE", 0.1)
+    monkeypatch.setattr("sagemaker_object_detection.tools.demo._GRACE", 0.1)
     with Child(python(STUBBORN), dict(os.environ), tmp_path / "log", echo=True) as child:
         next(child.lines())
     assert child.wait() == -signal.SIGKILL

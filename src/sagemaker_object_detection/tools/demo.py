@@ -4,18 +4,24 @@ Everything lives below one folder, build/demo by default, in the layout SageMake
 and the programs that run are the very `train` and `serve` that the container runs.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import re
 import shutil
+import signal
 import socket
+import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import click
 import cv2
@@ -28,8 +34,7 @@ from sagemaker_object_detection.platform.paths import BASE_DIR_VARIABLE, Paths
 from sagemaker_object_detection.tools import demo_data
 from sagemaker_object_detection.tools.detectors import Prediction
 from sagemaker_object_detection.tools.drawing import draw_detections
-from sagemaker_object_detection.tools.folders import make_folder
-from sagemaker_object_detection.tools.processes import Child
+from sagemaker_object_detection.tools.output import make_folder
 
 SETTINGS: dict[str, Any] = {
     "images": {"train": 350, "validation": 60},
@@ -234,3 +239,81 @@ def command(folder: Path) -> None:
     """Draw a data set, train on it, serve the model and annotate an unseen picture."""
     make_folder(folder)
     run(folder)
+
+
+_GRACE = 15.0
+
+
+class Child:
+    """A process, with all it starts, that is stopped when the block around it is left.
+
+    What it prints goes to the file `log` and, if asked, to the screen too (then `lines` must be
+    read to the end). It gets a process group of its own: Ctrl-C reaches us, and we stop the whole
+    group, first by SIGTERM, 15 seconds later by SIGKILL.
+    """
+
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str], log: Path, echo: bool = False
+    ) -> None:
+        self._log = log.open("w", buffering=1, encoding="utf-8")
+        try:
+            self._process = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE if echo else self._log,
+                stderr=subprocess.STDOUT,
+                encoding="utf-8",
+                errors="replace",
+                start_new_session=True,
+            )
+        except BaseException:
+            self._log.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self._stop()
+        finally:
+            if self._process.stdout is not None:
+                self._process.stdout.close()
+            self._log.close()
+
+    def lines(self) -> Iterator[str]:
+        """What the process prints, line by line, shown and logged on the way."""
+        if self._process.stdout is None:
+            raise ValueError("only a child that echoes has lines to read")
+        for line in self._process.stdout:
+            self._log.write(line)
+            print(line, end="", flush=True)
+            yield line
+
+    def wait(self) -> int:
+        """Wait for the end; its exit code, or minus the signal that ended it."""
+        return self._process.wait()
+
+    def poll(self) -> int | None:
+        """The exit code, or None while it runs."""
+        return self._process.poll()
+
+    def _stop(self) -> None:
+        self._signal(signal.SIGTERM)
+        try:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_GRACE)
+        finally:
+            self._signal(signal.SIGKILL)
+            self._process.wait()
+
+    def _signal(self, number: signal.Signals) -> None:
+        """Signal the whole group, if anyone of it is left."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)

@@ -30,13 +30,10 @@ from sagemaker_object_detection.platform.errors import ClientError, JobError
 from sagemaker_object_detection.platform.paths import Paths
 from sagemaker_object_detection.platform.progress import Progress
 from sagemaker_object_detection.tools import detectors
-from sagemaker_object_detection.tools.class_list import class_list
 from sagemaker_object_detection.tools.detectors import Prediction
 from sagemaker_object_detection.tools.drawing import color_of, draw_detections
-from sagemaker_object_detection.tools.folders import make_writable
-from sagemaker_object_detection.tools.report_text import printable
-from sagemaker_object_detection.tools.share import Share
-from sagemaker_object_detection.tools.shown_log import logged
+from sagemaker_object_detection.tools.options import Share, class_list
+from sagemaker_object_detection.tools.output import logged, make_writable, printable
 
 log = logging.getLogger(__name__)
 
