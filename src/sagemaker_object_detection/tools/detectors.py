@@ -14,6 +14,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import Retry
 
+from sagemaker_object_detection.images import ImageError
 from sagemaker_object_detection.inference.predictor import Predictor
 from sagemaker_object_detection.platform.errors import ClientError, PlatformError
 from sagemaker_object_detection.serving.batching import Batcher
@@ -54,10 +55,11 @@ class ImageFailed(PlatformError):
     """The endpoint failed on one image; it may succeed on others."""
 
 
+OF_ONE_IMAGE = (ImageError, ImageRefused, ImageFailed)
 Detect = Callable[[bytes, str], Sequence[Prediction]]
 """Encoded image, its name for errors -> predictions; safe for threads.
 
-Raises ImageError, ImageRefused or ImageFailed for this image alone, else JobError.
+Raises OF_ONE_IMAGE, or another JobError when no further image would fare better.
 """
 
 

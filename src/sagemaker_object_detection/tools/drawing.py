@@ -31,7 +31,7 @@ def draw_detections(image: Image, predictions: Sequence[Prediction]) -> Image:
     """
     canvas = np.ascontiguousarray(image).copy()
     height, width = canvas.shape[:2]
-    thickness = max(1, round((height + width) / 450))
+    thickness = max(2, round((height + width) / 450))
     limits = np.array([width, height, width, height]) - 1
     shown = [
         (one, color_of(one.class_id), np.rint(np.clip(one.bbox, 0, limits)).astype(int).tolist())

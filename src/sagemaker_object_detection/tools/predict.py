@@ -26,7 +26,7 @@ from sagemaker_object_detection.data.sources.record_files import RecordIOSource
 from sagemaker_object_detection.images import ImageError, decode
 from sagemaker_object_detection.model.artifact import write_text_whole, write_whole
 from sagemaker_object_detection.platform import files
-from sagemaker_object_detection.platform.errors import ClientError, JobError
+from sagemaker_object_detection.platform.errors import ClientError, PlatformError
 from sagemaker_object_detection.platform.paths import Paths
 from sagemaker_object_detection.platform.progress import Progress
 from sagemaker_object_detection.tools import detectors
@@ -136,9 +136,10 @@ def command(
     counts = ", ".join(f"{name} {count}" for name, count in found.most_common()) or "no detections"
     click.echo(printable(f"Annotated {len(results)} images ({counts}): {out / GALLERY_FILE}"))
     if faults:
-        worst = next((one for one in faults if isinstance(one, detectors.ImageFailed)), faults[0])
-        text = f"{len(faults)} of {len(images)} images failed. The messages above name them."
-        raise type(worst)(text)
+        failed = any(isinstance(one, PlatformError) for one in faults)
+        raise (PlatformError if failed else ClientError)(
+            f"{len(faults)} of {len(images)} images failed. The messages above name them."
+        )
 
 
 def find_images(paths: Sequence[Path], out: Path) -> list[Image]:
@@ -184,56 +185,46 @@ def _images(path: Path) -> Iterator[Image]:
 
 def annotate(
     images: Sequence[Image], detect: detectors.Detect, choose: Choose, out: Path, parallel: int
-) -> tuple[list[Result], list[JobError]]:
-    """Write annotated copies, PREDICTIONS_FILE and GALLERY_FILE; if interrupted, of what is done.
+) -> tuple[list[Result], list[Exception]]:
+    """Write annotated copies, and PREDICTIONS_FILE and GALLERY_FILE of what is done at the end.
 
-    Returns the entries of PREDICTIONS_FILE, and the faults of single images, which are logged.
+    Returns the results, and the faults of single images, which are logged.
 
     Raises JobError when nothing more can be done, OSError when `out` cannot be written to.
     """
-    done: dict[int, Result] = {}
-    faults: list[JobError] = []
+    done: dict[Path, Result] = {}
+    faults: list[Exception] = []
     slots = threading.Semaphore(parallel)
 
-    def work(number: int) -> tuple[int, list[Prediction], bytes | JobError]:
-        name, place, read = images[number]
-        try:
-            data = read()
-            predictions = choose(detect(data, name))
-            drawn = draw_detections(decode(data, name), predictions)[..., ::-1]
-            encoded, copy = cv2.imencode(place.suffix.lower(), drawn)
-            if not encoded:
-                raise ImageError(f"{name} is too large for a {place.suffix}; convert it to .png")
-            return number, predictions, copy.tobytes()
-        except (detectors.ImageRefused, detectors.ImageFailed, RecordIOError) as error:
-            return number, [], error
-        except (ImageError, OSError) as error:
-            return number, [], ClientError(f"{error}.")
-
-    def work_in_slot(number: int) -> tuple[int, list[Prediction], bytes | JobError]:
+    def work(image: Image) -> None:
+        name, place, read = image
         with slots:
-            return work(number)
+            try:
+                data = read()
+                predictions = choose(detect(data, name))
+                drawn = draw_detections(decode(data, name), predictions)[..., ::-1]
+                encoded, copy = cv2.imencode(place.suffix.lower(), drawn)
+                if not encoded:
+                    raise ImageError(f"{name} is too large for a {place.suffix}; use .png")
+            except (*detectors.OF_ONE_IMAGE, RecordIOError, OSError) as error:
+                log.error("%s", error)
+                faults.append(error)
+            else:
+                (out / place).parent.mkdir(parents=True, exist_ok=True)
+                write_whole(out / place, copy.tobytes())
+                done[place] = Result(name, place.as_posix(), predictions)
 
+    progress = Progress("Images annotated", len(images))
     try:
-        with (
-            Progress("Images annotated", len(images)) as progress,
-            ThreadPool(parallel) as pool,  # its threads do not keep a process alive
-        ):
-            for number, predictions, copy in pool.imap_unordered(work_in_slot, range(len(images))):
-                name, place, _ = images[number]
-                if isinstance(copy, JobError):
-                    log.error("%s", copy)
-                    faults.append(copy)
-                else:
-                    (out / place).parent.mkdir(parents=True, exist_ok=True)
-                    write_whole(out / place, copy)
-                    done[number] = Result(name, place.as_posix(), predictions)
+        # Its threads do not keep the process alive when an endpoint does not answer.
+        with progress, ThreadPool(parallel) as pool:
+            for _ in pool.imap_unordered(work, images):
                 progress.advance(1)
     finally:
         end = time.monotonic() + _GRACE
-        for _ in range(parallel):  # a thread in native code would crash the end of the process
+        for _ in range(parallel):  # a process must not end while threads are in native code
             slots.acquire(timeout=max(0.0, end - time.monotonic()))
-        results = [done[number] for number in sorted(done)]
+        results = [done[place] for _, place, _ in images if place in done]
         lines = ",\n".join(json.dumps(msgspec.to_builtins(one)) for one in results)
         write_text_whole(out / PREDICTIONS_FILE, f"[\n{lines}\n]\n")
         write_text_whole(out / GALLERY_FILE, gallery(results))
@@ -242,18 +233,11 @@ def annotate(
 
 def gallery(results: Sequence[Result]) -> str:
     """A page that shows the annotated images; it needs nothing but them."""
-    found = [one for result in results for one in result.predictions]
     values = {
-        "images": [
-            (quote(os.fsencode(one.annotated)), one.file, _counts(one.predictions))
-            for one in results
-        ],
-        "counts": _counts(found),
-        "colors": {one.class_name: f"rgb{color_of(one.class_id)}" for one in found},
+        "results": results,
+        "found": [one for result in results for one in result.predictions],
+        "color": lambda one: f"rgb{color_of(one.class_id)}",
+        "link": lambda one: quote(os.fsencode(one.annotated)),
         "version": __version__,
     }
     return render_page(Path(__file__).parent, "gallery.html.j2", values)
-
-
-def _counts(predictions: Sequence[Prediction]) -> list[tuple[str, int]]:
-    return Counter(one.class_name for one in predictions).most_common()
