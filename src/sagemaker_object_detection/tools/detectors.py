@@ -74,6 +74,7 @@ def endpoint_detector(url: str, threshold: float) -> Iterator[tuple[Detect, int]
     retry = Retry(REPETITIONS, connect=2, read=1, status_forcelist=BUSY, allowed_methods=None)
     retry = retry.new(backoff_factor=0.5, retry_after_max=30, raise_on_status=False)
     session = requests.Session()
+    session.trust_env = not re.match(r"https?://(localhost|127\.)", shown)  # proxies, .netrc
     for scheme in ("http://", "https://"):
         session.mount(scheme, HTTPAdapter(pool_maxsize=PARALLEL, max_retries=retry))
     session.headers["Accept"] = "application/json;format=objects"
