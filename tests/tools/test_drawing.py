@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sagemaker_object_detection.tools.detectors import Prediction
-from sagemaker_object_detection.tools.drawing import _printable, color_of, draw_detections
+from sagemaker_object_detection.tools.predict import color_of, draw_detections
 
 GREY = np.full((300, 400, 3), 128, np.uint8)
 
@@ -79,16 +79,10 @@ def test_a_view_in_another_order_of_channels() -> None:
     assert tuple(drawn[130, 50]) == color_of(0)
 
 
-NAMES = [
-    pytest.param("cat", "cat", id="a name"),
-    pytest.param("Tür", "Tur", id="accents are left out"),
-    pytest.param("猫", "class 3", id="no letters of the font"),
-]
-
-
-@pytest.mark.parametrize(("name", "shown"), NAMES)
-def test_printable_names(name: str, shown: str) -> None:
-    assert _printable(one(class_id=3, name=name)) == shown
+@pytest.mark.parametrize(("name", "shown"), [("Tür", "Tur"), ("猫", "class 3"), ("", "class 3")])
+def test_names_that_the_font_has_no_letters_for(name: str, shown: str) -> None:
+    drawn = draw_detections(GREY, [one(class_id=3, name=name)])
+    np.testing.assert_array_equal(drawn, draw_detections(GREY, [one(class_id=3, name=shown)]))
 
 
 def test_colors_of_neighbours_differ() -> None:

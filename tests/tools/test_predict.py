@@ -21,7 +21,7 @@ from sagemaker_object_detection.model import artifact
 from sagemaker_object_detection.model.deployed import read_deploy_graph
 from sagemaker_object_detection.model.onnx_heads import convert_heads, write_onnx
 from sagemaker_object_detection.tools import cli
-from sagemaker_object_detection.tools.drawing import color_of
+from sagemaker_object_detection.tools.predict import color_of
 from tests import tiny_model
 from tests.data.samples import write_coco, write_images, write_manifest, write_records
 from tests.orientation import stored, with_tag

@@ -47,15 +47,11 @@ class Answer(msgspec.Struct):
     predictions: list[Prediction]
 
 
-class ImageRefused(ClientError):
-    """One image cannot be used; others may be."""
-
-
 class ImageFailed(PlatformError):
     """The endpoint failed on one image; it may succeed on others."""
 
 
-OF_ONE_IMAGE = (ImageError, ImageRefused, ImageFailed)
+OF_ONE_IMAGE = (ImageError, ImageFailed)
 Detect = Callable[[bytes, str], Sequence[Prediction]]
 """Encoded image, its name for errors -> predictions; safe for threads.
 
@@ -97,7 +93,7 @@ def endpoint_detector(url: str, threshold: float) -> Iterator[tuple[Detect, int]
         response = ask("POST", "/invocations", data)
         answered = f"{shown} answered {response.status_code}: {_text(response)}."
         if response.status_code in (400, 413):
-            raise ImageRefused(f"{name}: {answered}")
+            raise ImageError(f"{name}: {answered}")
         if response.status_code == 500:
             raise ImageFailed(f"{name}: {answered}")
         if response.status_code in BUSY:

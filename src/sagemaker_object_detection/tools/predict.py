@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import colorsys
 import json
 import logging
 import os
 import threading
 import time
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -17,13 +19,14 @@ from urllib.parse import quote
 import click
 import cv2
 import msgspec
+import numpy as np
 
 from sagemaker_object_detection import __version__
 from sagemaker_object_detection.data.listing import Listing
 from sagemaker_object_detection.data.pages import render_page
 from sagemaker_object_detection.data.recordio import RecordIOError
 from sagemaker_object_detection.data.sources.record_files import RecordIOSource
-from sagemaker_object_detection.images import ImageError, decode
+from sagemaker_object_detection.images import Image, ImageError, decode
 from sagemaker_object_detection.model.artifact import write_text_whole, write_whole
 from sagemaker_object_detection.platform import files
 from sagemaker_object_detection.platform.errors import ClientError, PlatformError
@@ -31,7 +34,6 @@ from sagemaker_object_detection.platform.paths import Paths
 from sagemaker_object_detection.platform.progress import Progress
 from sagemaker_object_detection.tools import detectors
 from sagemaker_object_detection.tools.detectors import Prediction
-from sagemaker_object_detection.tools.drawing import color_of, draw_detections
 from sagemaker_object_detection.tools.options import Share, class_list
 from sagemaker_object_detection.tools.output import logged, make_writable, printable
 
@@ -40,13 +42,14 @@ log = logging.getLogger(__name__)
 PREDICTIONS_FILE = "predictions.json"
 GALLERY_FILE = "index.html"
 
+_FONT = cv2.FONT_HERSHEY_DUPLEX
 _GRACE = 2.0
 _EXISTING = click.Path(exists=True, path_type=Path)
 
-Image = tuple[str, Path, Callable[[], bytes]]
+Item = tuple[str, Path, Callable[[], bytes]]
 """Name for messages and results, path of the copy relative to --out, and content."""
 Choose = Callable[[Sequence[Prediction]], list[Prediction]]
-"""The predictions that are wanted, best first."""
+Color = tuple[int, int, int]
 
 
 class Result(msgspec.Struct):
@@ -102,8 +105,7 @@ def command(
     [{"file": "photos/a.jpg", "annotated": "a.jpg", "predictions": [{"class_id": 3,
       "class_name": "car", "score": 0.97, "bbox": [x_min, y_min, x_max, y_max]}]}]
 
-    bbox is in pixels of the image; the best prediction comes first. An image that cannot be used
-    is reported and skipped; the exit code is then 2.
+    bbox is in pixels. An image that cannot be used is named and skipped; the exit code is then 2.
 
     \b
     object-detection predict photos --out seen --model model.tar.gz
@@ -142,13 +144,13 @@ def command(
         )
 
 
-def find_images(paths: Sequence[Path], out: Path) -> list[Image]:
+def find_images(paths: Sequence[Path], out: Path) -> list[Item]:
     """The images of files, folders and .rec files, without those in `out`.
 
     One folder alone is mirrored in `out`; of several paths each has its name there. A name that is
     taken gets a number. Raises ClientError for a path without images.
     """
-    images: dict[Path, Image] = {}
+    images: dict[Path, Item] = {}
     for path in paths:
         count = len(images)
         folder = Path(path.resolve().name) if path.is_dir() and len(paths) > 1 else Path()
@@ -166,7 +168,7 @@ def find_images(paths: Sequence[Path], out: Path) -> list[Image]:
     return list(images.values())
 
 
-def _images(path: Path) -> Iterator[Image]:
+def _images(path: Path) -> Iterator[Item]:
     """As find_images, with paths inside of `path`."""
     if path.is_file() and path.suffix.lower() != files.RECORDIO_SUFFIX:
         yield str(path), Path(path.name), partial(files.content, str(path))
@@ -184,7 +186,7 @@ def _images(path: Path) -> Iterator[Image]:
 
 
 def annotate(
-    images: Sequence[Image], detect: detectors.Detect, choose: Choose, out: Path, parallel: int
+    images: Sequence[Item], detect: detectors.Detect, choose: Choose, out: Path, parallel: int
 ) -> tuple[list[Result], list[Exception]]:
     """Write annotated copies, and PREDICTIONS_FILE and GALLERY_FILE of what is done at the end.
 
@@ -196,8 +198,8 @@ def annotate(
     faults: list[Exception] = []
     slots = threading.Semaphore(parallel)
 
-    def work(image: Image) -> None:
-        name, place, read = image
+    def work(item: Item) -> None:
+        name, place, read = item
         with slots:
             try:
                 data = read()
@@ -227,17 +229,62 @@ def annotate(
         results = [done[place] for _, place, _ in images if place in done]
         lines = ",\n".join(json.dumps(msgspec.to_builtins(one)) for one in results)
         write_text_whole(out / PREDICTIONS_FILE, f"[\n{lines}\n]\n")
-        write_text_whole(out / GALLERY_FILE, gallery(results))
+        values = {
+            "results": results,
+            "found": [one for result in results for one in result.predictions],
+            "color": lambda one: f"rgb{color_of(one.class_id)}",
+            "link": lambda one: quote(os.fsencode(one.annotated)),
+            "version": __version__,
+        }
+        page = render_page(Path(__file__).parent, "gallery.html.j2", values)
+        write_text_whole(out / GALLERY_FILE, page)
     return results, faults
 
 
-def gallery(results: Sequence[Result]) -> str:
-    """A page that shows the annotated images; it needs nothing but them."""
-    values = {
-        "results": results,
-        "found": [one for result in results for one in result.predictions],
-        "color": lambda one: f"rgb{color_of(one.class_id)}",
-        "link": lambda one: quote(os.fsencode(one.annotated)),
-        "version": __version__,
-    }
-    return render_page(Path(__file__).parent, "gallery.html.j2", values)
+def color_of(class_id: int) -> Color:
+    """An RGB color for a class; neighboring ids get hues far apart."""
+    hue = (0.02 + class_id * 0.618034) % 1
+    value = (0.95, 0.75, 0.85)[class_id // 7 % 3]
+    red, green, blue = colorsys.hsv_to_rgb(hue, 0.85, value)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def draw_detections(image: Image, predictions: Sequence[Prediction]) -> Image:
+    """A copy of an RGB image (h, w, 3) with boxes, class names and scores.
+
+    Lines and text grow with the image. Captions lie over boxes, and better predictions over worse.
+    """
+    canvas = np.ascontiguousarray(image).copy()
+    height, width = canvas.shape[:2]
+    thickness = max(2, round((height + width) / 450))
+    limits = np.array([width, height, width, height]) - 1
+    shown = [
+        (one, color_of(one.class_id), np.rint(np.clip(one.bbox, 0, limits)).astype(int).tolist())
+        for one in sorted(predictions, key=lambda one: one.score)
+    ]
+    for _, color, (left, top, right, bottom) in shown:
+        for line, stroke in ((thickness + 2, (255, 255, 255)), (thickness, color)):
+            cv2.rectangle(canvas, (left, top), (right, bottom), stroke, line)
+    for one, color, (left, top, _, _) in shown:
+        name = unicodedata.normalize("NFKD", one.class_name).encode("ascii", "ignore").decode()
+        caption = f"{name.strip() or f'class {one.class_id}'} {one.score:.2f}"  # the font is ASCII
+        _draw_caption(canvas, caption, left, top, color, thickness)
+    return canvas
+
+
+def _draw_caption(
+    canvas: Image, text: str, left: int, top: int, color: Color, thickness: int
+) -> None:
+    """Text on a filled bar above the box, or inside it at the upper edge of the image."""
+    height, width = canvas.shape[:2]
+    scale = max(0.4, (height + width) / 1700)
+    weight = max(1, round(scale))
+    (text_width, text_height), baseline = cv2.getTextSize(text, _FONT, scale, weight)
+    pad = max(2, thickness)
+    bar_width, bar_height = text_width + 2 * pad, text_height + baseline + pad
+    x = max(0, min(left - thickness // 2, width - bar_width))
+    y = top - bar_height if top >= bar_height else top
+    cv2.rectangle(canvas, (x, y), (x + bar_width, y + bar_height), color, cv2.FILLED)
+    ink = (0, 0, 0) if np.dot(color, (0.299, 0.587, 0.114)) > 140 else (255, 255, 255)
+    place = (x + pad, y + pad // 2 + text_height + baseline // 2)
+    cv2.putText(canvas, text, place, _FONT, scale, ink, weight, cv2.LINE_AA)
