@@ -318,7 +318,7 @@ ANSWERS = [
     pytest.param(fault(403, "forbidden"), 2, "403: forbidden", id="403"),
     pytest.param((200, {}, b"<html>"), 2, "answer with detections (JSON is malformed", id="a page"),
     pytest.param(
-        (200, {}, b'{"prediction": []}'), 2, "missing required field `predictions`", id="format"
+        (200, {}, b'{"prediction": []}'), 2, "with detections ('predictions')", id="format"
     ),
 ]
 

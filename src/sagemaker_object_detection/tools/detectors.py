@@ -41,12 +41,6 @@ class Prediction(msgspec.Struct, frozen=True):
     bbox: tuple[float, float, float, float]
 
 
-class Answer(msgspec.Struct):
-    """The endpoint's response format `objects`."""
-
-    predictions: list[Prediction]
-
-
 class ImageFailed(PlatformError):
     """The endpoint failed on one image; it may succeed on others."""
 
@@ -100,8 +94,9 @@ def endpoint_detector(url: str, threshold: float) -> Iterator[tuple[Detect, int]
             raise PlatformError(f"{answered} Try again later, or use more or larger instances.")
         try:
             if response.status_code == 200:
-                return msgspec.json.decode(response.content, type=Answer).predictions
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                answer = msgspec.json.decode(response.content, type=dict[str, list[Prediction]])
+                return answer["predictions"]
+        except (msgspec.DecodeError, UnicodeDecodeError, KeyError) as error:
             answered = f"{shown} did not answer with detections ({error})."
         raise ClientError(f"{answered} Give the address of an endpoint of this container as --url.")
 
@@ -143,7 +138,7 @@ def model_detector(path: Path, class_names: Sequence[str]) -> Iterator[tuple[Det
 
         def detect(data: bytes, name: str) -> Sequence[Prediction]:
             answer = objects(predictor.predict(data, name), known)
-            return msgspec.convert(answer, Answer).predictions
+            return msgspec.convert(answer["predictions"], list[Prediction])
 
         batcher.start()
         try:
