@@ -46,7 +46,7 @@ $(STAMP): container/requirements-dev.txt pyproject.toml
 	         "libquadmath.so.0: apt-get install libgomp1 libquadmath0" >&2; exit 1; }
 	@touch $@
 
-demo: setup ## Make a data set, train, serve, detect on a new picture
+demo: setup ## Make a data set, train, serve, detect on new images
 	$(BIN)/object-detection demo
 
 test: setup ## Run the whole test suite

@@ -59,15 +59,14 @@ def fill(folder: Path, count: int, side: int = 480) -> Path:
 
 
 def require_whole_files(out: Path) -> int:
-    """Every file there is whole, each JSON has its picture, nothing else lies about."""
-    files = {path.name for path in out.iterdir()}
-    assert all(name.endswith((".png", ".png.json")) and name[0] != "." for name in files)
+    """Every file there is whole and listed in predictions.json; returns how many images."""
+    listed = [one["annotated"] for one in json.loads((out / "predictions.json").read_text())]
+    files = {path.name for path in out.iterdir()} - {"predictions.json", "index.html"}
+    assert set(listed) == files
+    page = (out / "index.html").read_text()
     for name in files:
-        if name.endswith(".json"):
-            assert json.loads((out / name).read_text())["predictions"]
-            assert name.removesuffix(".json") in files
-        else:
-            decode((out / name).read_bytes(), name)
+        decode((out / name).read_bytes(), name)
+        assert f'src="{name}"' in page
     return len(files)
 
 
@@ -91,13 +90,11 @@ def test_an_endpoint_and_its_model_in_process_say_the_same(
     for name, how in (("asked", ("--url", endpoint.url)), ("computed", ("--model", model))):
         code, printed = finish(start(photos, "--out", tmp_path / name, *how))
         assert code == 2, printed
-        assert "Annotated 10 pictures" in printed
+        assert "Annotated 10 images" in printed
         assert f"{photos}/bad.jpg" in printed
         assert "is not an image" in printed
-        assert require_whole_files(tmp_path / name) == 20
-        told.append(
-            [json.loads((tmp_path / name / f"{n:04}.png.json").read_text()) for n in range(10)]
-        )
+        assert require_whole_files(tmp_path / name) == 10
+        told.append(json.loads((tmp_path / name / "predictions.json").read_text()))
     assert told[0] == told[1]
     found_in_one = told[0][0]["predictions"]
     assert sorted(one["class_name"] for one in found_in_one) == ["blue", "red", "red"]
@@ -118,7 +115,8 @@ def test_a_threshold_below_the_endpoints_own(
         out = tmp_path / name
         ended = finish(start(tmp_path / "a.png", "--out", out, "--threshold", threshold, *how))
         assert ended[0] == 0, ended[1]
-        assert len(json.loads((out / "a.png.json").read_text())["predictions"]) == count
+        (result,) = json.loads((out / "predictions.json").read_text())
+        assert len(result["predictions"]) == count
 
 
 def test_an_endpoint_that_turns_requests_away(tmp_path: Path) -> None:
@@ -131,7 +129,7 @@ def test_an_endpoint_that_turns_requests_away(tmp_path: Path) -> None:
         code, printed = finish(start(photos, "--out", tmp_path / "out", "--url", endpoint.url))
     assert code == 2
     assert printed.count("answered 413: the body is larger than 1 MB. Send a smaller image") == 2
-    assert "2 of 2 pictures could not be used" in printed
+    assert "2 of 2 images failed" in printed
 
 
 @pytest.mark.parametrize(
@@ -153,7 +151,7 @@ def test_stopped_while_an_endpoint_hangs(number: signal.Signals, code: int, tmp_
         assert time.monotonic() - began < 10
     assert ended == code, printed
     assert "Traceback" not in printed
-    assert require_whole_files(out) == 80
+    assert require_whole_files(out) == 40
 
 
 def test_ctrl_c_while_pictures_are_computed_and_written(tmp_path: Path) -> None:
@@ -165,4 +163,4 @@ def test_ctrl_c_while_pictures_are_computed_and_written(tmp_path: Path) -> None:
     code, printed = finish(process)
     assert (code, printed.splitlines()[-1]) == (130, "Interrupted.")
     assert "Traceback" not in printed
-    assert 1 <= require_whole_files(out) < 800
+    assert 1 <= require_whole_files(out) < 400

@@ -76,7 +76,7 @@ def test_without_openvino(
     with caplog.at_level("INFO"):
         assert make_plan(folder, Settings(), {}).engine == "mxnet"
     assert "OpenVINO is not installed here" in caplog.text
-    with pytest.raises(ClientError, match="OBJECT_DETECTION_ENGINE is openvino, which is not"):
+    with pytest.raises(ClientError, match="The engine is openvino, which is not"):
         make_plan(folder, Settings(engine="openvino"), {})
     with pytest.raises(ClientError, match="PRECISION is bfloat16, and the engine MXNet"):
         make_plan(folder, Settings(precision="bfloat16"), {})
@@ -98,7 +98,9 @@ def test_what_cannot_be_converted_runs_on_mxnet(
     assert re.search(
         r"Engine mxnet: the model cannot be converted to ONNX \(.*Pooling_v1", caplog.text
     )
-    with pytest.raises(ClientError, match="ENGINE is openvino, and the model cannot be converted"):
+    with pytest.raises(
+        ClientError, match="The engine is openvino, and the model cannot be converted"
+    ):
         make_plan(folder, Settings(engine="openvino"), {})
 
 
@@ -133,7 +135,7 @@ def test_an_artefact_of_nobody(tmp_path: Path) -> None:
 def test_a_twin_that_is_damaged(folder: Path) -> None:
     (folder / artifact.ONNX_FILE).write_bytes(b"\x08\x07garbage")
     plan = make_plan(folder, Settings(), {})
-    with pytest.raises(ClientError, match=r"cannot be served: .*is not an ONNX model"):
+    with pytest.raises(ClientError, match=r"cannot be used: .*is not an ONNX model"):
         load_engine(plan, Settings(), 1)
 
 

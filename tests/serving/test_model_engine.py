@@ -106,7 +106,7 @@ def _empty(folder: Path) -> None:
     [
         pytest.param(_no_model, "format_version", id="a bad model.json"),
         pytest.param(_no_onnx, "not an ONNX model or is damaged", id="a bad twin"),
-        pytest.param(_empty, "The model cannot be served", id="nothing in it"),
+        pytest.param(_empty, "The model cannot be used", id="nothing in it"),
     ],
 )
 def test_unusable(

@@ -20,6 +20,7 @@ SETTINGS = {
     **demo.SETTINGS,
     "images": {"train": 2, "validation": 1},
     "start_timeout": 20,
+    "unseen": (20_000, 2),
 }
 TRAIN = """
 import os
@@ -49,9 +50,9 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(200 if Handler.pings > 2 else 503, b"")
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        assert body.startswith(b"\\xff\\xd8") and self.headers["Content-Type"] == "image/jpeg"
+        assert body.startswith(b"\\xff\\xd8") and "json" in self.headers["Accept"]
         found = [{"class_id": 1, "class_name": "cube", "score": s, "bbox": [9, 9, 99, 99]}
-                 for s in (0.9, 0.1)]
+                 for s in (0.9, 0.4)]
         self.answer(STATUS, json.dumps({"predictions": found}).encode())
 HTTPServer(("127.0.0.1", int(os.environ["SAGEMAKER_BIND_TO_PORT"])), Handler).serve_forever()
 """
@@ -75,7 +76,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Programs:
     return place
 
 
-def test_from_data_to_picture(
+def test_from_data_to_predictions(
     programs: Programs,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -86,19 +87,18 @@ def test_from_data_to_picture(
     programs(GOOD_TRAIN, GOOD_SERVE)
     folder = tmp_path / "demo"
     (folder / "opt-ml" / "model").mkdir(parents=True)
-    picture = demo.run(folder, SETTINGS)
+    page = demo.run(folder, SETTINGS)
     output = capsys.readouterr().out
-    assert output.splitlines()[-1] == str(picture) == str(folder / "annotated.png")
+    assert output.endswith(f": {page}\n")
     assert "validation mAP 0.750 (at least 0.5 expected)" in output
     assert re.search(r"\d+ seconds in all", output)
-    shown = json.loads(output[output.index("\n{") : output.rindex("}") + 1])
-    assert [p["score"] for p in shown["predictions"]] == [0.9]
-    answer = json.loads((folder / "answer.json").read_text())
-    assert [p["score"] for p in answer["predictions"]] == [0.9, 0.1]
-    annotated = decode(picture.read_bytes())
-    unseen = decode((folder / "unseen.jpg").read_bytes())
+    results = json.loads((page.parent / "predictions.json").read_text())
+    assert [p["score"] for p in results[1]["predictions"]] == [0.9, 0.4]
+    annotated = decode((page.parent / "1.jpg").read_bytes())
+    unseen = decode((folder / "unseen" / "1.jpg").read_bytes())
     assert annotated.shape == unseen.shape
     assert (annotated != unseen).any()
+    assert page.read_text().count("cube 2") == 2
     assert map_line("algo-1", 0, 0.75) in (folder / "train.log").read_text()
 
 
@@ -113,7 +113,7 @@ FAILURES = [
     pytest.param(
         GOOD_TRAIN,
         SERVE.replace("STATUS", "500"),
-        'The endpoint answered 500: {"predictions"',
+        'answered 500: {"predictions"',
         id="answer",
     ),
     pytest.param(

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sagemaker_object_detection.tools.processes import Child, stop_on_signals
+from sagemaker_object_detection.tools.cli import stop_on_signals
+from sagemaker_object_detection.tools.demo import child
 
 SLEEPER = "import time; print('up', flush=True); time.sleep(600)"
 FAMILY = """
@@ -25,18 +26,20 @@ print("up", flush=True)
 time.sleep(600)
 """
 OWNER = """
-import sys, time
+import subprocess, sys
 from pathlib import Path
-from sagemaker_object_detection.tools.processes import Child, stop_on_signals
-with stop_on_signals(), Child([sys.executable, "-c", sys.argv[1]], dict(), Path(sys.argv[2]),
-                                echo=True) as child:
-    for line in child.lines():
-        pass
+from sagemaker_object_detection.tools.cli import stop_on_signals
+from sagemaker_object_detection.tools.demo import child
+with stop_on_signals(), child(Path(sys.argv[1]), {}, subprocess.PIPE) as process:
+    for line in process.stdout:
+        print(line, end="", flush=True)
 """
 
 
-def python(code: str) -> list[str]:
-    return [sys.executable, "-c", code]
+def program(folder: Path, code: str) -> Path:
+    path = folder / "program"
+    path.write_text(code)
+    return path
 
 
 def wait_until_gone(pid: int) -> bool:
@@ -53,55 +56,35 @@ def wait_until_gone(pid: int) -> bool:
     return False
 
 
-def test_output_is_shown_logged_and_given(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_output_that_is_not_text(tmp_path: Path) -> None:
+    code = r"import sys; sys.stdout.buffer.write(b'\xff\n'); sys.exit(3)"
+    with child(program(tmp_path, code), {}, subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert list(process.stdout) == ["\ufffd\n"]
+        assert process.wait() == 3
+
+
+@pytest.mark.parametrize(
+    ("code", "number"), [(SLEEPER, signal.SIGTERM), (STUBBORN, signal.SIGKILL)]
+)
+def test_leaving_the_block_stops_the_child(
+    code: str, number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code = "import sys; print('one'); print('two', file=sys.stderr); sys.exit(3)"
-    log = tmp_path / "log"
-    with Child(python(code), dict(os.environ), log, echo=True) as child:
-        lines = list(child.lines())
-        assert child.wait() == 3
-    assert sorted(lines) == ["one\n", "two\n"]
-    assert capsys.readouterr().out == "".join(lines) == log.read_text()
-
-
-def test_without_echo_the_log_alone_has_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with Child(python("print('one')"), dict(os.environ), tmp_path / "log") as child:
-        assert child.wait() == 0
-        with pytest.raises(ValueError, match="only a child that echoes"):
-            next(child.lines())
-    assert (tmp_path / "log").read_text() == "one\n"
-    assert capsys.readouterr().out == ""
-
-
-def test_bytes_that_are_not_text(tmp_path: Path) -> None:
-    code = r"import sys; sys.stdout.buffer.write(b'\xff\n')"
-    with Child(python(code), dict(os.environ), tmp_path / "log", echo=True) as child:
-        assert list(child.lines()) == ["\ufffd\n"]
-
-
-def test_the_log_is_written_as_it_comes(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    with Child(python(SLEEPER), dict(os.environ), log, echo=True) as child:
-        next(child.lines())
-        assert log.read_text() == "up\n"
-
-
-def test_leaving_the_block_stops_the_child(tmp_path: Path) -> None:
-    with Child(python(SLEEPER), dict(os.environ), tmp_path / "log", echo=True) as child:
-        next(child.lines())
-        assert child.poll() is None
-    assert child.wait() == -signal.SIGTERM
+    monkeypatch.setattr("sagemaker_object_detection.tools.demo._GRACE", 0.5)
+    with child(program(tmp_path, code), {}, subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert process.poll() is None
+    assert process.wait() == -number
 
 
 def test_an_error_in_the_block_stops_grandchildren_too(tmp_path: Path) -> None:
     pids = []
 
     def fail() -> None:
-        with Child(python(FAMILY), dict(os.environ), tmp_path / "log", echo=True) as child:
-            pids.append(int(next(child.lines())))
+        with child(program(tmp_path, FAMILY), {}, subprocess.PIPE) as process:
+            assert process.stdout is not None
+            pids.append(int(process.stdout.readline()))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -109,22 +92,10 @@ def test_an_error_in_the_block_stops_grandchildren_too(tmp_path: Path) -> None:
     assert wait_until_gone(pids[0])
 
 
-def test_who_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sagemaker_object_detection.tools.processes._GRACE", 0.1)
-    with Child(python(STUBBORN), dict(os.environ), tmp_path / "log", echo=True) as child:
-        next(child.lines())
-    assert child.wait() == -signal.SIGKILL
-
-
-def test_a_program_that_does_not_exist(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        Child([str(tmp_path / "nothing")], {}, tmp_path / "log")
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_to_us_reach_the_children(tmp_path: Path, number: signal.Signals) -> None:
     owner = subprocess.Popen(
-        [*python(OWNER), FAMILY, str(tmp_path / "log")],
+        [sys.executable, "-c", OWNER, str(program(tmp_path, FAMILY))],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -51,15 +51,20 @@ def _mended_by_the_user() -> Iterator[None]:
     try:
         yield
     except ArtifactError as error:
-        raise ClientError(f"The model cannot be served: {error}.") from error
+        raise ClientError(f"The model cannot be used: {error}.") from error
 
 
 @_mended_by_the_user()
-def make_plan(folder: Path, settings: Settings, environ: Mapping[str, str]) -> Plan:
+def make_plan(
+    folder: Path, settings: Settings, environ: Mapping[str, str], image_shape: int | None = None
+) -> Plan:
     """Choose the engine, and convert the model for it where it has no twin.
 
     auto is MXNet on a machine with a GPU, OpenVINO on any other; MXNet also runs what cannot be
     converted. The log says what was chosen and why.
+
+    Args:
+        image_shape: of the service's, whose files may not say it.
 
     Raises:
         ClientError: the artefact cannot be used, or not as the settings ask.
@@ -72,8 +77,8 @@ def make_plan(folder: Path, settings: Settings, environ: Mapping[str, str]) -> P
     int8 = (folder / artifact.INT8_FILE).is_file()
     if settings.precision == "int8" and not int8:
         raise ClientError(
-            f"OBJECT_DETECTION_PRECISION is int8, and {folder} has no {artifact.INT8_FILE}. Train "
-            "with quantize=1, which tries to make it, or leave the variable out."
+            f"The precision is int8, and {folder} has no {artifact.INT8_FILE}. Train with "
+            "quantize=1, which tries to make it, or choose another precision."
         )
     if ours:  # what is wrong with it is told without MXNet
         config = artifact.read_config(folder)
@@ -83,12 +88,12 @@ def make_plan(folder: Path, settings: Settings, environ: Mapping[str, str]) -> P
         if engine == MXNET or twin:
             log.info("Engine %s: %s.", engine, why)
             return Plan(folder, config, engine)
-    converted = convert(folder, environ, engine == OPENVINO)
+    converted = convert(folder, environ, engine == OPENVINO, image_shape)
     if converted.reason:
         fault = f"the model cannot be converted to ONNX ({converted.reason})"
         if settings.engine == OPENVINO:
             raise ClientError(
-                f"OBJECT_DETECTION_ENGINE is openvino, and {fault}. Leave it out: MXNet runs it."
+                f"The engine is openvino, and {fault}. Leave the choice out: MXNet runs it."
             )
         engine, why = MXNET, fault
     elif engine == OPENVINO:
@@ -102,7 +107,7 @@ def choose(settings: Settings) -> tuple[str, str]:
 
     Raises ClientError when there is none that computes as the settings ask.
     """
-    engine, why = settings.engine, "OBJECT_DETECTION_ENGINE asks for it"
+    engine, why = settings.engine, "as asked for"
     if engine == AUTO:
         engine, why = (
             (MXNET, "this machine has a GPU")
@@ -112,8 +117,8 @@ def choose(settings: Settings) -> tuple[str, str]:
     if engine == OPENVINO and importlib.util.find_spec("openvino") is None:
         if settings.engine == OPENVINO:
             raise ClientError(
-                "OBJECT_DETECTION_ENGINE is openvino, which is not installed here. Install it, or "
-                "leave the variable out."
+                "The engine is openvino, which is not installed here. Install it, or leave the "
+                "choice of an engine out."
             )
         engine, why = MXNET, "OpenVINO is not installed here"
     if engine == MXNET and settings.precision not in (AUTO, "float32"):
@@ -158,12 +163,12 @@ def _load_openvino(plan: Plan, settings: Settings, threads: int) -> BatchEngine:
 
 def _load_mxnet(plan: Plan, settings: Settings) -> BatchEngine:
     from sagemaker_object_detection.inference.engine_mxnet import MXNetEngine, default_context
-    from sagemaker_object_detection.model.deployed import read_deploy_graph
+    from sagemaker_object_detection.model.deployed import read_deployed
 
     ctx = default_context()
     most = settings.max_batch or (GPU_BATCH if ctx.device_type == "gpu" else 1)
     sizes = {most} | {2**power for power in range(most.bit_length())}
-    graph = read_deploy_graph(plan.folder)
+    graph, _ = read_deployed(plan.folder, plan.config.image_shape)
     log.info("MXNet on %s, batches of %s.", ctx, ", ".join(map(str, sorted(sizes))))
     return MXNetEngine(graph.symbol, graph.args, graph.auxs, graph.image_shape, ctx, sizes)
 

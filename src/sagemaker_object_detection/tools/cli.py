@@ -4,8 +4,16 @@ Each command lives in a module of its own. What is imported here is quick: a com
 MXNet imports it when it runs.
 """
 
+from __future__ import annotations
+
 import errno
 import json
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
 
 import click
 
@@ -21,11 +29,31 @@ from sagemaker_object_detection.tools.convert import command as convert_command
 from sagemaker_object_detection.tools.demo import command as demo_command
 from sagemaker_object_detection.tools.evaluate import command as evaluate_command
 from sagemaker_object_detection.tools.export import command as export_command
+from sagemaker_object_detection.tools.output import make_folder, printable
 from sagemaker_object_detection.tools.predict import command as predict_command
-from sagemaker_object_detection.tools.processes import stop_on_signals
-from sagemaker_object_detection.tools.report_text import printable
 from sagemaker_object_detection.tools.validate import command as validate_command
-from sagemaker_object_detection.tools.weights import command as weights_command
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[None]:
+    """Inside the block SIGTERM, and SIGHUP of a terminal that is closed, raise SystemExit.
+
+    So all is cleared away as by Ctrl-C. A signal that is ignored, as under nohup, stays so.
+    """
+
+    def leave(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    former = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    heeded = [number for number, handler in former.items() if handler != signal.SIG_IGN]
+    for number in heeded:
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number in heeded:
+            signal.signal(number, former[number])
+
 
 _OF_PATHS = (errno.ENAMETOOLONG, errno.ELOOP)
 """What can only be the fault of a path that was given."""
@@ -73,13 +101,44 @@ def metrics(as_json: bool) -> None:
         click.echo(f"{metric['Name']:{width}}  {metric['Regex']}")
 
 
+@main.group("weights", short_help="Take over weights to start training from.")
+def weights() -> None:
+    """Take over weights to start training from, out of files that are here; nothing is fetched."""
+
+
+@weights.command("import", short_help="Take over a ResNet-50 of torchvision or timm.")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the new file, made if needed. Default: where training looks for weights, "
+    "which is OBJECT_DETECTION_WEIGHTS or else /opt/object-detection/weights.",
+)
+def import_command(file: Path, out: Path | None) -> None:
+    """Take over the ResNet-50 in FILE, a .safetensors of torchvision or timm.
+
+    Training starts from it with base_network resnet-50b and use_pretrained_model 1, when the new
+    file is in its folder of weights or in the channel `pretrained`. docs/weights.md has more.
+    """
+    # Slow to import, and the command line is to answer at once.
+    from sagemaker_object_detection.model.torch_resnet import BASE_NETWORK, import_resnet
+    from sagemaker_object_detection.model.weights import weights_folder
+
+    folder = out or weights_folder(os.environ)
+    make_folder(folder)
+    path = import_resnet(file, folder)
+    click.echo(
+        f"Wrote {path}: weights for base_network {BASE_NETWORK}. Training finds the file in its "
+        "folder of weights, which OBJECT_DETECTION_WEIGHTS names, or in the channel pretrained."
+    )
+
+
 main.add_command(convert_command)
 main.add_command(demo_command)
 main.add_command(evaluate_command)
 main.add_command(export_command)
 main.add_command(predict_command)
 main.add_command(validate_command)
-main.add_command(weights_command)
 
 if __name__ == "__main__":
     main()

@@ -24,7 +24,7 @@ from sagemaker_object_detection.tools.findings import (
     examine,
     with_validation,
 )
-from sagemaker_object_detection.tools.folders import make_folder
+from sagemaker_object_detection.tools.output import make_folder
 
 _CHANNEL = re.compile(r"[A-Za-z0-9._-]{1,64}")
 

@@ -8,13 +8,15 @@ from sagemaker_object_detection.data.sources.splits import SPLITS
 from sagemaker_object_detection.data.tally import Limits
 from sagemaker_object_detection.platform.channels import SPLIT_CHANNELS
 from sagemaker_object_detection.tools.channel_writers import WRITERS
-from sagemaker_object_detection.tools.class_list import class_list
 from sagemaker_object_detection.tools.conversion import convert, summary
-from sagemaker_object_detection.tools.findings import Settings, ValidationShare
-from sagemaker_object_detection.tools.limit_options import limit_options
-from sagemaker_object_detection.tools.report_text import printable, report_text
-from sagemaker_object_detection.tools.share_options import attribute_names_option, share_options
-from sagemaker_object_detection.tools.shown_log import logged
+from sagemaker_object_detection.tools.findings import Settings, ValidationShare, report_text
+from sagemaker_object_detection.tools.options import (
+    attribute_names_option,
+    class_list,
+    limit_options,
+    share_options,
+)
+from sagemaker_object_detection.tools.output import logged, printable
 
 
 def _split_list(

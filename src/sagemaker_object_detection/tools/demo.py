@@ -1,38 +1,40 @@
-"""`make demo`: draw a data set, train on it, serve the model and ask about a picture it never saw.
+"""`object-detection demo`: draw a data set, train on it, serve the model and show its predictions.
 
 Everything lives below one folder, build/demo by default, in the layout SageMaker gives a container,
 and the programs that run are the very `train` and `serve` that the container runs.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import re
 import shutil
+import signal
 import socket
+import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
-import cv2
+import requests
 
-from sagemaker_object_detection.images import decode
 from sagemaker_object_detection.platform.errors import AlgorithmError, ClientError
 from sagemaker_object_detection.platform.logs import METRICS
 from sagemaker_object_detection.platform.paths import BASE_DIR_VARIABLE, Paths
 from sagemaker_object_detection.tools import demo_data
-from sagemaker_object_detection.tools.drawing import draw_detections
-from sagemaker_object_detection.tools.folders import make_folder
-from sagemaker_object_detection.tools.processes import Child
+from sagemaker_object_detection.tools.detectors import endpoint_detector
+from sagemaker_object_detection.tools.output import make_folder
+from sagemaker_object_detection.tools.predict import GALLERY_FILE, annotate, find_images
 
 SETTINGS: dict[str, Any] = {
     "images": {"train": 350, "validation": 60},
     "seed": 1,
-    "unseen": (20_000, 5),
+    "unseen": (20_000, 6),  # seed and count of the images that the endpoint sees
     "least_map": 0.5,
     "shown_score": 0.3,
     "start_timeout": 120,
@@ -52,13 +54,11 @@ SETTINGS: dict[str, Any] = {
     },
 }
 
-
-_HERE = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""Asks this machine, whatever proxy the environment has for others."""
+_GRACE = 15.0
 
 
 def run(folder: Path, settings: Mapping[str, Any] = SETTINGS) -> Path:
-    """Do all of it in `folder`, whose former content by a demo is replaced; return the picture.
+    """Do all of it in `folder`, whose former content by a demo is replaced; return the page.
 
     The log goes to the screen, and to train.log and serve.log there. Raises AlgorithmError when a
     program fails, or when the validation's mAP stays below what the settings ask for.
@@ -66,38 +66,32 @@ def run(folder: Path, settings: Mapping[str, Any] = SETTINGS) -> Path:
     start = time.monotonic()
     folder = folder.absolute()
     paths = Paths(folder / "opt-ml")
-    if paths.base.exists():
-        shutil.rmtree(paths.base)
-    _step(f"Drawing {sum(settings['images'].values())} pictures in {paths.data_dir}")
+    unseen, out = folder / "unseen", folder / "predictions"
+    for former in (paths.base, unseen, out):
+        shutil.rmtree(former, ignore_errors=True)
+    _step(f"Drawing {sum(settings['images'].values())} images in {paths.data_dir}")
     demo_data.write_channels(paths.data_dir, settings["images"], settings["seed"])
     write_config(paths, settings["hyperparameters"], settings["images"])
+    seed, count = settings["unseen"]
+    unseen.mkdir()
+    for number in range(count):
+        (unseen / f"{number}.jpg").write_bytes(demo_data.scene(seed, number).jpeg())
     _step("Training: ./train")
     score = _train(folder, paths)
-    drawn = demo_data.scene(*settings["unseen"])
-    unseen = folder / "unseen.jpg"
-    unseen.write_bytes(drawn.jpeg())
-    _step(f"Serving: ./serve, and asking it about {unseen}")
-    answer = _ask(folder, paths, unseen.read_bytes(), settings["start_timeout"])
-    (folder / "answer.json").write_text(json.dumps(answer) + "\n")
-    found = [p for p in answer["predictions"] if p["score"] >= settings["shown_score"]]
-    picture = folder / "annotated.png"
-    _annotate(unseen, found, picture)
+    _step(f"Serving: ./serve, and sending it the images in {unseen}")
+    out.mkdir()
+    _ask(folder, paths, unseen, out, settings)
     _step(
         f"validation mAP {score:.3f} (at least {settings['least_map']} expected), "
         f"{time.monotonic() - start:.0f} seconds in all"
     )
-    print(
-        f"The endpoint found {len(found)} objects with a score of at least "
-        f"{settings['shown_score']} (all it answered: {folder / 'answer.json'}):"
-    )
-    print(_show(found))
     if score < settings["least_map"]:
         raise AlgorithmError(
             f"The validation's mAP is {score:.3f}, below {settings['least_map']}. See "
-            f"{folder / 'train.log'} for how the losses went."
+            f"{folder / 'train.log'} for the losses."
         )
-    print(picture)
-    return picture
+    print(f"Predictions on images that training never saw: {out / GALLERY_FILE}")
+    return out / GALLERY_FILE
 
 
 def write_config(
@@ -147,47 +141,42 @@ def _train(folder: Path, paths: Paths) -> float:
     """Train; return the best mAP that was logged, which is that of the model kept."""
     pattern = next(m.regex for m in METRICS if m.name == "validation:mAP")
     scores = []
-    command = [sys.executable, str(_program("train"))]
-    with Child(command, _environment(paths), folder / "train.log", echo=True) as train:
-        for line in train.lines():
+    path = folder / "train.log"
+    with (
+        path.open("w", buffering=1, encoding="utf-8") as log,
+        child(_program("train"), _environment(paths), subprocess.PIPE) as train,
+    ):
+        for line in train.stdout or ():
+            log.write(line)
+            print(line, end="", flush=True)
             if match := re.search(pattern, line):
                 scores.append(float(match[1]))
         code = train.wait()
     if code != 0:
-        raise AlgorithmError(f"Training ended with exit code {code}. See {folder / 'train.log'}.")
+        raise AlgorithmError(f"Training ended with exit code {code}. See {path}.")
     if not scores:
-        raise AlgorithmError(f"Training logged no mAP. See {folder / 'train.log'}.")
+        raise AlgorithmError(f"Training logged no mAP. See {path}.")
     return max(scores)
 
 
-def _ask(folder: Path, paths: Paths, picture: bytes, timeout: float) -> dict[str, Any]:
-    """Start the endpoint, wait until it is healthy, send the picture, stop the endpoint."""
-    port = free_port()
-    address = f"http://127.0.0.1:{port}"
+def _ask(folder: Path, paths: Paths, unseen: Path, out: Path, settings: Mapping[str, Any]) -> None:
+    """Start the endpoint, wait until it is healthy, send it the images, stop it."""
+    port, timeout = free_port(), settings["start_timeout"]
+    url = f"http://127.0.0.1:{port}"
+    path = folder / "serve.log"
     environment = _environment(paths, SAGEMAKER_BIND_TO_PORT=str(port))
-    log = folder / "serve.log"
-    with Child([sys.executable, str(_program("serve"))], environment, log) as serve:
+    with path.open("wb") as log, child(_program("serve"), environment, log) as serve:
         end = time.monotonic() + timeout
-        while not _is_healthy(address):
+        while not _is_healthy(url):
             if (code := serve.poll()) is not None:
-                raise AlgorithmError(f"The endpoint ended with exit code {code}. See {log}.")
+                raise AlgorithmError(f"The endpoint ended with exit code {code}. See {path}.")
             if time.monotonic() > end:
-                raise AlgorithmError(f"No answer from {address}/ping in {timeout} s. See {log}.")
+                raise AlgorithmError(f"No answer from {url}/ping in {timeout} s. See {path}.")
             time.sleep(0.2)
-        request = urllib.request.Request(
-            f"{address}/invocations",
-            data=picture,
-            headers={"Content-Type": "image/jpeg", "Accept": "application/json;format=objects"},
-        )
-        try:
-            with _HERE.open(request, timeout=60) as response:
-                answer: dict[str, Any] = json.load(response)
-        except urllib.error.HTTPError as error:
-            text = error.read().decode(errors="replace")
-            raise AlgorithmError(
-                f"The endpoint answered {error.code}: {text}. See {log}."
-            ) from None
-    return answer
+        with endpoint_detector(url, settings["shown_score"]) as (detect, parallel):
+            _, faults = annotate(find_images([unseen], out), detect, list, out, parallel)
+    if faults:
+        raise AlgorithmError(f"{faults[0]} See {path}.")
 
 
 def free_port() -> int:
@@ -198,42 +187,61 @@ def free_port() -> int:
     return port
 
 
-def _is_healthy(address: str) -> bool:
-    try:
-        with _HERE.open(f"{address}/ping", timeout=10) as response:
-            healthy: bool = response.status == 200
-    except OSError:
-        return False
-    return healthy
+def _is_healthy(url: str) -> bool:
+    with requests.Session() as session, suppress(requests.RequestException):
+        session.trust_env = False  # a proxy is for other machines
+        return session.get(f"{url}/ping", timeout=10).status_code == 200
+    return False
 
 
-def _show(found: Sequence[Mapping[str, Any]]) -> str:
-    """The answer as JSON with one prediction a line."""
-    lines = ",\n".join(f"  {json.dumps(prediction)}" for prediction in found)
-    return f'{{"predictions": [\n{lines}\n]}}'
+@contextmanager
+def child(
+    program: Path, environment: Mapping[str, str], output: int | IO[bytes]
+) -> Iterator[subprocess.Popen[str]]:
+    """A Python program, with all it starts, that is stopped when the block is left.
 
-
-def _annotate(unseen: Path, found: Sequence[Mapping[str, Any]], picture: Path) -> None:
-    drawn = draw_detections(
-        decode(unseen.read_bytes()),
-        [p["bbox"] for p in found],
-        [p["class_id"] for p in found],
-        [p["score"] for p in found],
-        demo_data.CLASS_NAMES,
+    It gets a process group of its own: Ctrl-C reaches us, and the whole group is stopped, first by
+    SIGTERM, 15 seconds later by SIGKILL.
+    """
+    process = subprocess.Popen(
+        [sys.executable, str(program)],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,
     )
-    if not cv2.imwrite(str(picture), drawn[..., ::-1]):
-        raise OSError(f"{picture} could not be written")
+
+    def kill(number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+
+    with process:
+        try:
+            yield process
+        finally:
+            kill(signal.SIGTERM)
+            try:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(_GRACE)
+            finally:
+                kill(signal.SIGKILL)
 
 
-@click.command("demo", short_help="Train on drawn pictures, serve the model and ask it.")
+@click.command("demo", short_help="Train on drawn images, serve the model and ask it.")
 @click.option(
     "--folder",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("build/demo"),
     show_default=True,
-    help="Where data, model, logs and the picture go.",
+    help="Where data, model, logs and predictions go.",
 )
 def command(folder: Path) -> None:
-    """Draw a data set, train on it, serve the model and annotate an unseen picture."""
+    """Draw a data set, train on it, serve the model and show its predictions."""
     make_folder(folder)
     run(folder)
+
+
+_GRACE = 15.0

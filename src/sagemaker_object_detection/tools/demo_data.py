@@ -1,8 +1,10 @@
-"""Drawn scenes with exact labels: the data of the demo, and of tests that need pictures.
+"""Drawn scenes with exact labels: the data of the demo, and of tests that need images.
 
-Balls, cubes and stars of any colour lie over one another on textured backgrounds. A picture is a
+Balls, cubes and stars of any color lie over one another on textured backgrounds. An image is a
 function of (seed, number) alone.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +19,90 @@ from sagemaker_object_detection.boxes import from_px
 from sagemaker_object_detection.data.class_names import CLASSES_FILE
 from sagemaker_object_detection.data.labels import pack_label
 from sagemaker_object_detection.data.recordio import RecordIOWriter, pack
-from sagemaker_object_detection.tools import textures
+
+Canvas = npt.NDArray[np.float32]
+
+
+def _lively(generator: np.random.Generator) -> npt.NDArray[np.float32]:
+    """A lively colour of any hue."""
+    hue = generator.uniform(0, 360)
+    saturation, value = generator.uniform(0.45, 1), generator.uniform(0.6, 1)
+    pixel = np.array([[[hue, saturation, value]]], np.float32)
+    rgb = cv2.cvtColor(pixel, cv2.COLOR_HSV2RGB)
+    return np.asarray(rgb[0, 0] * 255, np.float32)
+
+
+def background(generator: np.random.Generator, width: int, height: int) -> Canvas:
+    """One of the textures below, in muted colours."""
+    texture = _TEXTURES[generator.integers(len(_TEXTURES))]
+    weight = texture(generator, width, height)[..., None]
+    first, second = _muted(generator), _muted(generator)
+    canvas = first * (1 - weight) + second * weight
+    grain = _clouds(generator, width, height, 60)[..., None] - 0.5
+    return np.clip(canvas + 30 * grain, 0, 255).astype(np.float32)
+
+
+def _muted(generator: np.random.Generator) -> npt.NDArray[np.float32]:
+    grey = generator.uniform(40, 220)
+    return np.asarray(0.35 * _lively(generator) + 0.65 * grey, np.float32)
+
+
+def _clouds(generator: np.random.Generator, width: int, height: int, cells: int) -> Canvas:
+    """Smooth noise in 0..1 with about `cells` bumps along the width."""
+    rows = max(cells * height // width, 2)
+    small = generator.random((rows, cells)).astype(np.float32)
+    large = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.clip(large, 0, 1).astype(np.float32)
+
+
+def _noise(generator: np.random.Generator, width: int, height: int) -> Canvas:
+    """Clouds of several sizes over each other."""
+    total = np.zeros((height, width), np.float32)
+    for octave in range(4):
+        total += _clouds(generator, width, height, 3 * 2**octave) / 2**octave
+    return total / np.float32(1.875)
+
+
+def _gradient(generator: np.random.Generator, width: int, height: int) -> Canvas:
+    return np.clip(_ramp(generator, width, height) + 0.5, 0, 1)
+
+
+def _stripes(generator: np.random.Generator, width: int, height: int) -> Canvas:
+    """Soft or hard stripes in any direction, slightly bent."""
+    waves = generator.uniform(4, 14)
+    bend = _clouds(generator, width, height, 4) * generator.uniform(0, 1.5)
+    wave = np.sin(2 * np.pi * waves * _ramp(generator, width, height) + bend)
+    return np.asarray(0.5 + 0.5 * np.tanh(wave * generator.uniform(1, 5)), np.float32)
+
+
+def _checks(generator: np.random.Generator, width: int, height: int) -> Canvas:
+    """Tiles of two colours, turned."""
+    tiles = generator.uniform(3, 8)
+    angle = generator.uniform(0, 2 * np.pi)
+    first = np.sin(np.pi * tiles * _ramp_at(angle, width, height))
+    second = np.sin(np.pi * tiles * _ramp_at(angle + np.pi / 2, width, height))
+    return np.asarray(0.5 + 0.5 * np.tanh(8 * first * second), np.float32)
+
+
+def _ramp(generator: np.random.Generator, width: int, height: int) -> Canvas:
+    return _ramp_at(generator.uniform(0, 2 * np.pi), width, height)
+
+
+def _ramp_at(angle: float, width: int, height: int) -> Canvas:
+    """A plane rising in one direction, about -0.5..0.5 over the picture."""
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    long = max(width, height)
+    plane = (x - width / 2) * np.cos(angle) + (y - height / 2) * np.sin(angle)
+    return np.asarray(plane / long, np.float32)
+
+
+_TEXTURES: tuple[Callable[[np.random.Generator, int, int], Canvas], ...] = (
+    _noise,
+    _gradient,
+    _stripes,
+    _checks,
+)
+
 
 CLASS_NAMES = ("ball", "cube", "star")
 
@@ -29,7 +114,6 @@ _TRIES = 30
 _OVERSAMPLING = 2
 _JPEG_QUALITY = 90
 
-Canvas = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.float32]
 Draw = Callable[[np.random.Generator, int], tuple[Canvas, Mask]]
 
@@ -61,7 +145,7 @@ def scene(seed: int, number: int) -> Scene:
     generator = np.random.default_rng((seed, number))
     width, height = _SIZES[generator.integers(len(_SIZES))]
     large = (width * _OVERSAMPLING, height * _OVERSAMPLING)
-    canvas = _resize(textures.background(generator, width, height), large, cv2.INTER_LINEAR)
+    canvas = _resize(background(generator, width, height), large, cv2.INTER_LINEAR)
     owner = np.full(canvas.shape[:2], -1, np.int8)
     areas: list[float] = []
     class_ids: list[int] = []
@@ -181,11 +265,11 @@ def _ball(generator: np.random.Generator, side: int) -> tuple[Canvas, Mask]:
     z = np.sqrt(np.clip(1 - squared, 0, None))
     light = _light(generator)
     lit = np.clip(x * light[0] + y * light[1] + z * light[2], 0, 1)
-    colour = np.broadcast_to(textures.colour(generator), (side, side, 3)).copy()
+    colour = np.broadcast_to(_lively(generator), (side, side, 3)).copy()
     if generator.random() < 0.5:
         axis = _light(generator)
         band = np.abs(x * axis[0] + y * axis[1] + z * axis[2]) < generator.uniform(0.15, 0.4)
-        colour[band] = textures.colour(generator)
+        colour[band] = _lively(generator)
     shaded = colour * (0.35 + 0.7 * lit[..., None]) + 200 * lit[..., None] ** 24
     return np.clip(shaded, 0, 255), _as_mask(squared <= 1)
 
@@ -197,7 +281,7 @@ def _cube(generator: np.random.Generator, side: int) -> tuple[Canvas, Mask]:
     radius = side / 2 - 1
     middle = np.array([side / 2, side / 2])
     corners = middle + radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    base = textures.colour(generator)
+    base = _lively(generator)
     canvas = np.zeros((side, side, 3), np.float32)
     silhouette = np.zeros((side, side), np.uint8)
     first = int(generator.integers(2))
@@ -218,7 +302,7 @@ def _star(generator: np.random.Generator, side: int) -> tuple[Canvas, Mask]:
     radii = (side / 2 - 1) * np.where(np.arange(10) % 2, generator.uniform(0.4, 0.5), 1)
     middle = np.array([side / 2, side / 2])
     points = middle + radii[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    base = textures.colour(generator)
+    base = _lively(generator)
     light = generator.uniform(0, 2 * np.pi)
     canvas = np.zeros((side, side, 3), np.float32)
     silhouette = np.zeros((side, side), np.uint8)

@@ -1,40 +1,45 @@
-"""`object-detection evaluate`: score a model on labelled images, or detections from a file."""
+"""`object-detection evaluate`: score a model on labeled images, or detections from a file."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import logging
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
-from sagemaker_object_detection.data.tally import Limits
+from sagemaker_object_detection.data.class_names import AnnotatedNames, class_names
+from sagemaker_object_detection.data.dataset import Dataset
+from sagemaker_object_detection.data.gate import passed, survey
+from sagemaker_object_detection.data.loader import Batch, Loader
+from sagemaker_object_detection.data.sources import categories, open_sources
+from sagemaker_object_detection.data.tally import Limits, refusals
 from sagemaker_object_detection.evaluation.coco_files import read_results
+from sagemaker_object_detection.evaluation.evaluate import SCORING_BATCH, evaluate
 from sagemaker_object_detection.evaluation.report_files import metrics_of
+from sagemaker_object_detection.evaluation.results import Results
 from sagemaker_object_detection.evaluation.summary import Summary, summarise
-from sagemaker_object_detection.model.archive import opened_model
+from sagemaker_object_detection.model.artifact import ModelConfig
 from sagemaker_object_detection.model.specs import MINIMUM_IMAGE_SHAPE
 from sagemaker_object_detection.platform.channels import Channel
-from sagemaker_object_detection.tools.folders import (
-    channels_of,
+from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection.platform.forms import with_forms
+from sagemaker_object_detection.platform.progress import Progress
+from sagemaker_object_detection.platform.threads import physical_cores
+from sagemaker_object_detection.serving.settings import AUTO, MXNET, OPENVINO, Settings
+from sagemaker_object_detection.tools.findings import DEFAULTS, NOTES, channels_of
+from sagemaker_object_detection.tools.models import Model, open_model
+from sagemaker_object_detection.tools.options import (
+    Share,
+    attribute_names_option,
+    limit_options,
     named_folders,
-    prepare_file,
-    write_file,
 )
-from sagemaker_object_detection.tools.limit_options import DEFAULTS, limit_options
-from sagemaker_object_detection.tools.scores_text import scores_text
-from sagemaker_object_detection.tools.scoring import (
-    EngineChoice,
-    Scored,
-    read_model,
-    run_model,
-)
-from sagemaker_object_detection.tools.share import Share
-from sagemaker_object_detection.tools.share_options import attribute_names_option
-from sagemaker_object_detection.tools.shown_log import logged
-
-Channels = Iterator[tuple[Scored, Summary]]
+from sagemaker_object_detection.tools.output import logged, prepare_file, printable, write_file
 
 
 @click.command("evaluate", short_help="Score a MODEL on DATA.")
@@ -48,8 +53,8 @@ Channels = Iterator[tuple[Scored, Summary]]
 )
 @click.option(
     "--engine",
-    type=click.Choice(["mxnet", "openvino"]),
-    default="mxnet",
+    type=click.Choice([MXNET, OPENVINO]),
+    default=MXNET,
     show_default=True,
     help="What runs the network. The mAP of training is MXNet's.",
 )
@@ -103,7 +108,7 @@ def command(
     object-detection evaluate model.tar.gz data/validation --json scores.json
     object-detection evaluate ground_truth.json --detections detections.json
     """
-    if precision and engine != "openvino":
+    if precision and engine != OPENVINO:
         raise click.UsageError("--precision is for --engine openvino; MXNet computes in float32.")
     prepare_file(json_file)
     if detections_file is not None:
@@ -116,11 +121,12 @@ def command(
     else:
         if not data:
             raise click.UsageError("Missing argument 'DATA...'.")
-        choice = EngineChoice(engine, precision or ("auto" if engine == "openvino" else "float32"))
+        batch = SCORING_BATCH if engine == MXNET else None
+        settings = Settings(engine=engine, precision=precision or AUTO, max_batch=batch)
         limits = Limits(max_dropped_images, max_dropped_boxes)
         opened = channels_of(data, attribute_names)
-        channels = _score_model(first, image_shape, opened, choice, limits, overlap_threshold)
-        about = {"model": str(first), "engine": choice.name}
+        channels = _score_model(first, image_shape, opened, settings, limits, overlap_threshold)
+        about = {"model": str(first), "engine": engine}
     written = {}
     with logged():
         for scored, summary in channels:
@@ -135,20 +141,145 @@ def _score_model(
     model: Path,
     image_shape: int | None,
     channels: dict[str, Channel],
-    choice: EngineChoice,
+    settings: Settings,
     limits: Limits,
     overlap_threshold: float | None,
-) -> Channels:
-    with opened_model(model) as folder:
-        config = read_model(folder, image_shape)
+) -> Iterator[tuple[Scored, Summary]]:
+    with open_model(model, settings, image_shape) as opened:
+        config = opened.config
         trained = config.validation.get("overlap_threshold", DEFAULTS.overlap_threshold)
         threshold = trained if overlap_threshold is None else overlap_threshold
-        for scored in run_model(folder, config, channels, choice, limits):
+        for scored in run_model(opened, channels, limits):
             yield scored, summarise(scored.results, config.class_names, threshold)
 
 
-def _score_file(truth: Path, detections: Path, overlap_threshold: float | None) -> Channels:
+def _score_file(
+    truth: Path, detections: Path, overlap_threshold: float | None
+) -> Iterator[tuple[Scored, Summary]]:
     read = read_results(truth, detections)
     threshold = DEFAULTS.overlap_threshold if overlap_threshold is None else overlap_threshold
     summary = summarise(read.results, read.class_names, threshold, read.suite)
     yield Scored(detections.stem, read.results, ""), summary
+
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a model finds in a channel; precision is what was computed in."""
+
+    channel: str
+    results: Results
+    precision: str
+
+
+def run_model(
+    model: Model, channels: Mapping[str, Channel], limits: Limits | None = None
+) -> Iterator[Scored]:
+    """Detections of the model on one channel after the other.
+
+    Args:
+        channels: those that are scored, and those of their annotations.
+        limits: shares of images and boxes that may be unusable.
+
+    Raises:
+        ClientError: the faults of all channels as a training job would find them; the model is
+            damaged, or has another number of classes.
+    """
+    data = _checked(channels, model.config, limits)
+    engine = model.load()
+    for name, dataset in data.items():
+        loader = Loader(dataset, engine.image_shape, physical_cores())
+        try:
+            with Progress(f"Channel '{name}' is being scored", len(dataset)) as progress:
+                batches = loader.evaluation_pass(min(SCORING_BATCH, len(dataset)))
+                results = evaluate(engine, _counted(batches, progress))
+        finally:
+            loader.close()
+        assert results is not None  # nothing stops it
+        yield Scored(name, results, getattr(engine, "precision", "float32"))
+
+
+def _checked(
+    channels: Mapping[str, Channel], config: ModelConfig, limits: Limits | None
+) -> dict[str, Dataset]:
+    num_classes = len(config.class_names)
+    names = [name for name in channels if not name.endswith(NOTES)]
+    channels = with_forms(channels, names)
+    sources = open_sources(channels, names, None, config.class_names)
+    tallies = {
+        name: survey(name, source, num_classes, physical_cores(), limits)
+        for name, source in sources.items()
+    }
+    refused = refusals(tallies.values())
+    if refused:
+        raise ClientError(*refused)
+    found = AnnotatedNames.merged(source.found_names for source in sources.values())
+    folders_inside = [channel.path for channel in channels.values()]
+    try:
+        told = class_names((), categories(sources), folders_inside, found, num_classes)
+        _warn_of_names(told, config.class_names)
+    except ClientError as error:
+        log.warning("The data's class names are not compared with the model's. %s", error)
+    return {name: passed(source, tallies[name]) for name, source in sources.items()}
+
+
+def _warn_of_names(data: tuple[str, ...], model: tuple[str, ...]) -> None:
+    """A class_id that means one thing in the data and another in the model scores near 0."""
+    for class_id, (theirs, ours) in enumerate(zip(data, model, strict=True)):
+        if theirs != ours and f"class_{class_id}" not in (theirs, ours):
+            log.warning(
+                "class_id %d is %r in the data and %r in the model. They are matched by the id: "
+                "see that it means the same.",
+                class_id,
+                theirs,
+                ours,
+            )
+
+
+def _counted(batches: Iterable[Batch], progress: Progress) -> Iterator[Batch]:
+    for batch in batches:
+        yield batch
+        progress.advance(int((batch.records >= 0).sum()))
+
+
+_COLUMNS = ("boxes", "AP", "score >=", "F1", "precision", "recall")
+
+
+def scores_text(name: str, results: Results, summary: Summary) -> str:
+    """Lines to read: average precision by class with the score of the best F1, mAP, COCO's suite.
+
+    Args:
+        name: what the data goes by.
+    """
+    return printable(
+        "\n".join([name, *(f"  {line}".rstrip() for line in _lines(results, summary))])
+    )
+
+
+def _lines(results: Results, summary: Summary) -> Iterator[str]:
+    difficult = int(results.difficult.sum())
+    yield (
+        f"{len(results):,} images, {len(results.boxes) - difficult:,} boxes to find"
+        + (f" and {difficult:,} difficult ones that do not count" if difficult else "")
+        + f", {len(results.detections):,} detections"
+    )
+    width = max(len("class"), *(len(label) for label in summary.labels))
+    yield f"{'class':{width}}  " + "  ".join(f"{name:>9}" for name in _COLUMNS)
+    for label, curve, best in zip(summary.labels, summary.curves, summary.best, strict=True):
+        parts = () if best is None else (best.score, best.f1, best.precision, best.recall)
+        figures = [_figure(curve.average_precision), *map(_figure, parts)]
+        row = [f"{curve.positives:,}", *figures, *["-"] * (len(_COLUMNS) - 1 - len(figures))]
+        yield f"{label:{width}}  " + "  ".join(f"{text:>9}" for text in row)
+    yield (
+        f"mAP {summary.mean:.4f} (IoU above {summary.overlap_threshold:g}, all points, mean over "
+        "the classes that occur)"
+    )
+    coco = [f"{name} {_figure(value)}" for name, value in summary.coco.items()]
+    yield "COCO: " + ", ".join(coco[:6])
+    yield "      " + ", ".join(coco[6:])
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.4f}"

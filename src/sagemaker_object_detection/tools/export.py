@@ -10,8 +10,7 @@ from sagemaker_object_detection.model import artifact
 from sagemaker_object_detection.model.archive import opened_model
 from sagemaker_object_detection.model.artifact import ArtifactError
 from sagemaker_object_detection.platform.errors import ClientError
-from sagemaker_object_detection.tools.folders import make_writable
-from sagemaker_object_detection.tools.report_text import printable
+from sagemaker_object_detection.tools.output import make_writable, printable
 
 _OF_THE_MODEL = (
     *(artifact.SYMBOL_FILE, artifact.PARAMS_FILE, artifact.HYPERPARAMETERS_FILE),

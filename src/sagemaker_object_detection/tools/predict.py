@@ -1,89 +1,111 @@
-"""`object-detection predict`: annotated pictures, and the JSON of what is in them."""
+"""`object-detection predict`: annotated images, predictions.json, and a page that shows them."""
 
 from __future__ import annotations
 
+import colorsys
+import json
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+import threading
+import time
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from urllib.parse import quote
 
 import click
+import cv2
+import msgspec
+import numpy as np
 
-from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection import __version__
+from sagemaker_object_detection.data.listing import Listing
+from sagemaker_object_detection.data.pages import render_page
+from sagemaker_object_detection.data.recordio import RecordIOError
+from sagemaker_object_detection.data.sources.record_files import RecordIOSource
+from sagemaker_object_detection.images import Image, ImageError, decode
+from sagemaker_object_detection.model.artifact import write_text_whole, write_whole
+from sagemaker_object_detection.platform import files
+from sagemaker_object_detection.platform.errors import ClientError, PlatformError
 from sagemaker_object_detection.platform.paths import Paths
-from sagemaker_object_detection.tools.annotating import Tally, annotate
-from sagemaker_object_detection.tools.class_list import class_list
-from sagemaker_object_detection.tools.endpoint_client import EndpointClient
-from sagemaker_object_detection.tools.endpoint_detector import EndpointDetector
-from sagemaker_object_detection.tools.folders import make_writable
-from sagemaker_object_detection.tools.model_detector import loaded_detector
-from sagemaker_object_detection.tools.pictures import Pictures
-from sagemaker_object_detection.tools.pixel_budget import PixelBudget
-from sagemaker_object_detection.tools.predictions import Choice, Detector, PictureFailed
-from sagemaker_object_detection.tools.report_text import printable
-from sagemaker_object_detection.tools.share import Share
-from sagemaker_object_detection.tools.shown_log import logged
+from sagemaker_object_detection.platform.progress import Progress
+from sagemaker_object_detection.tools import detectors
+from sagemaker_object_detection.tools.detectors import Prediction
+from sagemaker_object_detection.tools.options import Share, class_list
+from sagemaker_object_detection.tools.output import logged, make_writable, printable
 
 log = logging.getLogger(__name__)
 
-_SHOWN_CLASSES = 20
-_PATH = click.Path(path_type=Path)
+PREDICTIONS_FILE = "predictions.json"
+GALLERY_FILE = "index.html"
+
+_FONT = cv2.FONT_HERSHEY_DUPLEX
+_GRACE = 2.0
+_EXISTING = click.Path(exists=True, path_type=Path)
+
+Item = tuple[str, Path, Callable[[], bytes]]
+"""Name for messages and results, path of the copy relative to --out, and content."""
+Choose = Callable[[Sequence[Prediction]], list[Prediction]]
+Color = tuple[int, int, int]
 
 
-@click.command("predict", short_help="Detect objects in pictures, draw and write them.")
-@click.argument("paths", metavar="IMAGE|FOLDER...", nargs=-1, required=True, type=_PATH)
+class Result(msgspec.Struct):
+    """An entry of PREDICTIONS_FILE. annotated: path of the copy, relative to --out."""
+
+    file: str
+    annotated: str
+    predictions: list[Prediction]
+
+
+@click.command("predict", short_help="Detect objects in images, draw and write them.")
+@click.argument("paths", metavar="IMAGE|FOLDER...", nargs=-1, required=True, type=_EXISTING)
 @click.option(
     "--out",
     required=True,
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where the annotated pictures and their JSON go: a new or an empty folder.",
+    help="Folder for the results, new or empty.",
 )
 @click.option(
     "--model",
-    type=_PATH,
-    help="The folder or the model.tar.gz of a training job. By default the folder an endpoint "
+    type=_EXISTING,
+    help="The folder or the model.tar.gz of a training job. By default the folder that an endpoint "
     "serves: /opt/ml/model, or model in SAGEMAKER_BASE_DIR.",
 )
 @click.option("--url", help="Ask the endpoint at this address instead, as http://host:8080.")
 @click.option(
-    "--threshold",
-    type=Share(),
-    default=0.2,
-    show_default=True,
-    help="Scores must be above it.",
+    "--threshold", type=Share(), default=0.2, show_default=True, help="Scores must be greater."
 )
 @click.option(
     "--classes",
-    "class_names",
     callback=class_list,
     metavar="A,B,C",
     help="Names of the classes that count; a JSON list where a name has a comma. By default all.",
 )
-@click.option(
-    "--top-k", type=click.IntRange(1), help="At most so many detections of a picture, the best."
-)
-@click.option("--overwrite", is_flag=True, help="Write over files of the same names in --out.")
+@click.option("--top-k", type=click.IntRange(1), help="At most this many of an image, the best.")
+@click.option("--overwrite", is_flag=True, help="Overwrite files of the same names in --out.")
 def command(
     paths: tuple[Path, ...],
     out: Path,
     model: Path | None,
     url: str | None,
     threshold: float,
-    class_names: tuple[str, ...] | None,
+    classes: tuple[str, ...] | None,
     top_k: int | None,
     overwrite: bool,
 ) -> None:
-    """Detect objects in pictures: each IMAGE, and those in each FOLDER and the folders below.
+    """Detect objects in images: each IMAGE, and all below each FOLDER.
 
-    For a picture a.jpg, --out gets a.jpg with boxes, names and scores drawn on it, and a.jpg.json:
+    A FOLDER may be a channel of training in any format, RecordIO too. --out gets the images with
+    boxes, names and scores drawn on them, a page that shows them, index.html, and predictions.json:
 
     \b
-    {"file": "photos/a.jpg", "predictions": [{"class_id": 3, "class_name": "car",
-     "score": 0.97, "bbox": [x_min, y_min, x_max, y_max]}]}
+    [{"file": "photos/a.jpg", "annotated": "a.jpg", "predictions": [{"class_id": 3,
+      "class_name": "car", "score": 0.97, "bbox": [x_min, y_min, x_max, y_max]}]}]
 
-    bbox is in pixels of the picture, the best prediction comes first. A picture that cannot be
-    used is reported, and the others are done; the exit code is then 2.
+    bbox is in pixels. An image that cannot be used is named and skipped; the exit code is then 2.
 
     \b
     object-detection predict photos --out seen --model model.tar.gz
@@ -91,77 +113,178 @@ def command(
     """
     if url is not None and model is not None:
         raise click.UsageError("--model and --url exclude each other. Give one of them.")
-    choice = Choice(threshold, class_names or (), top_k)
+
+    def choose(predictions: Sequence[Prediction]) -> list[Prediction]:
+        kept = [one for one in predictions if one.score > threshold]
+        kept = [one for one in kept if classes is None or one.class_name in classes]
+        return sorted(kept, key=lambda one: -one.score)[:top_k]
+
     with logged():
-        pictures = Pictures(paths, out)
-        _check_out(out, overwrite)
-        pixels = PixelBudget()
-        with _detector(model, url, choice, pixels) as detector:
+        images = find_images(paths, out)
+        if not overwrite and out.is_dir() and any(out.iterdir()):
+            raise ClientError(f"{out} is not empty. Give a new folder as --out, or --overwrite.")
+        folder = model or Paths.from_environment(os.environ).model_dir
+        if url is None and not folder.exists():
+            raise ClientError(f"There is no model at {folder}. Give --model, or --url.")
+        with (
+            detectors.endpoint_detector(url, threshold)
+            if url is not None
+            else detectors.model_detector(folder, classes or ())
+        ) as (detect, parallel):
             make_writable(out)
-            tally = annotate(pictures, detector, choice, pixels, out, overwrite)
-        if url is not None:
-            _warn_of_names(choice, tally)
-    click.echo(printable(_summary(tally, out)))
-    _raise_for(tally, len(pictures))
+            results, faults = annotate(images, detect, choose, out, parallel)
+    found = Counter(dict.fromkeys(classes or (), 0))
+    found.update(one.class_name for result in results for one in result.predictions)
+    counts = ", ".join(f"{name} {count}" for name, count in found.most_common()) or "no detections"
+    click.echo(printable(f"Annotated {len(results)} images ({counts}): {out / GALLERY_FILE}"))
+    if faults:
+        failed = any(isinstance(one, PlatformError) for one in faults)
+        raise (PlatformError if failed else ClientError)(
+            f"{len(faults)} of {len(images)} images failed. The messages above name them."
+        )
 
 
-@contextmanager
-def _detector(
-    model: Path | None, url: str | None, choice: Choice, pixels: PixelBudget
-) -> Iterator[Detector]:
-    if url is not None:
-        with closing(EndpointClient(url)) as client:
-            client.wait_ready()
-            yield EndpointDetector(client, choice.threshold)
+def find_images(paths: Sequence[Path], out: Path) -> list[Item]:
+    """The images of files, folders and .rec files, without those in `out`.
+
+    One folder alone is mirrored in `out`; of several paths each has its name there. A name that is
+    taken gets a number. Raises ClientError for a path without images.
+    """
+    images: dict[Path, Item] = {}
+    for path in paths:
+        count = len(images)
+        folder = Path(path.resolve().name) if path.is_dir() and len(paths) > 1 else Path()
+        for name, inside, read in _images(path):
+            if Path(name).absolute().is_relative_to(out.absolute()):
+                continue
+            written = inside.suffix.lower() in files.IMAGE_SUFFIXES
+            place = folder / (inside if written else f"{inside}.png")
+            while place in images:
+                place = place.with_stem(f"{place.stem}-2")
+            images[place] = (name, place, read)
+        if len(images) == count:
+            endings = ", ".join(sorted(files.IMAGE_SUFFIXES))
+            raise ClientError(f"{path} holds no images ({endings}) that are not in {out}.")
+    return list(images.values())
+
+
+def _images(path: Path) -> Iterator[Item]:
+    """As find_images, with paths inside of `path`."""
+    if path.is_file() and path.suffix.lower() != files.RECORDIO_SUFFIX:
+        yield str(path), Path(path.name), partial(files.content, str(path))
         return
-    folder = model or Paths.from_environment(os.environ).model_dir
-    if not folder.exists():
-        raise ClientError(
-            f"There is no model at {folder}. Give the folder or the model.tar.gz of a training "
-            "job as --model, or the address of an endpoint as --url."
-        )
-    with loaded_detector(folder, choice.class_names, pixels) as detector:
-        yield detector
+    names = Listing.of(path, files.IMAGE_SUFFIXES).names if path.is_dir() else ()
+    for name in names:
+        yield str(path / name), Path(name), partial(files.content, str(path / name))
+    if not names:
+        source = RecordIOSource(files.of_form(path, "recordio") if path.is_dir() else [path])
+        for index in range(len(source)):
+            inside = Path(source.image_name(index) or f"{index:06}.jpg")
+            if inside.is_absolute() or ".." in inside.parts:  # they come with the data
+                inside = Path(inside.name)
+            yield source.name(index), inside, partial(source.read_image, index)
 
 
-def _check_out(out: Path, overwrite: bool) -> None:
-    if not overwrite and out.is_dir() and any(out.iterdir()):
-        raise ClientError(
-            f"{out} is not empty. Give a new folder as --out, or --overwrite to write over files "
-            "of the same names and leave the others."
-        )
+def annotate(
+    images: Sequence[Item], detect: detectors.Detect, choose: Choose, out: Path, parallel: int
+) -> tuple[list[Result], list[Exception]]:
+    """Write annotated copies, and PREDICTIONS_FILE and GALLERY_FILE of what is done at the end.
+
+    Returns the results, and the faults of single images, which are logged.
+
+    Raises JobError when nothing more can be done, OSError when `out` cannot be written to.
+    """
+    done: dict[Path, Result] = {}
+    faults: list[Exception] = []
+    slots = threading.Semaphore(parallel)
+
+    def work(item: Item) -> None:
+        name, place, read = item
+        with slots:
+            try:
+                data = read()
+                predictions = choose(detect(data, name))
+                drawn = draw_detections(decode(data, name), predictions)[..., ::-1]
+                encoded, copy = cv2.imencode(place.suffix.lower(), drawn)
+                if not encoded:
+                    raise ImageError(f"{name} is too large for a {place.suffix}; use .png")
+            except (*detectors.OF_ONE_IMAGE, RecordIOError, OSError) as error:
+                log.error("%s", error)
+                faults.append(error)
+            else:
+                (out / place).parent.mkdir(parents=True, exist_ok=True)
+                write_whole(out / place, copy.tobytes())
+                done[place] = Result(name, place.as_posix(), predictions)
+
+    progress = Progress("Images annotated", len(images))
+    try:
+        # Its threads do not keep the process alive when an endpoint does not answer.
+        with progress, ThreadPool(parallel) as pool:
+            for _ in pool.imap_unordered(work, images):
+                progress.advance(1)
+    finally:
+        end = time.monotonic() + _GRACE
+        for _ in range(parallel):  # a process must not end while threads are in native code
+            slots.acquire(timeout=max(0.0, end - time.monotonic()))
+        results = [done[place] for _, place, _ in images if place in done]
+        lines = ",\n".join(json.dumps(msgspec.to_builtins(one)) for one in results)
+        write_text_whole(out / PREDICTIONS_FILE, f"[\n{lines}\n]\n")
+        values = {
+            "results": results,
+            "found": [one for result in results for one in result.predictions],
+            "color": lambda one: f"rgb{color_of(one.class_id)}",
+            "link": lambda one: quote(os.fsencode(one.annotated)),
+            "version": __version__,
+        }
+        page = render_page(Path(__file__).parent, "gallery.html.j2", values)
+        write_text_whole(out / GALLERY_FILE, page)
+    return results, faults
 
 
-def _warn_of_names(choice: Choice, tally: Tally) -> None:
-    """An endpoint does not say which classes it knows: a misspelt one is only never seen."""
-    unseen = [name for name in choice.class_names if name not in tally.answered]
-    if unseen:
-        log.warning(
-            "No detection at all was of the class %s; there were: %s. See that the name is right.",
-            ", ".join(map(repr, unseen)),
-            ", ".join(sorted(tally.answered)[:_SHOWN_CLASSES]) or "none",
-        )
+def color_of(class_id: int) -> Color:
+    """An RGB color for a class; neighboring ids get hues far apart."""
+    hue = (0.02 + class_id * 0.618034) % 1
+    value = (0.95, 0.75, 0.85)[class_id // 7 % 3]
+    red, green, blue = colorsys.hsv_to_rgb(hue, 0.85, value)
+    return round(255 * red), round(255 * green), round(255 * blue)
 
 
-def _summary(tally: Tally, out: Path) -> str:
-    counts = [f"{name} {count}" for name, count in tally.found.most_common(_SHOWN_CLASSES)]
-    if len(tally.found) > _SHOWN_CLASSES:
-        counts.append(f"{len(tally.found) - _SHOWN_CLASSES} more classes")
-    found = f"{tally.found.total()} detections" + (f" ({', '.join(counts)})" if counts else "")
-    pictures = "1 picture" if tally.done == 1 else f"{tally.done} pictures"
-    return f"Annotated {pictures} in {out}: {found}."
+def draw_detections(image: Image, predictions: Sequence[Prediction]) -> Image:
+    """A copy of an RGB image (h, w, 3) with boxes, class names and scores.
+
+    Lines and text grow with the image. Captions lie over boxes, and better predictions over worse.
+    """
+    canvas = np.ascontiguousarray(image).copy()
+    height, width = canvas.shape[:2]
+    thickness = max(2, round((height + width) / 450))
+    limits = np.array([width, height, width, height]) - 1
+    shown = [
+        (one, color_of(one.class_id), np.rint(np.clip(one.bbox, 0, limits)).astype(int).tolist())
+        for one in sorted(predictions, key=lambda one: one.score)
+    ]
+    for _, color, (left, top, right, bottom) in shown:
+        for line, stroke in ((thickness + 2, (255, 255, 255)), (thickness, color)):
+            cv2.rectangle(canvas, (left, top), (right, bottom), stroke, line)
+    for one, color, (left, top, _, _) in shown:
+        name = unicodedata.normalize("NFKD", one.class_name).encode("ascii", "ignore").decode()
+        caption = f"{name.strip() or f'class {one.class_id}'} {one.score:.2f}"  # the font is ASCII
+        _draw_caption(canvas, caption, left, top, color, thickness)
+    return canvas
 
 
-def _raise_for(tally: Tally, total: int) -> None:
-    """The end of a run that could not do all pictures; each was told when it came."""
-    if tally.failed:
-        raise PictureFailed(
-            f"{tally.failed + tally.unusable} of {total} pictures could not be done, "
-            f"{tally.failed} of them because the endpoint failed; they are named above. See the "
-            "log of the endpoint, and try them again."
-        )
-    if tally.unusable:
-        raise ClientError(
-            f"{tally.unusable} of {total} pictures could not be used; they are named above. Mend "
-            "them or leave them out."
-        )
+def _draw_caption(
+    canvas: Image, text: str, left: int, top: int, color: Color, thickness: int
+) -> None:
+    """Text on a filled bar above the box, or inside it at the upper edge of the image."""
+    height, width = canvas.shape[:2]
+    scale = max(0.4, (height + width) / 1700)
+    weight = max(1, round(scale))
+    (text_width, text_height), baseline = cv2.getTextSize(text, _FONT, scale, weight)
+    pad = max(2, thickness)
+    bar_width, bar_height = text_width + 2 * pad, text_height + baseline + pad
+    x = max(0, min(left - thickness // 2, width - bar_width))
+    y = top - bar_height if top >= bar_height else top
+    cv2.rectangle(canvas, (x, y), (x + bar_width, y + bar_height), color, cv2.FILLED)
+    ink = (0, 0, 0) if np.dot(color, (0.299, 0.587, 0.114)) > 140 else (255, 255, 255)
+    place = (x + pad, y + pad // 2 + text_height + baseline // 2)
+    cv2.putText(canvas, text, place, _FONT, scale, ink, weight, cv2.LINE_AA)

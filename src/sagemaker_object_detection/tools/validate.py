@@ -14,13 +14,21 @@ from sagemaker_object_detection.data.report_html import as_json, render
 from sagemaker_object_detection.data.tally import Limits
 from sagemaker_object_detection.model.specs import BASE_NETWORKS, MINIMUM_IMAGE_SHAPE
 from sagemaker_object_detection.platform.errors import ClientError
-from sagemaker_object_detection.tools.class_list import class_list
-from sagemaker_object_detection.tools.findings import Settings, ValidationShare, validate
-from sagemaker_object_detection.tools.folders import named_folders, prepare_file, write_file
-from sagemaker_object_detection.tools.limit_options import DEFAULTS, limit_options
-from sagemaker_object_detection.tools.report_text import printable, report_text
-from sagemaker_object_detection.tools.share_options import attribute_names_option, share_options
-from sagemaker_object_detection.tools.shown_log import logged
+from sagemaker_object_detection.tools.findings import (
+    DEFAULTS,
+    Settings,
+    ValidationShare,
+    report_text,
+    validate,
+)
+from sagemaker_object_detection.tools.options import (
+    attribute_names_option,
+    class_list,
+    limit_options,
+    named_folders,
+    share_options,
+)
+from sagemaker_object_detection.tools.output import logged, prepare_file, printable, write_file
 
 
 @click.command("validate", short_help="Check CHANNELS as training would.")

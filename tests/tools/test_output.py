@@ -1,6 +1,7 @@
-"""Where commands write what the user asked for."""
+"""What commands print, log and write."""
 
 import errno
+import logging
 import os
 import stat
 import threading
@@ -8,9 +9,12 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from tqdm import tqdm
 
 from sagemaker_object_detection.platform.errors import ClientError
-from sagemaker_object_detection.tools.folders import prepare_file, write_file
+from sagemaker_object_detection.tools.output import logged, prepare_file, write_file
+
+log = logging.getLogger("sagemaker_object_detection.test")
 
 
 def test_a_file_in_new_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,3 +56,19 @@ def test_a_pipe_stays_a_pipe(tmp_path: Path) -> None:
     assert stat.S_ISFIFO(pipe.stat().st_mode)
     reader.join(10)
     assert read == ["text"]
+
+
+def test_lines_stand_beside_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    with logged(), tqdm(total=10, desc="Bar", ncols=40, mininterval=0) as bar:
+        bar.update(1)
+        log.info("a line\x1b[2J")
+        bar.update(1)
+    lines = [line.rstrip() for line in capsys.readouterr().err.replace("\r", "\n").splitlines()]
+    assert "a line\\x1b[2J" in lines  # and not behind what there is of the bar
+
+
+def test_nothing_afterwards(capsys: pytest.CaptureFixture[str]) -> None:
+    with logged():
+        log.info("inside")
+    log.info("outside")
+    assert capsys.readouterr().err == "inside\n"

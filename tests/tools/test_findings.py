@@ -5,7 +5,8 @@ import pytest
 from sagemaker_object_detection.data.judge import Dropped
 from sagemaker_object_detection.data.report import make_report
 from sagemaker_object_detection.model.specs import get_spec
-from sagemaker_object_detection.tools.report_text import printable, report_text
+from sagemaker_object_detection.tools.findings import report_text
+from sagemaker_object_detection.tools.output import printable
 from tests.data.tallies import MIDDLE, checked, verdict
 
 SPEC = get_spec("resnet-50", 300)

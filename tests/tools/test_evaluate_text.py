@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sagemaker_object_detection.evaluation.summary import summarise
-from sagemaker_object_detection.tools.scores_text import scores_text
+from sagemaker_object_detection.tools.evaluate import scores_text
 from tests.evaluation.samples import Image, results_of
 
 HERE, THERE = (0.0, 0.0, 0.4, 0.4), (0.6, 0.6, 1.0, 1.0)

@@ -3,7 +3,7 @@
 import click
 import pytest
 
-from sagemaker_object_detection.tools.class_list import class_list
+from sagemaker_object_detection.tools.options import class_list
 
 COMMAND = click.Command("c", params=[click.Option(["--classes"], callback=class_list)])
 
