@@ -1,11 +1,12 @@
 """The command line `object-detection`.
 
-Each command lives in a module of its own. What is imported here is quick: a command that needs
-MXNet imports it when it runs.
+Each command lives in a module of its own, which is imported when the command is asked for.
 """
 
 import errno
+import importlib
 import json
+from collections.abc import Mapping
 
 import click
 
@@ -17,15 +18,20 @@ from sagemaker_object_detection.platform.errors import (
     as_job_error,
 )
 from sagemaker_object_detection.platform.logs import metric_definitions
-from sagemaker_object_detection.tools.convert import command as convert_command
-from sagemaker_object_detection.tools.demo import command as demo_command
-from sagemaker_object_detection.tools.evaluate import command as evaluate_command
-from sagemaker_object_detection.tools.export import command as export_command
-from sagemaker_object_detection.tools.predict import command as predict_command
 from sagemaker_object_detection.tools.processes import stop_on_signals
 from sagemaker_object_detection.tools.report_text import printable
-from sagemaker_object_detection.tools.validate import command as validate_command
-from sagemaker_object_detection.tools.weights import command as weights_command
+
+COMMANDS: Mapping[str, str] = {
+    "convert": "Convert labeled images into channels for training.",
+    "demo": "Train on drawn images, serve the model and ask it.",
+    "evaluate": "Score a model on labeled images.",
+    "export": "Write a model in a format of other libraries.",
+    "predict": "Detect objects in images, draw and write them.",
+    "train": "Train a detector on labeled images.",
+    "validate": "Check CHANNELS as training would.",
+    "weights": "Import weights to start training from.",
+}
+"""Command -> what it does; the attribute `command` of the module of that name is it."""
 
 _OF_PATHS = (errno.ENAMETOOLONG, errno.ELOOP)
 """What can only be the fault of a path that was given."""
@@ -36,6 +42,21 @@ class _Group(click.Group):
 
     Told to stop, a command clears away what it has unpacked or written aside.
     """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *COMMANDS])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        module = importlib.import_module(f"sagemaker_object_detection.tools.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        here = {name: command.get_short_help_str() for name, command in self.commands.items()}
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted({**here, **COMMANDS}.items()))
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -57,7 +78,7 @@ class _Group(click.Group):
 @click.group(cls=_Group)
 @click.version_option(__version__, prog_name="object-detection")
 def main() -> None:
-    """Tools around the training and the serving of object detectors."""
+    """Train object detectors, and use them."""
 
 
 @main.command(short_help="Show the metrics that training logs.")
@@ -72,14 +93,6 @@ def metrics(as_json: bool) -> None:
     for metric in definitions:
         click.echo(f"{metric['Name']:{width}}  {metric['Regex']}")
 
-
-main.add_command(convert_command)
-main.add_command(demo_command)
-main.add_command(evaluate_command)
-main.add_command(export_command)
-main.add_command(predict_command)
-main.add_command(validate_command)
-main.add_command(weights_command)
 
 if __name__ == "__main__":
     main()

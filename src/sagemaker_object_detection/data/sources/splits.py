@@ -47,6 +47,17 @@ def open_split(
     return source
 
 
+def annotated_by(form: str, folder: Path, split: str | None) -> tuple[Path, Path]:
+    """The folder of the images of a split and the file that annotates them; "coco" or "manifest".
+
+    Raises ClientError where the file is missing, or several could be meant.
+    """
+    if form == "manifest":
+        return _manifest_parts(folder, split)
+    file = _coco_file(folder, split)
+    return _coco_images(folder, split, file), file
+
+
 def _is_one_of(there: list[str], name: str) -> bool:
     return any(re.fullmatch(re.escape(name) + r"(\d{4})?", other) for other in there)
 
@@ -84,6 +95,10 @@ def _json_splits(folder: Path) -> list[str]:
 
 
 def _manifest(folder: Path, split: str | None, attribute_names: tuple[str, ...]) -> Source:
+    return ManifestSource(*_manifest_parts(folder, split), attribute_names)
+
+
+def _manifest_parts(folder: Path, split: str | None) -> tuple[Path, Path]:
     """Images are in `<split>/`, `images/<split>/`, `images/` or anywhere."""
     candidates = (folder / f"{split}{suffix}" for suffix in sorted(files.MANIFEST_SUFFIXES))
     path = next((path for path in candidates if path.is_file()), None)
@@ -94,8 +109,7 @@ def _manifest(folder: Path, split: str | None, attribute_names: tuple[str, ...])
     places = [folder / "images"]
     if split is not None:
         places = [folder / split, folder / "images" / split, *places]
-    images = next((place for place in places if place.is_dir()), folder)
-    return ManifestSource(images, path, attribute_names)
+    return next((place for place in places if place.is_dir()), folder), path
 
 
 def _manifest_splits(folder: Path) -> list[str]:
