@@ -100,8 +100,8 @@ def prepare(
     channels = link_channels(checked, paths.data_dir)
     names = checked.findings.class_names
     counted = {
-        "num_classes": len(names),
-        "num_training_samples": checked.num_training_samples,
+        "num_classes": str(len(names)),
+        "num_training_samples": str(checked.num_training_samples),
         "class_names": json.dumps(names, ensure_ascii=False),
     }
     for file, content in (
