@@ -22,6 +22,7 @@ from sagemaker_object_detection.tools.processes import stop_on_signals
 from sagemaker_object_detection.tools.report_text import printable
 
 COMMANDS: Mapping[str, str] = {
+    "check": "Check a training job without running it.",
     "convert": "Convert labeled images into channels for training.",
     "demo": "Train on drawn images, serve the model and ask it.",
     "evaluate": "Score a model on labeled images.",
