@@ -1,7 +1,4 @@
-"""The Python API: `load` a model to detect with, `train` one on labeled images.
-
-Errors in what is given are JobErrors, whose text says what to do; docs/python.md has examples.
-"""
+"""The Python API: `load` a model to detect with, `train` one; docs/python.md has examples."""
 
 from __future__ import annotations
 
@@ -74,14 +71,10 @@ class Detector:
         """Detect objects in an image.
 
         Args:
-            image: a path; the bytes of a JPEG, PNG, WebP or BMP; or pixels in RGB, an array of
-                shape (h, w, 3) of uint8 or a PIL image. OpenCV's arrays are BGR: give
-                `array[..., ::-1]`.
+            image: a path; the bytes of an image file; or RGB pixels, (h, w, 3) uint8 or a PIL
+                image. OpenCV's arrays are BGR: give `array[..., ::-1]`.
 
-        Raises:
-            ImageError: a file or bytes that are no image; a ValueError.
-            ValueError: an array of another shape or type.
-            OSError: a file that cannot be read.
+        Raises ValueError for what is no image, OSError for a file that cannot be read.
         """
         pixels = _pixels(image)
         height, width = pixels.shape[:2]
@@ -124,13 +117,11 @@ def load(
 
     Args:
         path: its folder, or the model.tar.gz of a training job.
-        engine: what runs it. auto is MXNet on a machine with a GPU, OpenVINO on any other; a model
-            that cannot be converted runs on MXNet. The environment variables of the endpoint,
-            such as OBJECT_DETECTION_PRECISION, count.
+        engine: what runs it; auto as an endpoint chooses, whose environment variables, such as
+            OBJECT_DETECTION_PRECISION, count.
         threshold: detections need a score above it.
 
-    Raises:
-        JobError: there is no model, or it cannot be used.
+    Raises JobError: there is no model, or it cannot be used.
     """
     from sagemaker_object_detection.serving.engines import load_engine, make_plan
     from sagemaker_object_detection.serving.settings import Settings
@@ -167,31 +158,24 @@ def train(
     """Train a detector as `object-detection train` does, in a process of its own.
 
     Args:
-        data: labeled images of any format that training reads: a folder, or a file such as
-            data.yaml.
-        out: folder of the run, a new or an empty one; it gets model/ and output/data/.
-        validation: data of its own to validate on.
-        resume: continues the run in `out`.
-        overwrite: replaces the run in `out`.
-        hyperparameters: those of docs/hyperparameters.md, such as epochs=60 or
-            validation_share=0.2. num_classes and num_training_samples are counted.
+        data, validation: labeled images of any format that training reads, a folder or a file
+            such as data.yaml.
+        out: folder of the run, new or empty, unless it continues (resume) or replaces (overwrite)
+            a run there.
+        hyperparameters: as docs/hyperparameters.md has them; num_classes and num_training_samples
+            are counted.
 
-    Returns:
-        the folder of the model, for `load`.
-
-    Raises:
-        JobError: of the kind that the exit code of the command tells.
+    Returns the folder of the model, for `load`. Raises JobError of the kind of the exit code.
     """
     from sagemaker_object_detection.tools import training_job
 
-    folder, place = Path(out), None if validation is None else Path(validation)
-    given = {name: value for name, value in hyperparameters.items() if value is not None}
-    given = {n: list(v) if isinstance(v, tuple) else v for n, v in given.items()}
+    place = None if validation is None else Path(validation)
+    given = {n: list(v) if isinstance(v, tuple) else v for n, v in hyperparameters.items()}
     if resume:
-        paths = training_job.reopen(folder, given, Path(data), place)
+        paths = training_job.reopen(Path(out), given, Path(data), place)
     else:
         paths = training_job.prepare(
-            Path(data), folder, given, validation=place, overwrite=overwrite
+            Path(data), Path(out), given, validation=place, overwrite=overwrite
         )
     code = training_job.run(paths)
     if code:

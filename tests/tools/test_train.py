@@ -219,8 +219,12 @@ def test_faults_of_the_data_name_the_files_of_the_user(tmp_path: Path) -> None:
 
 def test_a_share_next_to_a_split(tmp_path: Path) -> None:
     data = write_tree("coco", tmp_path / "data")
-    with pytest.raises(ClientError, match=r"has a split 'val2017'"):
-        prepare(data, tmp_path / "run", {**LOOSE, "validation_share": "0.2"})
+    given = {**LOOSE, "validation_share": "0.2"}
+    with pytest.raises(ClientError, match=r"has data for validation \(val2017\)"):
+        prepare(data, tmp_path / "run", given)
+    other = unsplit("voc", tmp_path / "other", "")
+    with pytest.raises(ClientError, match=r"other has data for validation \(all of it\)"):
+        prepare(data, tmp_path / "run", given, validation=other)
 
 
 @pytest.mark.parametrize("out", [".", "run", "../"])
@@ -265,7 +269,7 @@ def test_what_another_program_has_left_is_never_overwritten(tmp_path: Path) -> N
     write(tmp_path / "run/input/data/train/a.jpg", "precious")
     result = run(data, "--out", tmp_path / "run", "--overwrite")
     assert result.exit_code == 2
-    assert "no training run of this command" in result.output
+    assert "is not empty and holds no training run" in result.output
     assert (tmp_path / "run/input/data/train/a.jpg").exists()
     with pytest.raises(ClientError, match="no training run to resume"):
         reopen(tmp_path / "run", {})
@@ -274,9 +278,6 @@ def test_what_another_program_has_left_is_never_overwritten(tmp_path: Path) -> N
 USAGE = [
     pytest.param(["--resume", "--overwrite"], "exclude each other", id="resume and overwrite"),
     pytest.param([], "Missing argument 'DATA'", id="no data"),
-    pytest.param(
-        ["a", "--validation", "b", "--validation-share", "0.2"], "exclude each other", id="both"
-    ),
     pytest.param(["a", "--mini_batch_sise", "2"], "No such option", id="no such option"),
     pytest.param(["a"], "a does not exist", id="no such folder"),
 ]
@@ -295,7 +296,7 @@ def test_names_may_be_spelled_as_those_of_the_service(tmp_path: Path, trained: l
     result = run(data, "--out", tmp_path / "run", *options)
     assert result.exit_code == 0, result.output
     assert job_of(tmp_path / "run").hyperparameters.mini_batch_size == 2
-    assert "train 4 images, validation 1 images; 3 classes" in result.output
+    assert "train: 4 images.\nvalidation: 1 images.\n3 classes: cat, dog" in result.output
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 import click
 
@@ -25,16 +26,12 @@ from sagemaker_object_detection.platform.job import Job, load_job, read_object
 from sagemaker_object_detection.platform.paths import BASE_DIR_VARIABLE, Paths
 from sagemaker_object_detection.platform.threads import set_threads
 from sagemaker_object_detection.platform.world import make_world
-from sagemaker_object_detection.tools.findings import (
-    Findings,
-    Settings,
-    ValidationShare,
-    examine,
-    with_validation,
-)
+from sagemaker_object_detection.tools.limit_options import DEFAULTS
 from sagemaker_object_detection.tools.report_text import printable, report_text
 from sagemaker_object_detection.tools.shown_log import logged
-from sagemaker_object_detection.tools.training_data import settings_of
+from sagemaker_object_detection.tools.training_data import examine
+
+Result = TypeVar("Result")
 
 
 def check(folder: Path, tell: Callable[[str], None]) -> tuple[str, ...]:
@@ -49,30 +46,23 @@ def check(folder: Path, tell: Callable[[str], None]) -> tuple[str, ...]:
     environ = {**os.environ, BASE_DIR_VARIABLE: str(folder.absolute())}
     paths = Paths.from_environment(environ)
     faults: list[str] = []
-    job = None
-    with _collecting(faults):
-        job = load_job(environ)
+
+    def tried(step: Callable[[], Result]) -> Result | None:
+        try:
+            return step()
+        except ClientError as error:
+            faults.extend(error.faults)
+            return None
+
+    job = tried(lambda: load_job(environ))
     if job is None:
-        with _collecting(faults):
-            _check_data(_channels_alone(paths), None, tell)
-        return tuple(dict.fromkeys(faults))
-    faults += _unwritable(job)
-    with _collecting(faults):
-        make_world(job, 1)
-    with _collecting(faults):
-        _check_network(job, environ)
-    with _collecting(faults):
-        _check_data(job.channels, job.hyperparameters, tell)
+        tried(lambda: _check_data(_channels_alone(paths), None, tell))
+    else:
+        faults += _unwritable(job)
+        tried(lambda: make_world(job, 1))
+        tried(lambda: _check_network(job, environ))
+        tried(lambda: _check_data(job.channels, job.hyperparameters, tell))
     return tuple(dict.fromkeys(faults))
-
-
-@contextmanager
-def _collecting(faults: list[str]) -> Iterator[None]:
-    """A block whose ClientError is collected, not raised."""
-    try:
-        yield
-    except ClientError as error:
-        faults.extend(error.faults)
 
 
 def _channels_alone(paths: Paths) -> Mapping[str, Channel]:
@@ -96,25 +86,19 @@ def _unwritable(job: Job) -> list[str]:
 
 def _check_data(
     channels: Mapping[str, Channel], given: Hyperparameters | None, tell: Callable[[str], None]
-) -> Findings | None:
+) -> None:
     """As training's read_channels. Raises ClientError with the faults of all channels."""
     names = [name for name in DATA_CHANNELS if name in channels]
     for name in names:
         if channels[name].form == "pipe":
             tell(f"Channel '{name}' is a stream: its records are checked as they come.")
     files = [name for name in names if channels[name].form not in ("pipe", "share")]
-    if not files:
-        return None
-    number = given.num_classes if given else None
-    sources = open_sources(channels, files, number, given.class_names if given else ())
-    if given and given.validation_share:
-        sources = with_validation(sources, ValidationShare(given.validation_share, given.seed))
     places = [channels[name].path for name in ("train", "train_annotation") if name in channels]
-    found = examine(sources, places, settings_of(given, number) if given else Settings())
-    tell(report_text(found.report))
-    if found.refused:
-        raise ClientError(*found.refused)
-    return found
+    number = given.num_classes if given else None
+    given = given or DEFAULTS
+    if files:
+        sources = open_sources(channels, files, number, given.class_names)
+        tell(report_text(examine(sources, places, given, number).report))
 
 
 def _check_network(job: Job, environ: Mapping[str, str]) -> None:

@@ -9,9 +9,12 @@ from typing import Any
 
 import click
 
+from sagemaker_object_detection.data.sources.splits import SPLITS
 from sagemaker_object_detection.platform.hyperparameters import SETTINGS
 from sagemaker_object_detection.platform.paths import Paths
-from sagemaker_object_detection.platform.settings import Setting
+from sagemaker_object_detection.tools.report_text import printable
+from sagemaker_object_detection.tools.share_options import attribute_names_option
+from sagemaker_object_detection.tools.shown_log import logged
 from sagemaker_object_detection.tools.training_job import (
     BASE_NETWORK,
     COUNTED,
@@ -20,51 +23,29 @@ from sagemaker_object_detection.tools.training_job import (
     run,
 )
 
-_FORMATS = ("coco", "manifest", "recordio", "sagemaker-json", "voc", "yolo")
-_DEFAULTS = {"base_network": BASE_NETWORK}
+_PATH = click.Path(path_type=Path)
+_TABLE = {setting.name: setting for setting in SETTINGS if setting.name not in COUNTED}
 
 
 class _Command(click.Command):
-    """Shows the options of the hyperparameters under a heading of their own."""
+    """Shows the hyperparameters under a heading of their own."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        rows: dict[str, list[tuple[str, str]]] = {"Options": [], "Hyperparameters": []}
-        for param in self.get_params(ctx):
-            record = param.get_help_record(ctx)
-            if record is not None and isinstance(param, click.Option):
-                rows["Hyperparameters" if param.name in _NAMES else "Options"].append(record)
-        for heading, records in rows.items():
+        options = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]
+        for heading, of_table in (("Options", False), ("Hyperparameters", True)):
+            chosen = [param for param in options if (param.name in _TABLE) == of_table]
             with formatter.section(heading):
-                formatter.write_dl(records)
+                formatter.write_dl([param.get_help_record(ctx) or ("", "") for param in chosen])
 
 
-_OPTIONS = [setting for setting in SETTINGS if setting.name not in COUNTED]
-_NAMES = {setting.name for setting in _OPTIONS}
-
-
-def _help(setting: Setting) -> str:
-    default = _DEFAULTS.get(setting.name, setting.default_text)
-    told = f"; default: {default}" if default else ""
-    return f"{setting.text} [{setting.kind.description}{told}]"
-
-
-def hyperparameter_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add an option for each hyperparameter; the table itself checks what is given."""
-    for setting in reversed(_OPTIONS):
-        flag = f"--{setting.name.replace('_', '-')}"
-        option = click.option(flag, setting.name, metavar="VALUE", help=_help(setting))
-        command = option(command)
+def _hyperparameter_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add an option for each row of the table, which checks itself what is given."""
+    for name, row in reversed(_TABLE.items()):
+        default = BASE_NETWORK if name == "base_network" else row.default_text
+        told = f"{row.kind.description}{default and f'; default: {default}'}"
+        flag = f"--{name.replace('_', '-')}"
+        command = click.option(flag, name, metavar="VALUE", help=f"{row.text} [{told}]")(command)
     return command
-
-
-def _two_names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in value.split(",")) if value else ()
-    if value is not None and (len(names) != 2 or not all(names)):
-        raise click.BadParameter(f"{value!r} is not two names with a comma", ctx, param)
-    return names
-
-
-_PATH = click.Path(path_type=Path)
 
 
 @click.command(
@@ -74,28 +55,22 @@ _PATH = click.Path(path_type=Path)
     context_settings={"token_normalize_func": lambda name: name.replace("_", "-")},
 )
 @click.argument("data", required=False, type=_PATH)
-@click.option("--out", required=True, type=_PATH, help="Folder of the run: a new or an empty one.")
+@click.option("--out", required=True, type=_PATH, help="Folder of the run, new or empty.")
 @click.option(
     "--validation",
     type=_PATH,
-    help="Data to validate on. By default the split val, valid or validation of DATA, or a part of "
-    "train as --validation-share says.",
+    help="Data to validate on. Default: the split val, valid or validation of DATA.",
 )
 @click.option(
     "--format",
     "form",
-    type=click.Choice(_FORMATS),
+    type=click.Choice(sorted(SPLITS)),
     help="Of DATA, where it holds labels in several formats.",
 )
-@click.option(
-    "--attribute-names",
-    callback=_two_names,
-    metavar="IMAGE,ANNOTATION",
-    help="Of a manifest with several annotations, e.g. source-ref,bounding-box.",
-)
+@attribute_names_option
 @click.option("--resume", is_flag=True, help="Continue the run in --out; DATA may be left out.")
 @click.option("--overwrite", is_flag=True, help="Replace the run in --out.")
-@hyperparameter_options
+@_hyperparameter_options
 def command(
     data: Path | None,
     out: Path,
@@ -121,19 +96,11 @@ def command(
     given = {name: value for name, value in hyperparameters.items() if value is not None}
     if resume and overwrite:
         raise click.UsageError("--resume and --overwrite exclude each other. Give one of them.")
-    if validation is not None and given.get("validation_share"):
-        raise click.UsageError(
-            "--validation and --validation-share exclude each other. Give one of them."
-        )
     if resume:
         paths = reopen(out, given, data, validation)
     elif data is None:
         raise click.UsageError("Missing argument 'DATA'. Only --resume does without.")
     else:
-        # Slow to import, and the command line answers at once.
-        from sagemaker_object_detection.tools.report_text import printable
-        from sagemaker_object_detection.tools.shown_log import logged
-
         with logged():
             paths = prepare(
                 data,
@@ -146,32 +113,28 @@ def command(
                 tell=lambda line: click.echo(printable(line)),
             )
     code = run(paths)
-    click.echo("\n".join(_closing(paths, code)), err=code != 0)
+    click.echo(_closing(paths, code), err=code != 0)
     if code:
         raise SystemExit(code)
 
 
-def _closing(paths: Paths, code: int) -> list[str]:
+def _closing(paths: Paths, code: int) -> str:
     """Where everything is, and what can be done next."""
-    base = shlex.quote(str(paths.base))
-    resume = f"object-detection train --resume --out {base}"
-    lines = []
-    if (paths.model_dir / "model.json").is_file():
-        lines.append(f"Model:    {paths.model_dir}")
-    report = paths.output_data_dir / "report.html"
-    if report.is_file():
-        lines.append(f"Report:   {report}")
+    base, model, validation = (
+        shlex.quote(str(path))
+        for path in (paths.base, paths.model_dir, paths.channel_dir("validation"))
+    )
+    resume = f"Continue: object-detection train --resume --out {base}"
     if code:
-        checkpoints = paths.base / "checkpoints"
-        if checkpoints.is_dir() and any(checkpoints.iterdir()):
-            lines.append(f"Continue: {resume}")
-        return [f"Training ended with exit code {code}.", *lines]
-    if not lines:
-        return ["Training was stopped before there was a model.", f"Continue: {resume}"]
-    model = shlex.quote(str(paths.model_dir))
-    lines.append(f"Predict:  object-detection predict IMAGES --model {model} --out predictions")
+        return f"Training ended with exit code {code}.\n{resume}"
+    if not (paths.model_dir / "model.json").is_file():
+        return f"Training was stopped before there was a model.\n{resume}"
+    lines = [
+        f"Model:    {paths.model_dir}",
+        f"Report:   {paths.output_data_dir / 'report.html'}",
+        f"Predict:  object-detection predict IMAGES --model {model} --out predictions",
+        f"Export:   object-detection export --onnx {model} detector.onnx",
+    ]
     if paths.channel_dir("validation").is_dir():
-        channel = shlex.quote(str(paths.channel_dir("validation")))
-        lines.append(f"Evaluate: object-detection evaluate {model} {channel}")
-    lines.append(f"Export:   object-detection export --onnx {model} detector.onnx")
-    return lines
+        lines.append(f"Evaluate: object-detection evaluate {model} {validation}")
+    return "\n".join(lines)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,37 +19,24 @@ from sagemaker_object_detection.platform import files
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.foreign import recognized
 from sagemaker_object_detection.platform.hyperparameters import Hyperparameters
+from sagemaker_object_detection.tools import findings
 from sagemaker_object_detection.tools.conversion import convert
-from sagemaker_object_detection.tools.findings import (
-    Findings,
-    Settings,
-    ValidationShare,
-    examine,
-    with_validation,
-)
+from sagemaker_object_detection.tools.findings import Findings, Settings, ValidationShare
 from sagemaker_object_detection.tools.folders import NOTES
 
 _JSON_TRIED = 20
-_SHOWN_NAMES = 20
-_YEAR = re.compile(r"(.*)\d{4}")
-_BY_SUFFIX = {
-    ".yaml": "yolo",
-    ".yml": "yolo",
-    ".json": "coco",
-    ".rec": "recordio",
-    **dict.fromkeys(files.MANIFEST_SUFFIXES, "manifest"),
-}
+_MANIFESTS = dict.fromkeys(files.MANIFEST_SUFFIXES, "manifest")
+_FILES = {".yaml": "yolo", ".yml": "yolo", ".json": "coco", ".rec": "recordio", **_MANIFESTS}
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """Where labeled images are.
+    """Labeled images in a folder.
 
     Attributes:
         form: a key of SPLITS.
-        folder: of the data set.
         splits: their names; none where it is not split.
-        alone: whether nothing else there looks like labels, so that training sees it as it is.
+        alone: whether nothing else in the folder looks like labels.
     """
 
     form: str
@@ -57,23 +44,16 @@ class DataSet:
     splits: tuple[str, ...]
     alone: bool = True
 
-    def split(self, *names: str) -> str | None:
-        """What the split of one of these names is called here, `train2017` for `train`.
+    def split(self, channel: str) -> str | None:
+        """What the split for a channel is called, perhaps with a year, as `train2017`.
 
         Raises ClientError where several could be meant.
         """
-        for name in names:
-            if name in self.splits:
-                return name
-            found = (_YEAR.fullmatch(split) for split in self.splits)
-            years = [match[0] for match in found if match and match[1] == name]
-            if len(years) > 1:
-                raise ClientError(
-                    f"{self.folder} has the splits {', '.join(years)}. Keep the one to use."
-                )
-            if years:
-                return years[0]
-        return None
+        names = files.split_names(channel)
+        found = [s for n in names for s in self.splits if re.fullmatch(rf"{n}(\d{{4}})?", s)]
+        if len(found) > 1 and found[0] not in names:
+            raise ClientError(f"{self.folder} has the splits {', '.join(found)}. Keep one of them.")
+        return found[0] if found else None
 
 
 @dataclass(frozen=True)
@@ -81,56 +61,40 @@ class Split:
     """The part of a data set that becomes a channel; all of it where `name` is None."""
 
     data: DataSet
-    name: str | None = None
+    name: str | None
 
-    def open(self, attribute_names: tuple[str, ...]) -> Source:
-        """Raises ClientError as open_split."""
-        return open_split(self.data.form, self.data.folder, self.name or "train", attribute_names)
+    def links(self, channel: str) -> Mapping[str, Path]:
+        """Path below input/data -> what it has to link to, so that training reads it in place.
 
-    def links(self, channel: str) -> Mapping[str, Path] | None:
-        """Path below input/data -> what it links to, for training to read the split in place.
-
-        None where training, which knows a split by the name of its channel, would not find it.
+        Empty where training, which knows splits by the names of channels, would not find it.
         """
-        form, folder = self.data.form, self.data.folder
+        form, folder, name = self.data.form, self.data.folder, self.name
         if form in ("coco", "manifest"):
-            images, file = annotated_by(form, folder, self.name)
+            images, file = annotated_by(form, folder, name)
             return {channel: images, f"{channel}{NOTES}/{file.name}": file}
         if form == "sagemaker-json":
-            notes = folder / f"{self.name}{NOTES}"
-            return {channel: folder / f"{self.name}", f"{channel}{NOTES}": notes}
+            return {f"{channel}{end}": folder / f"{name}{end}" for end in ("", NOTES)}
         if form == "recordio":
-            single = folder / f"{self.name}{files.RECORDIO_SUFFIX}"
-            if single.is_file():
-                beside = (single.with_suffix(suffix) for suffix in (".rec", ".idx", ".lst"))
+            beside = [folder / f"{name}{suffix}" for suffix in (".rec", ".idx", ".lst")]
+            if beside[0].is_file():
                 return {f"{channel}/{path.name}": path for path in beside if path.is_file()}
-            return {channel: folder / (self.name or "")}
-        usual = files.split_names(channel)
-        found = self.name is None or self.name == next(
-            (name for name in usual if name in self.data.splits), None
-        )
-        return {channel: folder} if found and self.data.alone else None
+            return {channel: folder / (name or "")}
+        usual = next((n for n in files.split_names(channel) if n in self.data.splits), None)
+        return {channel: folder} if self.data.alone and name in (None, usual) else {}
 
 
 def find_data(path: Path, form: str | None = None) -> DataSet:
-    """The data set in a folder, or the one that a file of it stands for.
+    """The data set in a folder, or the one that a file stands for; `form` None recognizes it.
 
-    A data.yaml stands for its folder; any other file for the split that it is.
-
-    Args:
-        form: a key of SPLITS; None recognizes it.
-
-    Raises:
-        ClientError: nothing that can be read is there, or labels of several formats.
+    Raises ClientError where there is nothing that can be read, or labels of several formats.
     """
     path = path.absolute()
     if path.is_file():
-        return _from_file(path, form)
-    notes = path.with_name(path.name + NOTES)
-    found = [form] if form else _formats(path)
-    if notes.is_dir() and (form or not found):
-        beside = [form] if form else _formats(notes) or ["sagemaker-json"]
-        return DataSet(beside[0], path.parent, (path.name,))
+        return _of_file(path)
+    there, notes = _formats(path), path.with_name(path.name + NOTES)
+    if notes.is_dir() and not there:
+        return DataSet((_formats(notes) or ["sagemaker-json"])[0], path.parent, (path.name,))
+    found = [form] if form else there
     if not found:
         raise ClientError(
             recognized(path)
@@ -141,18 +105,17 @@ def find_data(path: Path, form: str | None = None) -> DataSet:
         raise ClientError(
             f"{path} holds labels in several formats: {', '.join(found)}. Choose one with --format."
         )
-    alone = form is None or _formats(path) == [form]
-    return DataSet(found[0], path, tuple(SPLITS[found[0]](path)), alone)
+    return DataSet(found[0], path, tuple(SPLITS[found[0]](path)), there == found)
 
 
-def _from_file(path: Path, form: str | None) -> DataSet:
-    form = form or _BY_SUFFIX.get(path.suffix.lower())
-    if form is None or form in ("voc", "sagemaker-json"):
+def _of_file(path: Path) -> DataSet:
+    """A data.yaml stands for its folder, any other file for the split that it is."""
+    form, folder, name = _FILES.get(path.suffix.lower()), path.parent, path.stem
+    if form is None:
         raise ClientError(
             f"{path} stands for no data set. Give its folder, or a data.yaml, a COCO file, a "
             "manifest or a .rec file."
         )
-    folder, name = path.parent, path.stem
     if form == "yolo":
         config = find_config(folder)
         if config is None or config.file != path:
@@ -162,183 +125,135 @@ def _from_file(path: Path, form: str | None) -> DataSet:
         return DataSet(form, folder, tuple(SPLITS[form](folder)), _formats(folder) == [form])
     if form == "coco" and folder.name == "annotations":
         folder, name = folder.parent, name.rpartition("_")[2]
-    splits = SPLITS[form](folder)
-    return DataSet(form, folder, (name,) if name in splits else ())
+    return DataSet(form, folder, (name,) if name in SPLITS[form](folder) else ())
 
 
 def _formats(folder: Path) -> list[str]:
-    """The formats, keys of SPLITS, that labels in a folder have."""
+    """The formats, keys of SPLITS, of the labels in a folder."""
     suffixes = {path.suffix.lower() for path in files.walk(folder)}
-    found = []
-    if suffixes & files.MANIFEST_SUFFIXES:
-        found.append("manifest")
+    found = ["manifest"] if suffixes & files.MANIFEST_SUFFIXES else []
     texts = (path for path in files.walk(folder) if path.suffix.lower() == ".json")
     if any(files.is_coco(path) for path in islice(texts, _JSON_TRIED)):
         found.append("coco")
     elif ".json" in suffixes and SPLITS["sagemaker-json"](folder):
         found.append("sagemaker-json")
-    if files.has_voc(folder):
-        found.append("voc")
-    if files.has_yolo(folder):
-        found.append("yolo")
+    found += ["voc"] if files.has_voc(folder) else []
+    found += ["yolo"] if files.has_yolo(folder) else []
     return found or (["recordio"] if files.RECORDIO_SUFFIX in suffixes else [])
 
 
-def choose_splits(
-    data: DataSet, validation: DataSet | None, share: float
-) -> tuple[dict[str, Split], list[str]]:
-    """The splits that become the channels, and remarks on the choice.
+def choose_splits(data: DataSet, other: DataSet | None, share: float) -> dict[str, Split]:
+    """The channels train and, unless a share of train validates, validation.
 
     Args:
-        validation: a data set of its own for the channel validation.
-        share: of train that validates, in 0..1; 0 for none.
+        other: data of its own for validation.
+        share: of train, in 0..1; 0 for none.
 
     Raises:
         ClientError: there is no train, no validation, or more than one.
     """
-    remarks = []
-    train, own = data.split("train"), data.split(*files.split_names("validation"))
-    if train is None and len(data.splits) == 1:
-        train, own = data.splits[0], None
-    if data.splits and train is None:
-        raise ClientError(
-            f"{data.folder} has the splits {', '.join(data.splits)}, and none is called train. "
-            "Rename the one to train on, or give its own folder or file."
-        )
-    splits = {"train": Split(data, train)}
-    if validation is not None:
-        name = validation.split(*files.split_names("validation"))
-        if name is None and len(validation.splits) > 1:
-            raise ClientError(
-                f"{validation.folder} has the splits {', '.join(validation.splits)}, and none is "
-                "called validation, val or valid. Give the folder or the file of one split."
-            )
-        splits["validation"] = Split(validation, name or next(iter(validation.splits), None))
-    elif own is not None and share:
-        raise ClientError(
-            f"{data.folder} has a split '{own}', and --validation-share takes a part of train. "
-            "Leave --validation-share out, or give the folder of train alone."
-        )
-    elif own is not None:
-        splits["validation"] = Split(data, own)
-    elif not share:
+    train = Split(data, _split(data, "train"))
+    name = data.split("validation") if data.split("train") else None
+    own = Split(data, name) if name else None
+    if other is not None:
+        own = Split(other, _split(other, "validation"))
+    if own is None and not share:
         raise ClientError(
             f"{data.folder} has no split for validation. Give its folder as --validation, or "
             "--validation-share 0.2, which takes a fifth of the images."
         )
-    used = {split.name for split in splits.values() if split.data == data}
-    unused = [name for name in data.splits if name not in used]
-    if unused:
-        remarks.append(f"Splits that are not used: {', '.join(unused)}.")
-    return splits, remarks
+    if own is not None and share:
+        raise ClientError(
+            f"{own.data.folder} has data for validation ({own.name or 'all of it'}), and "
+            "--validation-share takes a part of train. Leave one of the two out."
+        )
+    return {"train": train} if own is None else {"train": train, "validation": own}
 
 
-@dataclass(frozen=True)
-class CheckedData:
-    """Channels that passed the data checks.
-
-    Attributes:
-        findings: of the channels as training will split them.
-        remarks: on how the data was read.
-    """
-
-    splits: Mapping[str, Split]
-    findings: Findings
-    attribute_names: tuple[str, ...] = ()
-    remarks: list[str] = field(default_factory=list)
-
-    @property
-    def num_training_samples(self) -> int:
-        """Usable images of train."""
-        return self.findings.tallies["train"].images
-
-    def summary(self) -> list[str]:
-        """What was found, for a reader."""
-        names, channels = self.findings.class_names, self.findings.tallies.items()
-        counts = [f"{name} {tally.images} images" for name, tally in channels]
-        shown = ", ".join(names[:_SHOWN_NAMES]) + (", ..." if len(names) > _SHOWN_NAMES else "")
-        return [f"{', '.join(counts)}; {len(names)} classes: {shown}."]
+def _split(data: DataSet, channel: str) -> str | None:
+    """The split for a channel, the only one, or None where there are none."""
+    name = data.split(channel)
+    if name is None and len(data.splits) > 1:
+        raise ClientError(
+            f"{data.folder} has the splits {', '.join(data.splits)}, and none is called {channel}. "
+            "Rename the one to use, or give its own folder or file."
+        )
+    return name or next(iter(data.splits), None)
 
 
-def check_data(
-    splits: Mapping[str, Split], given: Hyperparameters, attribute_names: tuple[str, ...] = ()
-) -> CheckedData:
-    """Check all images and labels as training will.
+def check_splits(
+    splits: Mapping[str, Split], given: Hyperparameters, attribute_names: tuple[str, ...]
+) -> tuple[Findings, list[str]]:
+    """Check all images and labels as training will: what was found, and lines about it.
 
-    Args:
-        given: whose class names, network, limits and validation share count.
-
-    Raises:
-        ClientError: what training would refuse, all faults together.
+    Raises ClientError for what training would refuse, and for a train channel without objects.
     """
     sources: dict[str, Source] = {}
-    faults: list[str] = []
     for channel, split in splits.items():
-        try:
-            sources[channel] = split.open(attribute_names)
-        except ClientError as error:
-            faults.extend(error.faults)
-    if faults:
-        raise ClientError(*faults)
+        data = split.data
+        sources[channel] = open_split(
+            data.form, data.folder, split.name or channel, attribute_names
+        )
     merge_classes(list(sources.values()), given.class_names)
+    found = examine(sources, [split.data.folder for split in splits.values()], given)
+    if not found.tallies["train"].boxes_kept:
+        raise ClientError(
+            f"{splits['train'].data.folder}: no image of train has an object: there is nothing to "
+            "learn. Check that the labels are the right ones."
+        )
+    lines = dict.fromkeys(remark for source in sources.values() for remark in source.remarks)
+    counts = [f"{name}: {tally.images} images." for name, tally in found.tallies.items()]
+    names = ", ".join(found.class_names)
+    return found, [*lines, *counts, f"{len(found.class_names)} classes: {names}."]
+
+
+def examine(
+    sources: dict[str, Source],
+    folders: list[Path],
+    given: Hyperparameters,
+    num_classes: int | None = None,
+) -> Findings:
+    """What the data checks find in the channels of a job; `num_classes` None counts the classes.
+
+    Raises ClientError for what training would refuse.
+    """
     if given.validation_share:
         share = ValidationShare(given.validation_share, given.seed)
-        sources = with_validation(sources, share)
-    findings = examine(sources, list(_places(splits)), settings_of(given))
-    if findings.refused:
-        raise ClientError(*findings.refused)
-    if not findings.tallies["train"].boxes_kept:
-        folder = splits["train"].data.folder
-        raise ClientError(
-            f"{folder}: no image has an object: there is nothing to learn. Check that the labels "
-            "are the right ones."
-        )
-    remarks = [remark for source in sources.values() for remark in source.remarks]
-    return CheckedData(splits, findings, attribute_names, list(dict.fromkeys(remarks)))
-
-
-def settings_of(given: Hyperparameters, num_classes: int | None = None) -> Settings:
-    """What hyperparameters say about the data checks; `num_classes` None counts the classes."""
+        sources = findings.with_validation(sources, share)
     limits = Limits(given.max_dropped_images, given.max_dropped_boxes)
-    return Settings(num_classes, given.class_names, given.base_network, given.image_shape, limits)
+    network = given.base_network, given.image_shape
+    found = findings.examine(
+        sources, folders, Settings(num_classes, given.class_names, *network, limits)
+    )
+    if found.refused:
+        raise ClientError(*found.refused)
+    return found
 
 
-def _places(splits: Mapping[str, Split]) -> Iterator[Path]:
-    """Where a classes.txt may be."""
-    for split in splits.values():
-        if split.name is not None and (inside := split.data.folder / split.name).is_dir():
-            yield inside
-        yield split.data.folder
-
-
-def link_channels(checked: CheckedData, folder: Path) -> dict[str, Any]:
+def link_channels(
+    splits: Mapping[str, Split],
+    class_names: tuple[str, ...],
+    attribute_names: tuple[str, ...],
+    folder: Path,
+) -> dict[str, Any]:
     """Make the channels in `folder`, an empty input/data; return inputdataconfig.json's content.
 
-    The data stays where it is, behind symlinks. A split that training would not find by the name
-    of its channel is converted to RecordIO.
+    The data stays where it is, behind symlinks; a split that training would not find there is
+    converted to RecordIO.
     """
     config: dict[str, Any] = {}
-    for channel, split in checked.splits.items():
-        links = split.links(channel)
-        if links is None:
-            settings = Settings(class_names=checked.findings.class_names, turn_boxes=False)
-            name = split.name or "train"
-            convert(
-                split.data.folder,
-                folder,
-                [(name, channel)],
-                reader=split.data.form,
-                settings=settings,
-            )
+    for channel, split in splits.items():
+        links, data = split.links(channel), split.data
+        for place, target in links.items():
+            (folder / place).parent.mkdir(parents=True, exist_ok=True)
+            (folder / place).symlink_to(target)
+        if not links:
+            parts = [(split.name or "train", channel)]
+            settings = Settings(class_names=class_names)
+            convert(data.folder, folder, parts, reader=data.form, settings=settings)
             (folder / CLASSES_FILE).unlink()
-            links = {channel: folder}
-        else:
-            for place, target in links.items():
-                link = folder / place
-                link.parent.mkdir(parents=True, exist_ok=True)
-                link.symlink_to(target)
-        for name in dict.fromkeys(place.partition("/")[0] for place in links):
-            config[name] = {"TrainingInputMode": "File"}
-        if checked.attribute_names and split.data.form == "manifest":
-            config[channel]["AttributeNames"] = list(checked.attribute_names)
+        for place in links or [channel]:
+            config[place.partition("/")[0]] = {"TrainingInputMode": "File"}
+        if attribute_names and data.form == "manifest":
+            config[channel]["AttributeNames"] = list(attribute_names)
     return config
