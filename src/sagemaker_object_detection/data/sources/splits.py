@@ -35,13 +35,17 @@ def open_split(
     """
     names = files.split_names(split)
     there = SPLITS[form](folder)
-    if there and not any(_is_one_of(there, name) for name in names):
+    found = [n for name in names for n in there if re.fullmatch(rf"{re.escape(name)}(\d{{4}})?", n)]
+    if there and not found:
         raise ClientError(
             f"{folder} has no split '{split}'. Choose one that is there: {', '.join(there)}; or "
             "give the folder that holds the splits."
         )
-    chosen = next((name for name in names if _is_one_of(there, name)), split)
-    source = _OPEN[form](folder, chosen if there else None, attribute_names)
+    if len(found) > 1 and found[0] not in names:
+        raise ClientError(
+            f"{folder} has several splits '{split}': {', '.join(found)}. Choose one of them."
+        )
+    source = _OPEN[form](folder, found[0] if found else None, attribute_names)
     if not len(source):
         raise ClientError(f"{folder}: the split '{split}' has no annotated images. Add some.")
     return source
@@ -56,10 +60,6 @@ def annotated_by(form: str, folder: Path, split: str | None) -> tuple[Path, Path
         return _manifest_parts(folder, split)
     file = _coco_file(folder, split)
     return _coco_images(folder, split, file), file
-
-
-def _is_one_of(there: list[str], name: str) -> bool:
-    return any(re.fullmatch(re.escape(name) + r"(\d{4})?", other) for other in there)
 
 
 def _recordio(folder: Path, split: str | None, _: tuple[str, ...]) -> Source:
