@@ -182,6 +182,12 @@ REFUSED: Sequence[object] = [
     pytest.param({"a.txt": "text"}, {}, "holds no labeled images", id="nothing"),
     pytest.param({"a.json": '{"shapes": []}'}, {}, "is a LabelMe file", id="another tool's labels"),
     pytest.param(
+        {"train/a.jpg": "", "train_annotation/via.json": '{"_via_settings": {}}'},
+        {},
+        "is an export of VIA",
+        id="another tool's labels as annotations",
+    ),
+    pytest.param(
         {f"ImageSets/Main/{split}.txt": "a" for split in ("a", "b")} | {"a.xml": "<annotation>"},
         {},
         "has the splits a, b, and none is called train",
@@ -225,6 +231,20 @@ def test_a_share_next_to_a_split(tmp_path: Path) -> None:
     other = unsplit("voc", tmp_path / "other", "")
     with pytest.raises(ClientError, match=r"other has data for validation \(all of it\)"):
         prepare(data, tmp_path / "run", given, validation=other)
+
+
+def test_a_split_that_data_yaml_lists_and_nobody_exported(tmp_path: Path) -> None:
+    data = write_tree("yolo", tmp_path / "data", {"train": NINE})
+    with pytest.raises(ClientError, match=r"data.yaml: 'images/val'.*Or give other data as --val"):
+        prepare(data, tmp_path / "run", {})
+    prepare(data, tmp_path / "run", {"validation_share": 0.3})
+    assert list(images_of(tmp_path / "run")) == ["train"]
+
+
+def test_a_share_that_leaves_nothing(tmp_path: Path) -> None:
+    data = unsplit("voc", tmp_path / "data", "")
+    with pytest.raises(ClientError, match=r"validation_share 0\.99 leaves no image for train"):
+        prepare(data, tmp_path / "run", {"validation_share": 0.99})
 
 
 @pytest.mark.parametrize("out", [".", "run", "../"])

@@ -16,6 +16,7 @@ from sagemaker_object_detection.data.sources.splits import SPLITS, annotated_by,
 from sagemaker_object_detection.data.sources.yolo_yaml import find_config
 from sagemaker_object_detection.data.tally import Limits
 from sagemaker_object_detection.platform import files
+from sagemaker_object_detection.platform.channels import REQUIRED
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.foreign import recognized
 from sagemaker_object_detection.platform.hyperparameters import Hyperparameters
@@ -63,6 +64,17 @@ class Split:
     data: DataSet
     name: str | None
 
+    def open(self, attribute_names: tuple[str, ...] = ()) -> Source:
+        """Raises ClientError as open_split."""
+        return open_split(self.data.form, self.data.folder, self.name or "train", attribute_names)
+
+    def is_there(self) -> bool:
+        """False for a split that data.yaml lists and that was not exported, for example."""
+        try:
+            return len(self.open()) > 0
+        except ClientError:
+            return False
+
     def links(self, channel: str) -> Mapping[str, Path]:
         """Path below input/data -> what it has to link to, so that training reads it in place.
 
@@ -92,15 +104,17 @@ def find_data(path: Path, form: str | None = None) -> DataSet:
     if path.is_file():
         return _of_file(path)
     there, notes = _formats(path), path.with_name(path.name + NOTES)
-    if notes.is_dir() and not there:
-        return DataSet((_formats(notes) or ["sagemaker-json"])[0], path.parent, (path.name,))
-    found = [form] if form else there
-    if not found:
+    beside = notes.is_dir() and not there
+    found = [form] if form else _formats(notes) or ["sagemaker-json"] if beside else there
+    other = recognized(notes if beside else path) if found in ([], ["sagemaker-json"]) else None
+    if other is not None or not found:
         raise ClientError(
-            recognized(path)
+            other
             or f"{path} holds no labeled images in a format that is read here. docs/data.md shows "
             "the layouts of Pascal VOC, YOLO, COCO, manifests, image + JSON and RecordIO."
         )
+    if beside:
+        return DataSet(found[0], path.parent, (path.name,))
     if len(found) > 1:
         raise ClientError(
             f"{path} holds labels in several formats: {', '.join(found)}. Choose one with --format."
@@ -155,6 +169,8 @@ def choose_splits(data: DataSet, other: DataSet | None, share: float) -> dict[st
     train = Split(data, _split(data, "train"))
     name = data.split("validation") if data.split("train") else None
     own = Split(data, name) if name else None
+    if own is not None and share and not own.is_there():
+        own = None
     if other is not None:
         own = Split(other, _split(other, "validation"))
     if own is None and not share:
@@ -190,10 +206,14 @@ def check_splits(
     """
     sources: dict[str, Source] = {}
     for channel, split in splits.items():
-        data = split.data
-        sources[channel] = open_split(
-            data.form, data.folder, split.name or channel, attribute_names
-        )
+        try:
+            sources[channel] = split.open(attribute_names)
+        except ClientError as error:
+            if channel == "train":
+                raise
+            *faults, last = error.faults
+            hint = "Or give other data as --validation, or --validation-share 0.2."
+            raise ClientError(*faults, f"{last} {hint}") from None
     merge_classes(list(sources.values()), given.class_names)
     found = examine(sources, [split.data.folder for split in splits.values()], given)
     if not found.tallies["train"].boxes_kept:
@@ -220,6 +240,11 @@ def examine(
     if given.validation_share:
         share = ValidationShare(given.validation_share, given.seed)
         sources = findings.with_validation(sources, share)
+        for channel in REQUIRED:
+            if not len(sources[channel]):
+                raise ClientError(
+                    f"validation_share {share.share:g} leaves no image for {channel}. Add images."
+                )
     limits = Limits(given.max_dropped_images, given.max_dropped_boxes)
     network = given.base_network, given.image_shape
     found = findings.examine(
