@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,16 @@ def encode(rgb: npt.NDArray[np.uint8], extension: str = ".png") -> bytes:
     ok, data = cv2.imencode(extension, rgb[..., ::-1])
     assert ok
     return data.tobytes()
+
+
+def write_files(folder: Path, images: str, texts: Mapping[str, str | bytes] | None = None) -> Path:
+    """Images, each of which holds its own path as bytes, and texts; returns the folder."""
+    contents = {path: path.encode() for path in images.split()} | dict(texts or {})
+    for path, content in contents.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        data = content.encode() if isinstance(content, str) else content
+        (folder / path).write_bytes(data)
+    return folder
 
 
 NOISE = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 import mxnet as mx
@@ -19,6 +20,7 @@ from sagemaker_object_detection.model.network import (
     Network,
     build_network,
     initialize,
+    make_block,
     trace_heads,
 )
 from sagemaker_object_detection.model.specs import BASE_NETWORKS, Spec, get_spec
@@ -93,6 +95,34 @@ def test_the_graph_is_gluoncvs_behind_the_normalisation(base_network: str) -> No
     np.testing.assert_allclose(got_scores.asnumpy(), scores.asnumpy(), atol=2e-4)
     np.testing.assert_allclose(got_offsets.asnumpy(), offsets.asnumpy(), atol=2e-4)
     assert scores.asnumpy().std() > 0.01  # and it says something
+
+
+@pytest.mark.parametrize(("classes", "multiple"), [(3, 32), (1, 32), (4, 36)])
+def test_predictors_that_are_computed_together_give_the_same(classes: int, multiple: int) -> None:
+    """Scores, offsets and the gradients of all parameters; a padded convolution and a full one."""
+    spec = get_spec("resnet-18", 300)
+    image = _picture()
+    found = []
+    for heads in (trace_heads(spec, classes), trace_heads(spec, classes, multiple)):
+        block = make_block(heads, 300, "float32")
+        for name, parameter in sorted(block.collect_params().items()):
+            seed = zlib.crc32(name.encode())
+            values = np.random.default_rng(seed).uniform(0.01, 0.03, parameter.shape)
+            parameter.initialize(init=mx.init.Zero(), force_reinit=True)
+            parameter.set_data(mx.nd.array(values))
+        with autograd.record():
+            scores, offsets = block(image)
+            total = (scores * scores).sum() + (offsets * offsets).sum()
+        total.backward()
+        parameters = block.collect_params()
+        gradients = {n: p.grad().asnumpy() for n, p in parameters.items() if p.grad_req != "null"}
+        found.append({"scores": scores.asnumpy(), "offsets": offsets.asnumpy(), **gradients})
+    apart, together = found
+    assert apart.keys() == together.keys()
+    assert np.abs(apart["scores"]).max() > 0.01
+    for name, expected in apart.items():
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(together[name], expected, atol=1e-4 * scale, err_msg=name)
 
 
 @pytest.mark.parametrize("base_network", BASE_NETWORKS)

@@ -243,6 +243,15 @@ def test_last_line(text: str, line: str) -> None:
     assert last_line(RuntimeError(text)) == line
 
 
+def test_a_value_of_any_length_leaves_a_line_that_can_be_read() -> None:
+    text = str(ClientError(f"a.txt, line 3: {'9' * 300_000} is no number. Correct it.\nb.txt"))
+    first, second = text.split("\n")
+    assert len(first) < 2000
+    assert first.startswith("a.txt, line 3: 999")
+    assert first.endswith("9 is no number. Correct it.")
+    assert second == "b.txt"
+
+
 def test_an_error_needs_a_fault() -> None:
     with pytest.raises(ValueError, match="at least one fault"):
         ClientError()

@@ -12,7 +12,6 @@ from sagemaker_object_detection.data.gate import passed, survey
 from sagemaker_object_detection.data.sources.splits import SPLITS as FORMATS
 from sagemaker_object_detection.data.sources.splits import open_split
 from sagemaker_object_detection.data.tally import Limits
-from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.tools.channel_writers import WRITERS
 from sagemaker_object_detection.tools.conversion import convert
 from sagemaker_object_detection.tools.findings import Settings
@@ -85,21 +84,3 @@ def test_every_pair(reader: str, writer: str, tmp_path: Path) -> None:
             named=reader != "recordio",
             difficult={reader, writer} <= HAS_DIFFICULT,
         )
-
-
-@pytest.mark.parametrize("form", ["coco", "voc", "yolo"])
-def test_a_split_may_have_a_year(form: str, tmp_path: Path) -> None:
-    """All images of a data set would be read as the split that is not found."""
-    year = "" if form == "coco" else "2017"  # the tree of COCO has it anyway
-    data = write_tree(form, tmp_path, {f"{name}{year}": SPLITS[name] for name in SPLITS})
-    (data / "data.yaml").unlink(missing_ok=True)
-    for split, samples in SPLITS.items():
-        source = open_split(form, data, split)
-        names = sorted(f"{source.image_name(i)}" for i in range(len(source)))
-        assert names == sorted(one.name for one in samples)
-
-
-def test_two_years_of_a_split_are_not_chosen_from(tmp_path: Path) -> None:
-    data = write_tree("voc", tmp_path, {"train2014": SPLITS["train"], "train2017": SPLITS["val"]})
-    with pytest.raises(ClientError, match=r"several splits 'train': train2014, train2017\."):
-        open_split("voc", data, "train")

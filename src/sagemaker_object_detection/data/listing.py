@@ -34,14 +34,8 @@ class Listing:
 
         Hidden files are skipped. Raises OSError where a folder cannot be read.
         """
-        return cls(
-            folder,
-            (
-                path.relative_to(folder).as_posix()
-                for path in files.walk(folder)
-                if suffixes is None or path.suffix.lower() in suffixes
-            ),
-        )
+        names = files.walk_names(folder)
+        return cls(folder, (n for n in names if suffixes is None or _suffix(n) in suffixes))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -66,10 +60,13 @@ class Listing:
     def _resolve(self, parts: list[str]) -> list[int]:
         if not parts:
             return []
+        named = self._by_base.get(composed(parts[-1]), [])
+        if len(named) < 2:
+            return named
         wanted = [composed(part) for part in reversed(parts)]
         best: list[int] = []
         longest = (0, False)
-        for index in self._by_base.get(wanted[0], ()):
+        for index in named:
             own = [composed(part) for part in reversed(self.names[index].split("/"))]
             common = 0
             while common < min(len(own), len(wanted)) and own[common] == wanted[common]:
@@ -129,5 +126,10 @@ def unlisted_remark(unlisted: int, file: Path) -> tuple[str, ...]:
 
 def is_image(name: str) -> bool:
     """Whether the suffix of a file says that it is an image."""
-    _, dot, suffix = name.rpartition(".")
-    return dot + suffix.lower() in files.IMAGE_SUFFIXES
+    return _suffix(name) in files.IMAGE_SUFFIXES
+
+
+def _suffix(name: str) -> str:
+    """In lower case, with its dot."""
+    _, dot, suffix = base(name).rpartition(".")
+    return dot + suffix.lower()

@@ -27,6 +27,9 @@ from sagemaker_object_detection.model.specs import Spec
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+_CHANNEL_MULTIPLE = 32
+"""oneDNN has AMX kernels for all three directions of a convolution only for such channels; with
+others the gradient comes back in a layout for which BatchNorm has no fast kernel either."""
 _CONSTANTS = ("pixel_mean", "pixel_scale", "init_scale")
 
 
@@ -103,8 +106,14 @@ def make_ssd(spec: Spec, num_classes: int) -> gluon.HybridBlock:
         )
 
 
-def trace_heads(spec: Spec, num_classes: int) -> mx.sym.Symbol:
-    """The heads of GluonCV's SSD behind our normalisation, as a symbol of `data`."""
+def trace_heads(spec: Spec, num_classes: int, channel_multiple: int | None = None) -> mx.sym.Symbol:
+    """The heads of GluonCV's SSD behind our normalisation, as a symbol of `data`.
+
+    Args:
+        channel_multiple: compute the class scores and the box offsets of a feature map by one
+            convolution, whose channels are padded with zeros to a multiple of this: the same
+            parameters and results, faster where odd numbers of channels have no fast kernel.
+    """
     net = make_ssd(spec, num_classes)
     pixels = mx.sym.var("data", dtype="float32")
     mean = mx.sym.var("pixel_mean", shape=(1, 3, 1, 1))
@@ -112,8 +121,47 @@ def trace_heads(spec: Spec, num_classes: int) -> mx.sym.Symbol:
     centred = mx.sym.broadcast_sub(pixels, mean, name="centred")
     normalised = mx.sym.broadcast_mul(centred, scale, name="normalised")
     with autograd.train_mode(), mx.name.NameManager():
-        class_scores, box_offsets, _ = net(normalised)
+        if channel_multiple is None:
+            class_scores, box_offsets, _ = net(normalised)
+        else:
+            class_scores, box_offsets = _joined(net, normalised, channel_multiple)
     return name_heads(class_scores, box_offsets)
+
+
+def _joined(
+    net: gluon.HybridBlock, normalised: mx.sym.Symbol, multiple: int
+) -> tuple[mx.sym.Symbol, mx.sym.Symbol]:
+    """Class scores and box offsets, by one convolution for each feature map."""
+    scores, offsets = [], []
+    predictors = zip(net.class_predictors, net.box_predictors, strict=True)
+    for features, pair in zip(net.features(normalised), predictors, strict=True):
+        layers = [predictor.predictor for predictor in pair]
+        classes, boxes = (layer.weight.shape[0] for layer in layers)
+        padding = -(classes + boxes) % multiple
+        convolved = mx.sym.Convolution(
+            features,
+            _padded([layer.weight.var() for layer in layers], padding),
+            _padded([layer.bias.var() for layer in layers], padding),
+            num_filter=classes + boxes + padding,
+            kernel=(3, 3),
+            pad=(1, 1),
+        )
+        last = mx.sym.transpose(convolved, axes=(0, 2, 3, 1))
+        scores.append(mx.sym.flatten(last.slice_axis(axis=3, begin=0, end=classes)))
+        offsets.append(mx.sym.flatten(last.slice_axis(axis=3, begin=classes, end=classes + boxes)))
+    return (
+        mx.sym.concat(*scores, dim=1).reshape((0, -1, len(net.classes) + 1)),
+        mx.sym.concat(*offsets, dim=1).reshape((0, -1, 4)),
+    )
+
+
+def _padded(arrays: list[mx.sym.Symbol], padding: int) -> mx.sym.Symbol:
+    """Arrays one below the other, and rows of zeros, fewer than they have."""
+    both = mx.sym.concat(*arrays, dim=0)
+    if not padding:
+        return both
+    zeros = mx.sym.zeros_like(both.slice_axis(axis=0, begin=0, end=padding))
+    return mx.sym.concat(both, zeros, dim=0)
 
 
 def name_heads(class_scores: mx.sym.Symbol, box_offsets: mx.sym.Symbol) -> mx.sym.Symbol:
@@ -134,13 +182,14 @@ def build_network(spec: Spec, num_classes: int, precision: str = "float32") -> N
             float32 the convolutions compute in the narrower type (MXNet's AMP lists).
     """
     heads = trace_heads(spec, num_classes)
+    trained = trace_heads(spec, num_classes, _CHANNEL_MULTIPLE)
     return Network(
         spec.base_network,
         spec.image_shape,
         num_classes,
         heads,
         make_anchors(spec),
-        make_block(heads, spec.image_shape, precision),
+        make_block(trained, spec.image_shape, precision),
     )
 
 

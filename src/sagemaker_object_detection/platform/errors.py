@@ -22,6 +22,17 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it: 128 + SIGINT."""
 
 
+_LONGEST_LINE = 1500
+_KEPT_END = 400
+
+
+def _shortened(line: str) -> str:
+    """A line without its middle where it repeats a value of the input that is absurdly long."""
+    if len(line) <= _LONGEST_LINE:
+        return line
+    return f"{line[: _LONGEST_LINE - _KEPT_END]} [...] {line[-_KEPT_END:]}"
+
+
 class JobError(Exception):
     """A failure whose text is meant for the user: one or more faults, each with its cure.
 
@@ -36,8 +47,8 @@ class JobError(Exception):
     def __init__(self, *faults: str) -> None:
         if not faults:
             raise ValueError(f"{type(self).__name__} needs at least one fault")
-        super().__init__(*faults)
-        self.faults: tuple[str, ...] = faults
+        self.faults = tuple("\n".join(map(_shortened, fault.split("\n"))) for fault in faults)
+        super().__init__(*self.faults)
 
     def __str__(self) -> str:
         if len(self.faults) == 1:

@@ -147,7 +147,12 @@ def content(path: str) -> bytes:
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """All files below a folder but hidden ones, such as .DS_Store, and those in lost+found.
+    """The files of `walk_names`, which is faster."""
+    return (folder / name for name in walk_names(folder))
+
+
+def walk_names(folder: Path) -> Iterator[str]:
+    """Relative names of all files below a folder but hidden ones and those in lost+found.
 
     Links are followed once.
 
@@ -155,6 +160,7 @@ def walk(folder: Path) -> Iterator[Path]:
     """
     seen: set[tuple[int, int]] = set()
     folders = [os.fspath(folder)]
+    start = len(folders[0].rstrip("/")) + 1
     while folders:
         parent = folders.pop()
         status = Path(parent).stat()
@@ -169,7 +175,7 @@ def walk(folder: Path) -> Iterator[Path]:
                 if _is_folder(entry):
                     inside.append(entry.path)
                 else:
-                    yield Path(entry.path)
+                    yield entry.path[start:]
         folders.extend(sorted(inside, reverse=True))
 
 

@@ -12,6 +12,7 @@ from sagemaker_object_detection.platform.driver import require_driver
 from sagemaker_object_detection.platform.errors import JobError, as_job_error, run_guarded
 from sagemaker_object_detection.platform.job import Job, find_hosts, load_job
 from sagemaker_object_detection.platform.paths import Paths, ensure_writable
+from sagemaker_object_detection.platform.processor import allow_amx
 from sagemaker_object_detection.platform.stop_request import StopRequest
 from sagemaker_object_detection.platform.threads import set_threads
 from sagemaker_object_detection.platform.world import HOROVOD, World, cpu_devices, make_world
@@ -51,6 +52,7 @@ def train(environ: MutableMapping[str, str]) -> None:
         launch(job, world, environ, stop)
         return
     threads = set_threads(environ)
+    allow_amx(environ)
     # Only now: OMP_NUM_THREADS counts when MXNet is imported, and a faulty job need not wait.
     from sagemaker_object_detection.training.communicator import Alone
     from sagemaker_object_detection.training.run import run_job

@@ -15,6 +15,7 @@ from sagemaker_object_detection.platform.job import load_job
 from sagemaker_object_detection.platform.orphans import end_with_parent
 from sagemaker_object_detection.platform.peer import Member, Peer
 from sagemaker_object_detection.platform.process_group import ProcessGroup
+from sagemaker_object_detection.platform.processor import allow_amx
 from sagemaker_object_detection.platform.stop_request import StopRequest
 from sagemaker_object_detection.platform.supervisor import FOLLOWED
 from sagemaker_object_detection.platform.world import World
@@ -55,6 +56,7 @@ def _train(world: World, group: ProcessGroup) -> None:
     logging.disable(logging.INFO)  # the supervisor has told what the job is
     job = load_job(os.environ)
     logging.disable(logging.NOTSET)
+    allow_amx(os.environ)
     from sagemaker_object_detection.training.communicator import Together
     from sagemaker_object_detection.training.run import run_job
 

@@ -45,7 +45,6 @@ class _Annotation(Struct, gc=False):
     category_id: int | None = None
     bbox: tuple[_Pixels, _Pixels, _Pixels, _Pixels] | None = None
     iscrowd: Annotated[int, Meta(ge=0, le=1)] | bool | None = None
-    id: int | float | str | None = None
 
 
 class _Category(Struct, gc=False):
@@ -220,16 +219,17 @@ class CocoSource(Source):
         classes = [class_ids.get(cast(int, a.category_id), -1) for a in kept]
         boxes = [a.bbox for a in kept]
         if -1 in owners or -1 in classes or None in boxes:
+            ids = [entry.get("id") for entry in _load(self._file)["annotations"]]
             for row, a in enumerate(annotations):
                 known = a.image_id in records and a.category_id in class_ids
                 if not a.iscrowd and (a.bbox is None or not known):
-                    named = "" if a.id is None else f" (id {shown(a.id)})"
+                    named = "" if ids[row] is None else f" (id {shown(ids[row])})"
                     offenders.add(f"{self._file}, annotations[{row}]{named}: {_fault(a, records)}.")
             owners, classes, boxes = [], [], []
         self._image_of = np.array(owners, np.int32)
         self._class_ids = np.array(classes, np.int32)
         flat = array("f", chain.from_iterable(cast(list[tuple[float, ...]], boxes)))
-        self._boxes = np.array(flat).reshape(-1, 4)
+        self._boxes = np.frombuffer(flat, np.float32).reshape(-1, 4)
 
     def _sort(self) -> None:
         """Put the boxes in the order of the images that they are of."""
@@ -273,6 +273,11 @@ def _fault(annotation: _Annotation, records: Mapping[int, int]) -> str:
     )
 
 
+def _load(path: Path) -> Any:  # noqa: ANN401
+    """The file as it is, for messages; names line and column of what is not JSON."""
+    return load(files.content(str(path)).removeprefix(b"\xef\xbb\xbf"), str(path))
+
+
 def _read(path: Path, offenders: Offenders) -> _Coco:
     """The lists of a file, without the entries that are wrong, which are offenders."""
     text = files.content(str(path)).removeprefix(b"\xef\xbb\xbf")
@@ -280,7 +285,7 @@ def _read(path: Path, offenders: Offenders) -> _Coco:
         return msgspec.json.decode(text, type=_Coco, strict=False)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass  # find out what is wrong
-    content = load(text, str(path))  # names line and column of what is not JSON
+    content = _load(path)
     missing = [key for key in _ENTRIES if not isinstance(content, dict) or key not in content]
     if missing:
         names = " and ".join(f'"{key}"' for key in missing)

@@ -62,11 +62,17 @@ class Joined(Source):
 
 
 class Part(Source):
-    """The records of a source at these places."""
+    """The records of a source at these places.
 
-    def __init__(self, source: Source, places: Sequence[int]) -> None:
+    Args:
+        reports: whether the part has what the whole source left out and remarks on, which belong
+            to one of its parts only.
+    """
+
+    def __init__(self, source: Source, places: Sequence[int], reports: bool = False) -> None:
         self._source = source
         self._places = places
+        self._reports = reports
 
     @property
     def listed_names(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -77,6 +83,16 @@ class Part(Source):
     def found_names(self) -> AnnotatedNames:
         """Of the whole source."""
         return self._source.found_names
+
+    @property
+    def unannotated(self) -> Sequence[str]:
+        """Of the whole source, if this part reports them."""
+        return self._source.unannotated if self._reports else ()
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """Of the whole source, if this part reports them."""
+        return self._source.remarks if self._reports else ()
 
     def __len__(self) -> int:
         return len(self._places)
@@ -102,12 +118,13 @@ def split_off(source: Source, share: float, seed: int) -> tuple[Part, Part]:
     """Split a source by its images: (the rest, `share` in 0..1 of the images).
 
     Which images are split off depends on their bytes and the seed alone, and identical images
-    stay together. All images are read. Raises OSError where one cannot be read.
+    stay together; the rest has what the source left out. All images are read. Raises OSError where
+    one cannot be read.
     """
     keys: dict[bytes, list[int]] = {}
     for index in range(len(source)):
         key = hashlib.sha1(source.read_image(index), usedforsecurity=False).digest()
-        keys.setdefault(hashlib.blake2b(key, salt=b"%d" % seed).digest(), []).append(index)
+        keys.setdefault(hashlib.blake2b(b"%d " % seed + key).digest(), []).append(index)
     wanted = max(1, round(share * len(source))) if share else 0
     taken: list[int] = []
     for key in sorted(keys):
@@ -115,4 +132,4 @@ def split_off(source: Source, share: float, seed: int) -> tuple[Part, Part]:
             taken += keys[key]
     inside = set(taken)
     rest = [index for index in range(len(source)) if index not in inside]
-    return Part(source, rest), Part(source, sorted(taken))
+    return Part(source, rest, reports=True), Part(source, sorted(taken))

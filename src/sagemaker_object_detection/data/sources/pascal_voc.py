@@ -13,7 +13,7 @@ from xml.parsers.expat import ErrorString
 import numpy as np
 
 from sagemaker_object_detection.data.dataset import RawRecord, Source
-from sagemaker_object_detection.data.listing import Listing, base, stem
+from sagemaker_object_detection.data.listing import Listing, base, composed, is_image, stem
 from sagemaker_object_detection.data.refusal import refusal
 from sagemaker_object_detection.data.sources.image_pairs import Pairs, pair_files
 from sagemaker_object_detection.data.text_files import read_lines
@@ -21,8 +21,9 @@ from sagemaker_object_detection.images import ImageError, decode, displayed_size
 from sagemaker_object_detection.platform import files
 from sagemaker_object_detection.platform.errors import ClientError
 
+_USUAL = re.compile(rf"(train|test|{'|'.join(files.split_names('val'))})(\d{{4}})?")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
-_ZERO = re.compile(rb"<[xy]min>\s*0*(\.0*)?\s*</")
+_ZERO = re.compile(rb"<[xy]min>\s*0+(\.0*)?\s*</")
 _MARKED = re.compile(r"(.*\S)\s+(-1|[01])")
 _IMAGE_FOLDER = re.compile(r"(jpeg|jpg|png)?_?(images?|imgs?).*", re.IGNORECASE)
 _NOTE_FOLDER = re.compile(r"(annotations?|annots?|xmls?|labels?).*", re.IGNORECASE)
@@ -65,7 +66,7 @@ class VocSource(Source):
         self.counted_from = 0 if any(_has_zero(texts.path(n)) for n in range(len(texts))) else 1
         remarks: tuple[str, ...] = ()
         if chosen is not None:
-            pictures, texts = (Listing(x.folder, _named(x, chosen)) for x in (pictures, texts))
+            texts = Listing(notes, _named(texts, chosen))
             _check_complete(chosen, texts)
             remarks = chosen.remarks
         self._pairs: Pairs = pair_files(pictures, texts, _said)
@@ -78,7 +79,8 @@ class VocSource(Source):
             counts.update((node.findtext("name") or "").strip() for node in root.findall("object"))
         self.listed_names = tuple(sorted(name for name in counts if name))
         self._ids = {name: number for number, name in enumerate(self.listed_names)}
-        self.unannotated = tuple(str(self._pairs.images / name) for name in self._pairs.lonely)
+        lonely = self._pairs.lonely if chosen is None else ()
+        self.unannotated = tuple(str(images / name) for name in lonely)
         self.remarks = (*remarks, f"{notes}: corners are counted from {self.counted_from}.")
 
     def renumber(self, names: Sequence[str]) -> None:
@@ -124,6 +126,8 @@ class VocSource(Source):
 def open_voc(folder: Path, split: str | None) -> VocSource:
     """A split of a data set: what its list in ImageSets names, its own folder, or all there is.
 
+    Its own folder is above those of images and XML, or one in each of both.
+
     Folders are known by what they hold and are called: `Annotations`, `annots`, `JPEGImages`,
     `images`, in any spelling; or XML lies next to the images.
 
@@ -133,8 +137,7 @@ def open_voc(folder: Path, split: str | None) -> VocSource:
     lists = (_list_folder(folder) / f"{name}.txt" for name in names)
     file = next((path for path in lists if path.is_file()), None)
     if file is None:
-        inside = (folder / name for name in names if (folder / name).is_dir())
-        folder = next(inside, folder)
+        folder = next((folder / name for name in names if (folder / name).is_dir()), folder)
     images = _folder(folder, _IMAGE_FOLDER, files.IMAGE_SUFFIXES)
     notes = _folder(folder, _NOTE_FOLDER, {".xml"})
     for what, kind, found in (("images", "JPEG, PNG, WebP, BMP", images), ("XML", ".xml", notes)):
@@ -142,17 +145,31 @@ def open_voc(folder: Path, split: str | None) -> VocSource:
             raise ClientError(f"{folder} holds no {what} ({kind}). Give the folder that has them.")
     assert images is not None
     assert notes is not None
+    if file is None:
+        name = next((name for name in names if name in _common(images, notes)), "")
+        images, notes = images / name, notes / name
     return VocSource(images, notes, None if file is None else read_list(file, notes))
 
 
 def voc_splits(folder: Path) -> list[str]:
     """Names of the splits that lists or folders of a data set tell; none where it is not split."""
     found = {path.stem for path in _list_folder(folder).glob("*.txt")}
+    images = _folder(folder, _IMAGE_FOLDER, files.IMAGE_SUFFIXES)
+    notes = _folder(folder, _NOTE_FOLDER, {".xml"})
+    if not found and images is not None and notes is not None and images != notes:
+        found |= {name for name in _common(images, notes) if _USUAL.fullmatch(name)}
     for path in folder.iterdir():
         named = _IMAGE_FOLDER.fullmatch(path.name) or _NOTE_FOLDER.fullmatch(path.name)
         if path.is_dir() and not named and _holds(path, {".xml"}):
             found.add(path.name)
     return sorted(found)
+
+
+def _common(images: Path, notes: Path) -> set[str]:
+    """Names of the folders that both have."""
+    return {
+        path.name for path in notes.iterdir() if path.is_dir() and (images / path.name).is_dir()
+    }
 
 
 def read_list(file: Path, notes: Path) -> ImageList:
@@ -169,10 +186,10 @@ def read_list(file: Path, notes: Path) -> ImageList:
         if not line or line.startswith("#"):
             continue
         name, mark = line, ""
-        if (found := _MARKED.fullmatch(line)) and not (notes / f"{stem(line)}.xml").is_file():
+        if (found := _MARKED.fullmatch(line)) and not (notes / f"{line}.xml").is_file():
             name, mark = found.groups()
         marked += mark == "-1"
-        name = stem(name) if name.lower().endswith(tuple(files.IMAGE_SUFFIXES)) else name
+        name = composed(stem(name) if is_image(name) else name)
         if name in lines:
             first = lines[name]
             remarks.append(f"{file}: line {first} and line {number} name {name}; it is used once.")
@@ -185,9 +202,14 @@ def read_list(file: Path, notes: Path) -> ImageList:
 
 
 def _list_folder(folder: Path) -> Path:
-    sets = next((p for p in folder.iterdir() if p.name.lower() == "imagesets" and p.is_dir()), None)
-    main = None if sets is None else sets / "Main"
-    return main if main is not None and main.is_dir() else sets or folder / "ImageSets"
+    sets = _child(folder, "ImageSets")
+    return folder / "ImageSets" if sets is None else _child(sets, "Main") or sets
+
+
+def _child(folder: Path, name: str) -> Path | None:
+    """The folder of that name, in any spelling."""
+    inside = (path for path in folder.iterdir() if path.name.lower() == name.lower())
+    return next((path for path in inside if path.is_dir()), None)
 
 
 def _folder(root: Path, name: re.Pattern[str], suffixes: set[str] | frozenset[str]) -> Path | None:
@@ -207,11 +229,17 @@ def _holds(folder: Path, suffixes: set[str] | frozenset[str]) -> bool:
 
 
 def _named(listing: Listing, chosen: ImageList) -> list[str]:
-    return [n for n in listing.names if stem(n) in chosen.lines or base(stem(n)) in chosen.lines]
+    return [name for name in listing.names if not chosen.lines.keys().isdisjoint(_called(name))]
+
+
+def _called(name: str) -> tuple[str, str]:
+    """What a list may call a file: its path or its base name, without the suffix."""
+    path = composed(stem(name))
+    return path, base(path)
 
 
 def _check_complete(chosen: ImageList, texts: Listing) -> None:
-    there = {stem(name) for name in texts.names} | {base(stem(name)) for name in texts.names}
+    there = {called for name in texts.names for called in _called(name)}
     missing = [
         f"{chosen.file}, line {line}: there is no {name}.xml in {texts.folder}. Add it, or remove "
         "the line."

@@ -33,19 +33,8 @@ def open_split(
     Raises:
         ClientError: there is no such split, it is not clear what it is, or as the source.
     """
-    names = files.split_names(split)
     there = SPLITS[form](folder)
-    found = [n for name in names for n in there if re.fullmatch(rf"{re.escape(name)}(\d{{4}})?", n)]
-    if there and not found:
-        raise ClientError(
-            f"{folder} has no split '{split}'. Choose one that is there: {', '.join(there)}; or "
-            "give the folder that holds the splits."
-        )
-    if len(found) > 1 and found[0] not in names:
-        raise ClientError(
-            f"{folder} has several splits '{split}': {', '.join(found)}. Choose one of them."
-        )
-    source = _OPEN[form](folder, found[0] if found else None, attribute_names)
+    source = _OPEN[form](folder, _chosen(there, split, folder) if there else None, attribute_names)
     if not len(source):
         raise ClientError(f"{folder}: the split '{split}' has no annotated images. Add some.")
     return source
@@ -60,6 +49,28 @@ def annotated_by(form: str, folder: Path, split: str | None) -> tuple[Path, Path
         return _manifest_parts(folder, split)
     file = _coco_file(folder, split)
     return _coco_images(folder, split, file), file
+
+
+def _chosen(there: list[str], split: str, folder: Path) -> str:
+    """What a split is called there: as it is asked for, or otherwise, or with a year behind it."""
+    for name in files.split_names(split):
+        if name in there:
+            return name
+        years = [other for other in there if _without_year(other) == name]
+        if len(years) == 1:
+            return years[0]
+        if years:
+            raise ClientError(
+                f"{folder}: which of {', '.join(years)} is split '{split}'? Give its name."
+            )
+    raise ClientError(
+        f"{folder} has no split '{split}'. Choose one that is there: {', '.join(there)}; or give "
+        "the folder that holds the splits."
+    )
+
+
+def _without_year(split: str) -> str:
+    return re.sub(r"\d{4}$", "", split)
 
 
 def _recordio(folder: Path, split: str | None, _: tuple[str, ...]) -> Source:
@@ -134,7 +145,7 @@ def _coco_file(folder: Path, split: str | None) -> Path:
         return file
     for found in (
         [folder / _FOLDER / f"{split}.json"],
-        _named_after(folder / _FOLDER, split),
+        sorted(p for p in (folder / _FOLDER).glob("*.json") if p.stem.endswith(f"_{split}")),
         [folder / f"{split}.json"],
         [folder / split / _ROBOFLOW],
         sorted((folder / f"{split}{_ANNOTATION}").glob("*.json")),
@@ -152,12 +163,6 @@ def _coco_file(folder: Path, split: str | None) -> Path:
     raise ClientError(f"{folder}: the COCO file of split '{split}' is no longer there.")
 
 
-def _named_after(folder: Path, split: str) -> list[Path]:
-    """Files such as instances_train2017.json, for train and for train2017."""
-    ending = re.compile(rf".*_{re.escape(split)}(\d{{4}})?")
-    return sorted(path for path in folder.glob("*.json") if ending.fullmatch(path.stem))
-
-
 def _coco_splits(folder: Path) -> list[str]:
     def found() -> Iterator[str]:
         for path in (folder / _FOLDER).glob("*.json"):
@@ -173,7 +178,8 @@ def _coco_splits(folder: Path) -> list[str]:
 def _coco_images(folder: Path, split: str | None, file: Path) -> Path:
     if file.name == _ROBOFLOW:
         return file.parent
-    names = dict.fromkeys(name for name in (file.stem.rpartition("_")[2], split) if name)
+    called = (file.stem.rpartition("_")[2], split or "")
+    names = dict.fromkeys(name for name in (*called, *map(_without_year, called)) if name)
     candidates = [
         *(folder / name for name in names),
         *(folder / "images" / name for name in names),

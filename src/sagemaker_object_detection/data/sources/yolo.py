@@ -189,7 +189,7 @@ def yolo_splits(folder: Path) -> list[str]:
     found |= {path.name for path in _children(folder / "images")}
     found |= {path.parent.name for path in folder.glob("*/images")}
     for path in (*folder.glob("*.txt"), *folder.glob("data/*.txt")):
-        if path.stem in {"train", "val", "valid", "test"}:
+        if path.stem in {"train", *files.split_names("val"), "test"}:
             found.add(path.stem)
     reserved = {"images", "labels", "data"}
     found |= {p.name for p in _children(folder) if p.name not in reserved and _pairs_in(p)}
@@ -260,8 +260,11 @@ def _images(place: Path, root: Path) -> Iterator[tuple[str, str]]:
 
 def _in_list(file: Path, root: Path) -> Iterator[tuple[str, str]]:
     listing = Listing.of(root, files.IMAGE_SUFFIXES)
+    lines = read_lines(file)
+    if not any(lines):
+        raise ClientError(f"{file} lists no images. Write one path a line.")
     faults = []
-    for number, line in enumerate(read_lines(file), 1):
+    for number, line in enumerate(lines, 1):
         if not line:
             continue
         if (direct := file.parent / line).is_file():
