@@ -241,6 +241,15 @@ def test_a_split_that_data_yaml_lists_and_nobody_exported(tmp_path: Path) -> Non
     assert list(images_of(tmp_path / "run")) == ["train"]
 
 
+def test_one_manifest_for_all_images_elsewhere(tmp_path: Path) -> None:
+    """As Ground Truth writes it."""
+    data = write_tree("manifest", tmp_path / "data", {"train": NINE})
+    (data / "manifests/output").mkdir(parents=True)
+    (data / "train.manifest").rename(data / "manifests/output/output.manifest")
+    prepare(data, tmp_path / "run", {"validation_share": 0.3})
+    assert images_of(tmp_path / "run") == {"train": [f"train/{name}" for name in names(NINE)]}
+
+
 def test_a_share_that_leaves_nothing(tmp_path: Path) -> None:
     data = unsplit("voc", tmp_path / "data", "")
     with pytest.raises(ClientError, match=r"validation_share 0\.99 leaves no image for train"):

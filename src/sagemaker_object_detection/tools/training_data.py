@@ -66,7 +66,7 @@ class Split:
 
     def open(self, attribute_names: tuple[str, ...] = ()) -> Source:
         """Raises ClientError as open_split."""
-        return open_split(self.data.form, self.data.folder, self.name or "train", attribute_names)
+        return open_split(self.data.form, self.data.folder, self.name, attribute_names)
 
     def is_there(self) -> bool:
         """False for a split that data.yaml lists and that was not exported, for example."""
@@ -119,7 +119,10 @@ def find_data(path: Path, form: str | None = None) -> DataSet:
         raise ClientError(
             f"{path} holds labels in several formats: {', '.join(found)}. Choose one with --format."
         )
-    return DataSet(found[0], path, tuple(SPLITS[found[0]](path)), there == found)
+    splits = SPLITS[found[0]](path)
+    if len(splits) == 1 and found[0] in ("coco", "manifest", "recordio"):
+        splits = []  # one file for all, wherever the images are
+    return DataSet(found[0], path, tuple(splits), there == found)
 
 
 def _of_file(path: Path) -> DataSet:

@@ -22,9 +22,9 @@ _ROBOFLOW = "_annotations.coco.json"
 
 
 def open_split(
-    form: str, folder: Path, split: str, attribute_names: tuple[str, ...] = ()
+    form: str, folder: Path, split: str | None, attribute_names: tuple[str, ...] = ()
 ) -> Source:
-    """A split of a data set; of one that is not split, all of it.
+    """A split of a data set; all of it where `split` is None, or where it is not split.
 
     Args:
         form: a key of SPLITS.
@@ -33,10 +33,12 @@ def open_split(
     Raises:
         ClientError: there is no such split, it is not clear what it is, or as the source.
     """
-    there = SPLITS[form](folder)
-    source = _OPEN[form](folder, _chosen(there, split, folder) if there else None, attribute_names)
+    there = SPLITS[form](folder) if split is not None else []
+    chosen = _chosen(there, split, folder) if there and split is not None else None
+    source = _OPEN[form](folder, chosen, attribute_names)
     if not len(source):
-        raise ClientError(f"{folder}: the split '{split}' has no annotated images. Add some.")
+        where = folder if split is None else f"{folder}: the split '{split}'"
+        raise ClientError(f"{where} has no annotated images. Add some.")
     return source
 
 
