@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "training": MODEL | {"data", "inference", "evaluation"},
     # predict answers as an endpoint does, in its form and on the engine that it would choose.
     "tools": MODEL | {"data", "inference", "evaluation", "serving"},
+    "api": MODEL | {"inference", "serving", "tools"},
     # The endpoint answers with a model alone: it knows nothing of data sets or of training.
     "serving": MODEL | {"inference"},
 }
@@ -52,7 +53,7 @@ EDGES = [
     pytest.param("click", ["tools.*"], id="click: the command line's"),
     pytest.param(
         "numpy",
-        ["boxes", "images", *(f"{layer}.*" for layer in MAY_IMPORT if layer not in BOTTOM)],
+        ["api", "boxes", "images", *(f"{layer}.*" for layer in MAY_IMPORT if layer not in BOTTOM)],
         id="numpy: a job is checked before any numerical library is loaded",
     ),
 ]
@@ -66,6 +67,7 @@ WITHOUT_MXNET = [
         id="an endpoint on a CPU runs without MXNet",
     ),
     pytest.param(["inference.quantise"], id="INT8 is made of an ONNX file, whoever wrote it"),
+    pytest.param(["api"], id="the Python API loads MXNet for models that need it"),
     pytest.param(["tools.cli"], id="the command line answers at once"),
 ]
 

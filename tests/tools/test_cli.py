@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import signal
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -25,6 +27,23 @@ def run(*arguments: object) -> Result:
 
 def test_version() -> None:
     assert run("--version").output == f"object-detection, version {__version__}\n"
+
+
+def test_help_lists_every_command_and_imports_none() -> None:
+    program = (
+        "import sys; from sagemaker_object_detection.tools import cli; "
+        "cli.main(['--help'], standalone_mode=False); print('numpy' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert run.stdout.endswith("False\n"), run.stderr
+    assert all(f"  {name} " in run.stdout for name in (*cli.COMMANDS, "metrics"))
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_a_command_is_where_its_name_says(name: str) -> None:
+    result = run(name, "--help")
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith(f"Usage: main {name} ")
 
 
 @pytest.mark.parametrize("share", ["nan", "-0.1", "1.5"])

@@ -76,7 +76,7 @@ def coco_file(folder: Path) -> Path | None:
     found = sorted(islice(_json_files(folder), _COCO_AMONG + 1))
     if len(found) > _COCO_AMONG:
         return None
-    return _only([path for path in found if _is_coco(path)], "COCO files", folder)
+    return _only([path for path in found if is_coco(path)], "COCO files", folder)
 
 
 def has_voc(folder: Path) -> bool:
@@ -123,8 +123,8 @@ class _Top(msgspec.Struct):
     image_size: msgspec.Raw = _ABSENT
 
 
-def _is_coco(path: Path) -> bool:
-    """By the names at the top; a broken file counts by those that are in it."""
+def is_coco(path: Path) -> bool:
+    """Whether a .json is a COCO file: by the names at its top; a broken one by those in it."""
     text = content(str(path)).removeprefix(BOM_UTF8)
     try:
         top = msgspec.json.decode(text, type=_Top)

@@ -1,16 +1,16 @@
 """The command line `object-detection`.
 
-Each command lives in a module of its own. What is imported here is quick: a command that needs
-MXNet imports it when it runs.
+Each command lives in a module of its own, which is imported when the command is asked for.
 """
 
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -25,13 +25,19 @@ from sagemaker_object_detection.platform.errors import (
     as_job_error,
 )
 from sagemaker_object_detection.platform.logs import metric_definitions
-from sagemaker_object_detection.tools.convert import command as convert_command
-from sagemaker_object_detection.tools.demo import command as demo_command
-from sagemaker_object_detection.tools.evaluate import command as evaluate_command
-from sagemaker_object_detection.tools.export import command as export_command
 from sagemaker_object_detection.tools.output import make_folder, printable
-from sagemaker_object_detection.tools.predict import command as predict_command
-from sagemaker_object_detection.tools.validate import command as validate_command
+
+COMMANDS: Mapping[str, str] = {
+    "check": "Check a training job without running it.",
+    "convert": "Convert labeled images into channels for training.",
+    "demo": "Train on drawn images, serve the model and ask it.",
+    "evaluate": "Score a model on labeled images.",
+    "export": "Write a model in a format of other libraries.",
+    "predict": "Detect objects in images, draw and write them.",
+    "train": "Train a detector on labeled images.",
+    "validate": "Check CHANNELS as training would.",
+}
+"""Command -> what it does; the attribute `command` of the module of that name is it."""
 
 
 @contextmanager
@@ -65,6 +71,21 @@ class _Group(click.Group):
     Told to stop, a command clears away what it has unpacked or written aside.
     """
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *COMMANDS])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        module = importlib.import_module(f"sagemaker_object_detection.tools.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        here = {name: command.get_short_help_str() for name, command in self.commands.items()}
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted({**here, **COMMANDS}.items()))
+
     def invoke(self, ctx: click.Context) -> object:
         try:
             with stop_on_signals():
@@ -85,7 +106,7 @@ class _Group(click.Group):
 @click.group(cls=_Group)
 @click.version_option(__version__, prog_name="object-detection")
 def main() -> None:
-    """Tools around the training and the serving of object detectors."""
+    """Train object detectors, and use them."""
 
 
 @main.command(short_help="Show the metrics that training logs.")
@@ -132,13 +153,6 @@ def import_command(file: Path, out: Path | None) -> None:
         "folder of weights, which OBJECT_DETECTION_WEIGHTS names, or in the channel pretrained."
     )
 
-
-main.add_command(convert_command)
-main.add_command(demo_command)
-main.add_command(evaluate_command)
-main.add_command(export_command)
-main.add_command(predict_command)
-main.add_command(validate_command)
 
 if __name__ == "__main__":
     main()

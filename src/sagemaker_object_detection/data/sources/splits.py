@@ -22,9 +22,9 @@ _ROBOFLOW = "_annotations.coco.json"
 
 
 def open_split(
-    form: str, folder: Path, split: str, attribute_names: tuple[str, ...] = ()
+    form: str, folder: Path, split: str | None, attribute_names: tuple[str, ...] = ()
 ) -> Source:
-    """A split of a data set; of one that is not split, all of it.
+    """A split of a data set; all of it where `split` is None, or where it is not split.
 
     Args:
         form: a key of SPLITS.
@@ -33,11 +33,24 @@ def open_split(
     Raises:
         ClientError: there is no such split, it is not clear what it is, or as the source.
     """
-    there = SPLITS[form](folder)
-    source = _OPEN[form](folder, _chosen(there, split, folder) if there else None, attribute_names)
+    there = SPLITS[form](folder) if split is not None else []
+    chosen = _chosen(there, split, folder) if there and split is not None else None
+    source = _OPEN[form](folder, chosen, attribute_names)
     if not len(source):
-        raise ClientError(f"{folder}: the split '{split}' has no annotated images. Add some.")
+        where = folder if split is None else f"{folder}: the split '{split}'"
+        raise ClientError(f"{where} has no annotated images. Add some.")
     return source
+
+
+def annotated_by(form: str, folder: Path, split: str | None) -> tuple[Path, Path]:
+    """The folder of the images of a split and the file that annotates them; "coco" or "manifest".
+
+    Raises ClientError where the file is missing, or several could be meant.
+    """
+    if form == "manifest":
+        return _manifest_parts(folder, split)
+    file = _coco_file(folder, split)
+    return _coco_images(folder, split, file), file
 
 
 def _chosen(there: list[str], split: str, folder: Path) -> str:
@@ -95,6 +108,10 @@ def _json_splits(folder: Path) -> list[str]:
 
 
 def _manifest(folder: Path, split: str | None, attribute_names: tuple[str, ...]) -> Source:
+    return ManifestSource(*_manifest_parts(folder, split), attribute_names)
+
+
+def _manifest_parts(folder: Path, split: str | None) -> tuple[Path, Path]:
     """Images are in `<split>/`, `images/<split>/`, `images/` or anywhere."""
     candidates = (folder / f"{split}{suffix}" for suffix in sorted(files.MANIFEST_SUFFIXES))
     path = next((path for path in candidates if path.is_file()), None)
@@ -105,8 +122,7 @@ def _manifest(folder: Path, split: str | None, attribute_names: tuple[str, ...])
     places = [folder / "images"]
     if split is not None:
         places = [folder / split, folder / "images" / split, *places]
-    images = next((place for place in places if place.is_dir()), folder)
-    return ManifestSource(images, path, attribute_names)
+    return next((place for place in places if place.is_dir()), folder), path
 
 
 def _manifest_splits(folder: Path) -> list[str]:
