@@ -21,7 +21,7 @@ from onnx import numpy_helper
 from sagemaker_object_detection.inference.engine_mxnet import MXNetEngine
 from sagemaker_object_detection.inference.engine_openvino import OpenVINOEngine, choose_precision
 from sagemaker_object_detection.inference.predictor import Predictor
-from sagemaker_object_detection.inference.twins import make_twins
+from sagemaker_object_detection.inference.twins import judge_int8, make_twins
 from sagemaker_object_detection.model import artifact
 from sagemaker_object_detection.model.artifact import ArtifactError, ModelConfig
 from sagemaker_object_detection.platform.processor import BFLOAT16_FLAGS, INT8_FLAGS, cpu_flags
@@ -48,6 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The artefact of tests/tiny_model with both twins, which nobody may change."""
     made = tiny_model.write(tmp_path_factory.mktemp("tiny"))
     make_twins(made, [lively_network.pictures(8, tiny_model.SIDE)], threads=1)
+    judge_int8(made, 0.5, lambda engine: 0.5, threads=1)
     return made
 
 

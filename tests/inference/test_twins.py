@@ -39,8 +39,11 @@ def test_both(tmp_path: Path) -> None:
     folder = tiny_model.write(tmp_path)
     before = set(folder.iterdir())
     paths = make_twins(folder, [_images()], threads=1)
-    assert [path.name for path in paths] == ["model.onnx", "model-int8.onnx"]
+    assert [path.name for path in paths] == ["model.onnx", "model-int8.unscored.onnx"]
     assert set(folder.iterdir()) - before == set(paths)
+    assert OpenVINOEngine.from_folder(folder).precision != "int8"
+    judge_int8(folder, 0.5, lambda engine: 0.5, threads=1)
+    assert _found(folder) == TWINS
     for precision in ("float32", "int8"):
         assert OpenVINOEngine.from_folder(folder, precision).image_shape == tiny_model.SIDE
 
@@ -135,7 +138,7 @@ def _fail(engine: Engine) -> float:
 
 
 def _damage(folder: Path) -> Callable[[Engine], float]:
-    (folder / "model-int8.onnx").write_bytes(b"damaged")
+    (folder / "model-int8.unscored.onnx").write_bytes(b"damaged")
     return lambda engine: 1.0
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import queue
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -100,17 +101,20 @@ class OpenVINOEngine:
         """Load the twin of an artefact.
 
         Args:
-            precision: float32, bfloat16, int8, or auto: int8 where the artefact has that twin and
-                the CPU instructions for it, else bfloat16 if the CPU has it, else float32.
+            precision: float32, bfloat16, int8, or auto: int8 where the artefact has that twin, by
+                model.json a good one, and the CPU the instructions for it, else bfloat16 if the
+                CPU has it, else float32.
 
         Raises:
             ArtifactError: naming the file that is missing or damaged.
         """
-        has_int8 = (folder / artifact.INT8_FILE).is_file()
+        config = artifact.read_config(folder)
+        scored = config.twins.get("int8")
+        kept = isinstance(scored, Mapping) and bool(scored.get("kept"))
+        has_int8 = kept and (folder / artifact.INT8_FILE).is_file()
         chosen = choose_precision(precision, has_int8, cpu_flags())
         name = artifact.INT8_FILE if chosen == "int8" else artifact.ONNX_FILE
         artifact.require_files(folder, [name])
-        config = artifact.read_config(folder)
         engine = cls(folder / name, chosen, threads, streams)
         if engine.image_shape != config.image_shape:
             raise ArtifactError(

@@ -82,7 +82,7 @@ def make_twins(
         limit: of images that are looked at.
 
     Returns:
-        The files, ONNX_FILE first.
+        The files: ONNX_FILE, and UNSCORED_FILE, which judge_int8 renames.
 
     Raises:
         Exception: of whatever kind, from any of the libraries. What was written whole stays.
@@ -92,7 +92,7 @@ def make_twins(
     write_onnx(convert_heads(read_deploy_graph(folder)), path)
     if not int8:
         return (path,)
-    narrow = folder / artifact.INT8_FILE
+    narrow = folder / artifact.UNSCORED_FILE
     quantise_file(path, narrow, first_images(images, limit), threads)
     return path, narrow
 
@@ -104,7 +104,9 @@ def judge_int8(
     threads: int,
     allowed_fall: float = ALLOWED_FALL,
 ) -> Int8Score | None:
-    """Keep the INT8 twin if it scores nearly as well as the model in float32, else delete it.
+    """Rename the INT8 twin if it scores nearly as well as the model in float32, else delete it.
+
+    So whatever ends the process, no endpoint finds one that was not scored.
 
     Args:
         reference_map: the model's own on the same images.
@@ -114,25 +116,26 @@ def judge_int8(
         The figures, which model.json has too; None after a stop. Then, and after any error, the
         twin is deleted.
     """
-    path = folder / artifact.INT8_FILE
+    path = folder / artifact.UNSCORED_FILE
     result = None
     try:
         # A whole channel waits: as many pictures at a time as there are cores.
-        found = score(OpenVINOEngine.from_folder(folder, "int8", threads, streams=threads))
+        found = score(OpenVINOEngine(path, "int8", threads, threads))
         if found is not None:
             result = Int8Score(found, reference_map, allowed_fall)
             config = artifact.read_config(folder)
             twins = {**config.twins, "int8": result.figures()}
             artifact.write_config(folder, replace(config, twins=twins))
+            if result.is_kept:
+                path.rename(folder / artifact.INT8_FILE)
     finally:
-        if result is None or not result.is_kept:
-            path.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
     return result
 
 
 def delete_twins(folder: Path) -> None:
     """Delete the twins and what model.json says about them, as they belong to other weights."""
-    for name in (artifact.ONNX_FILE, artifact.INT8_FILE):
+    for name in (artifact.ONNX_FILE, artifact.INT8_FILE, artifact.UNSCORED_FILE):
         (folder / name).unlink(missing_ok=True)
     config = artifact.read_config(folder)
     if config.twins:

@@ -24,6 +24,8 @@ HYPERPARAMETERS_FILE = "hyperparams.json"
 MODEL_FILE = "model.json"
 ONNX_FILE = "model.onnx"
 INT8_FILE = "model-int8.onnx"
+UNSCORED_FILE = "model-int8.unscored.onnx"
+"""The INT8 model until its score is known: an endpoint takes no notice of it."""
 FORMAT_VERSION = 1
 
 CURE = "give the unpacked model.tar.gz of a training job with this algorithm"

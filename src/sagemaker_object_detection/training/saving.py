@@ -37,7 +37,7 @@ def save_model(
     """
     hyperparameters = job.hyperparameters
     folder = job.paths.model_dir
-    for twin in (artifact.ONNX_FILE, artifact.INT8_FILE):
+    for twin in (artifact.ONNX_FILE, artifact.INT8_FILE, artifact.UNSCORED_FILE):
         (folder / twin).unlink(missing_ok=True)
     path = graph.save(folder)
     artifact.write_text_whole(

@@ -7,7 +7,8 @@ whose upright box counts, or boxes with keypoints, where data.yaml says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -54,16 +55,19 @@ class YoloSource(Source):
         self._keypoint_numbers = keypoint_numbers
         self._longer: dict[int, int] = {}
         find = cache(_texts)
-        if labels is None:
-            places = [(_label_folder(Path(path), root), Path(path).stem) for path, _ in images]
-        else:
-            places = [((labels / name).parent, Path(name).stem) for _, name in images]
-        self._labels = [_label(folder, name, find) for folder, name in places]
+        beside = cache(lambda folder: str(_label_folder(Path(folder) / "a.jpg", root)))
+        self._labels: list[str | None] = []
+        folder = str(root)
+        for path, name in images:
+            folder, _, file = (path if labels is None else f"{labels}/{name}").rpartition("/")
+            if labels is None:
+                folder = beside(folder)
+            text = find(folder).get(composed(stem(file)))
+            self._labels.append(None if text is None else f"{folder}/{text}")
         if not any(self._labels):
-            first = places[0][0] if places else root
             raise ClientError(
                 f"{root}: none of {len(images)} images has a label, a .txt of its name. They were "
-                f"looked for in {first}, for example. Put the labels there."
+                f"looked for in {folder}, for example. Put the labels there."
             )
 
     @property
@@ -299,15 +303,14 @@ def _label_folder(image: Path, root: Path) -> Path:
     return root.joinpath(*parts)
 
 
-def _texts(folder: Path) -> dict[str, str]:
+def _texts(folder: str) -> dict[str, str]:
     """Name without suffix -> the text of that name."""
-    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries]
+    except (FileNotFoundError, NotADirectoryError):
+        names = []
     return {composed(stem(name)): name for name in names if name.lower().endswith(".txt")}
-
-
-def _label(folder: Path, image: str, find: Callable[[Path], dict[str, str]]) -> str | None:
-    name = find(folder).get(composed(image))
-    return None if name is None else f"{folder}/{name}"
 
 
 def _check_labels(images: Listing, labels: Path) -> None:
