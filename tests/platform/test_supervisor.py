@@ -89,7 +89,7 @@ class Run:
     def __init__(self, here: Path, program: str, helper: str = "") -> None:
         self.here = here
         self.stop = StopRequest()
-        self.world = World("horovod", "dist_sync", ("algo-1",), 2, 0)
+        self.world = World("horovod", ("algo-1",), 2, 0)
         self.supervisor = Supervisor(self.world, self.stop)
         self.error: BaseException | None = None
         environ = {**os.environ, "HERE": str(here)}

@@ -21,49 +21,29 @@ def _world(base: Path, hosts: int, devices: int, current: int = 0, **given: obje
 @pytest.mark.parametrize(
     ("hosts", "devices", "given", "form"),
     [
-        pytest.param(1, 1, {}, ("none", "device", 1), id="one device"),
-        pytest.param(1, 4, {}, ("none", "device", 1), id="one process has all devices of a host"),
-        pytest.param(2, 1, {}, ("kvstore", "dist_sync", 2), id="hosts keep in step"),
-        pytest.param(
-            2, 1, {"kv_store": "dist_async"}, ("kvstore", "dist_async", 2), id="unless asked"
-        ),
-        pytest.param(2, 1, {"kv_store": "device"}, ("kvstore", "dist_sync", 2), id="device"),
-        pytest.param(
-            1, 1, {"kv_store": "dist_async"}, ("none", "device", 1), id="one host has no servers"
-        ),
-        pytest.param(
-            2, 1, {"distribution": "horovod"}, ("horovod", "dist_sync", 2), id="horovod on hosts"
-        ),
-        pytest.param(
-            2, 4, {"distribution": "horovod"}, ("horovod", "dist_sync", 8), id="one for each GPU"
-        ),
-        pytest.param(
-            1, 4, {"distribution": "horovod"}, ("horovod", "dist_sync", 4), id="in one host too"
-        ),
-        pytest.param(
-            1, 1, {"distribution": "horovod"}, ("none", "device", 1), id="nobody to talk to"
-        ),
-        pytest.param(
-            2, 1, {"distribution": "kvstore"}, ("kvstore", "dist_sync", 2), id="kvstore as auto"
-        ),
+        pytest.param(1, 1, {}, ("none", 1), id="one device"),
+        pytest.param(1, 4, {}, ("none", 1), id="one process has all devices of a host"),
+        pytest.param(2, 1, {}, ("kvstore", 2), id="hosts keep in step"),
+        pytest.param(2, 1, {"kv_store": "dist_async"}, ("kvstore", 2), id="asked for otherwise"),
+        pytest.param(2, 1, {"kv_store": "device"}, ("kvstore", 2), id="device"),
+        pytest.param(1, 1, {"kv_store": "dist_async"}, ("none", 1), id="one host has no servers"),
+        pytest.param(2, 1, {"distribution": "horovod"}, ("horovod", 2), id="horovod on hosts"),
+        pytest.param(2, 4, {"distribution": "horovod"}, ("horovod", 8), id="one for each GPU"),
+        pytest.param(1, 4, {"distribution": "horovod"}, ("horovod", 4), id="in one host too"),
+        pytest.param(1, 1, {"distribution": "horovod"}, ("none", 1), id="nobody to talk to"),
+        pytest.param(2, 1, {"distribution": "kvstore"}, ("kvstore", 2), id="kvstore as auto"),
     ],
 )
 def test_forms(
     hosts: int, devices: int, given: dict[str, object], form: tuple[object, ...], tmp_path: Path
 ) -> None:
     world = _world(tmp_path, hosts, devices, **given)
-    assert (world.form, world.kv_store, world.size) == form
+    assert (world.form, world.size) == form
 
 
 @pytest.mark.parametrize(
     ("devices", "given", "told"),
     [
-        pytest.param(
-            1,
-            {"distribution": "horovod", "kv_store": "dist_async"},
-            "distribution and kv_store contradict each other",
-            id="in step and not",
-        ),
         pytest.param(
             1,
             {"gradient_compression": "float16"},
@@ -93,11 +73,6 @@ def test_ranks(tmp_path: Path) -> None:
     assert str(last) == "rank 11 on algo-3"
     assert world.name_of_host(1) == "ranks 4 to 7 on algo-2"
     assert World.from_json(last.as_json()) == last
-
-
-def test_machines_of_an_update(tmp_path: Path) -> None:
-    assert _world(tmp_path / "1", 3, 1).machines == 3
-    assert _world(tmp_path / "2", 3, 1, kv_store="dist_async").machines == 1
 
 
 def test_contexts_that_stand_for_devices() -> None:

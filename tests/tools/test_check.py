@@ -88,8 +88,8 @@ FAULTS: list[object] = [
         id="earlier model",
     ),
     pytest.param(
-        lambda job: change(job, distribution="horovod", kv_store="dist_async"),
-        ["distribution and kv_store contradict each other"],
+        lambda job: change(job, gradient_compression="float16"),
+        ["gradient_compression: float16 needs distribution=horovod"],
         id="distribution",
     ),
     pytest.param(lambda job: write(job / "model", "a file"), ["cannot be written to"], id="model"),

@@ -37,11 +37,11 @@ def communicators(worlds: Sequence[World]) -> list[InThreads]:
     return [InThreads(world, messages, barrier) for world in worlds]
 
 
-def worlds(hosts: int, local_size: int = 1, kv_store: str = "dist_sync") -> list[World]:
+def worlds(hosts: int, local_size: int = 1) -> list[World]:
     """Of all processes on so many hosts."""
     names = tuple(f"algo-{number + 1}" for number in range(hosts))
     ranks = range(hosts * local_size)
-    return [World("kvstore", kv_store, names, local_size, rank) for rank in ranks]
+    return [World("kvstore", names, local_size, rank) for rank in ranks]
 
 
 def in_all(made: Sequence[InThreads], do: Callable[[InThreads], Any]) -> list[Any]:

@@ -129,13 +129,6 @@ def test_agreement() -> None:
     assert in_all(communicators(worlds(3)), told) == [(False, False, False, 0, 0.0)] * 3
 
 
-def test_who_keeps_his_own_time_agrees_with_himself() -> None:
-    made = communicators(worlds(2, kv_store="dist_async"))
-    update = agree(made[1], True, False, True, 3, [mx.nd.array([5.0])], mx.cpu())
-    told = (update.goes_on, update.line_due, update.images, update.positives.asscalar())
-    assert told == (True, True, 3, 5.0)
-
-
 @pytest.mark.parametrize("local_size", [1, 2])
 def test_names_of_records_over_all_hosts(local_size: int) -> None:
     made = communicators(worlds(2, local_size))

@@ -26,7 +26,7 @@ class Recorder:
         self.failures.append(str(error))
 
 
-TWO = World("kvstore", "dist_sync", ("algo-1", "algo-2"), 1, 0)
+TWO = World("kvstore", ("algo-1", "algo-2"), 1, 0)
 
 
 def test_who_waits_too_long_fails_for_all() -> None:

@@ -43,7 +43,7 @@ def test_kvstore(rank: int) -> None:
     """One scheduler, on the first host; a server and a worker on each."""
     helpers = Helpers()
     supervisor: Any = helpers
-    world = World("kvstore", "dist_sync", HOSTS, 1, rank)
+    world = World("kvstore", HOSTS, 1, rank)
     worker = start_kvstore(supervisor, {"shared": "yes"}, world, FACTS)
     roles = {e["DMLC_ROLE"]: e.get("PORT") for e in (*helpers.started.values(), worker)}
     if rank == 0:
@@ -63,7 +63,7 @@ def test_kvstore(rank: int) -> None:
 
 @pytest.mark.parametrize(("host", "local_rank", "rank"), [(0, 0, 0), (0, 1, 1), (1, 0, 2)])
 def test_horovod(host: int, local_rank: int, rank: int) -> None:
-    world = World("horovod", "dist_sync", HOSTS, 2, 2 * host)
+    world = World("horovod", HOSTS, 2, 2 * host)
     environ = _named(horovod_environment({}, world, FACTS, local_rank), "HOROVOD_")
     assert environ["HOSTNAME"] == HOSTS[host]
     numbers = ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE", "CROSS_RANK", "CROSS_SIZE")
@@ -77,7 +77,7 @@ def test_processes_of_a_host_share_its_threads(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delitem(sys.modules, "mxnet", raising=False)
     threads = {}
     for local_size in (1, 2):
-        world = World("horovod", "dist_sync", HOSTS, local_size, 0)
+        world = World("horovod", HOSTS, local_size, 0)
         environ = shared_environment({"OMP_NUM_THREADS": ""}, world, "ib7")
         threads[local_size] = int(environ["OMP_NUM_THREADS"])
         interfaces = ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME", "HOROVOD_GLOO_IFACE")

@@ -19,7 +19,7 @@ from sagemaker_object_detection.training import launch
 from tests.training.jobs import make_job
 from tests.training.processes import InThreads, communicators, in_all, worlds
 
-TWO = World("horovod", "dist_sync", ("algo-1", "algo-2"), 1, 0)
+TWO = World("horovod", ("algo-1", "algo-2"), 1, 0)
 
 
 def test_horovod_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

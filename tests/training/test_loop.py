@@ -420,7 +420,6 @@ def test_devices_that_share_batches_come_where_one_comes(devices: int) -> None:
 
 
 def _together(
-    kv_store: str,
     sizes: Sequence[Sequence[int]],
     stop_at: Mapping[int, int] | None = None,
     silence: Mapping[int, float] | None = None,
@@ -452,46 +451,26 @@ def _together(
         except Interrupted:
             return loop, [], True
 
-    return in_all(communicators(worlds(len(sizes), kv_store=kv_store)), train)
+    return in_all(communicators(worlds(len(sizes))), train)
 
 
 def test_processes_in_step_make_as_many_updates_as_that_with_most() -> None:
     """Every result is that of all."""
-    done = _together("dist_sync", [(2, 2, 1), (2,)])
+    done = _together([(2, 2, 1), (2,)])
     for loop, (result,), _ in done:
         assert (result.records, loop.position.updates) == (7, 3)
     (_, (first,), _), (_, (second,), _) = done
     assert first.losses == second.losses
 
 
-@pytest.mark.parametrize(
-    ("kv_store", "told"),
-    [
-        pytest.param("dist_sync", [1, 1, 2, 2], id="in step: their losses are added up for it"),
-        pytest.param("dist_async", [1, 2], id="each in its own time"),
-    ],
-)
-def test_one_process_that_has_to_log_a_line(
-    kv_store: str, told: list[int], caplog: pytest.LogCaptureFixture
-) -> None:
-    _together(kv_store, [(2, 2, 1), (2, 2, 1)], silence={1: 0.0})
-    assert sorted(_batches_told(caplog)) == told
+def test_one_process_that_has_to_log_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    """Their losses are added up for it, so that all log one."""
+    _together([(2, 2, 1), (2, 2, 1)], silence={1: 0.0})
+    assert sorted(_batches_told(caplog)) == [1, 1, 2, 2]
 
 
-def test_processes_that_go_on_by_themselves_meet_after_the_epoch() -> None:
-    done = _together("dist_async", [(2, 2, 1), (2,)])
-    assert [loop.position.updates for loop, _, _ in done] == [3, 1]
-    assert [results[0].records for _, results, _ in done] == [7, 7]
-
-
-@pytest.mark.parametrize(
-    ("kv_store", "updates"),
-    [
-        pytest.param("dist_sync", [1, 1], id="in step: all at the same batch"),
-        pytest.param("dist_async", [3, 1], id="each in its own time: after the epoch's batches"),
-    ],
-)
-def test_one_process_that_is_asked_to_stop_stops_all(kv_store: str, updates: list[int]) -> None:
-    done = _together(kv_store, [(2, 2, 2), (2, 2, 2)], stop_at={1: 2})
-    assert [loop.position.updates for loop, _, _ in done] == updates
+def test_one_process_that_is_asked_to_stop_stops_all() -> None:
+    """All at the same batch."""
+    done = _together([(2, 2, 2), (2, 2, 2)], stop_at={1: 2})
+    assert [loop.position.updates for loop, _, _ in done] == [1, 1]
     assert all(stopped for _, _, stopped in done)

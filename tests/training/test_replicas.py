@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import mxnet as mx
 import numpy as np
 import pytest
 
@@ -17,21 +14,7 @@ from tests.training.networks import make_network
 from tests.training.processes import InThreads, communicators, in_all, worlds
 
 
-class Trainer:
-    """Stands for the trainer; with servers, their weights are all 9."""
-
-    def __init__(self, network: Any, on_servers: bool) -> None:
-        self.network, self.on_servers = network, on_servers
-
-    def pull(self) -> None:
-        for parameter in self.network.parameters.values():
-            if parameter.grad_req != "null":
-                parameter.set_data(mx.nd.full(parameter.shape, 9))
-
-
-def _replicas(
-    communicator: Communicator, weight: float, devices: int = 1, on_servers: bool = False
-) -> Replicas:
+def _replicas(communicator: Communicator, weight: float, devices: int = 1) -> Replicas:
     """Weights and their averages of this value; statistics are the rank, half more on device 1."""
     network = make_network(devices, batchnorm=True)
     statistics = network.heads.list_auxiliary_states()
@@ -39,8 +22,7 @@ def _replicas(
         for device, copy in enumerate(parameter.list_data()):
             copy[:] = communicator.world.rank + device / 2 if name in statistics else weight
     average = WeightAverage(dict(network.parameters.items()), 0.9)
-    trainer: Any = Trainer(network, on_servers)
-    return Replicas(communicator, network, trainer, average)
+    return Replicas(communicator, network, average)
 
 
 def _values(replicas: Replicas, name: str) -> list[float]:
@@ -86,18 +68,6 @@ def test_weights_that_are_not_equal(averaged: bool) -> None:
             replicas.settle("epoch 1")
 
     in_all(communicators(worlds(2)), settle)
-
-
-def test_weights_of_servers() -> None:
-    """Each process had its own; the averages are those of the main process."""
-
-    def settle(communicator: InThreads) -> tuple[list[float], list[float]]:
-        replicas = _replicas(communicator, 5.0 + communicator.world.rank, on_servers=True)
-        replicas.settle("epoch 1")
-        return _values(replicas, "scores_weight"), _values(replicas, "norm_moving_mean")
-
-    made = communicators(worlds(2, kv_store="dist_async"))
-    assert in_all(made, settle) == [([9, 5], [0.5, 0])] * 2
 
 
 def test_one_copy_alone_is_left_as_it_is() -> None:

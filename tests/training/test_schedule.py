@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import pickle
-
 import pytest
 
 from sagemaker_object_detection.platform.hyperparameters import parse
 from sagemaker_object_detection.training.schedule import (
     LearningRate,
-    ServersRate,
     make_learning_rate,
     step_updates,
 )
@@ -170,20 +167,3 @@ def test_the_first_epoch_after_a_model_channel_is_gentle() -> None:
     )
     assert sum(schedule(update) for update in range(100)) / 100 < schedule.base / 100
     assert schedule(300) == schedule.base
-
-
-def test_machines_that_go_on_by_themselves() -> None:
-    """Each has its share of the batches, and the rate of one machine."""
-    needed = {"num_classes": 2, "num_training_samples": 90, "mini_batch_size": 4, "epochs": 10}
-    hyperparameters = parse({**needed, "learning_rate": 0.001, "optimizer": "sgd"})
-    schedule = make_learning_rate(hyperparameters, 90, machines=4, in_step=False)
-    assert (schedule.base, schedule.total_steps) == (0.001, 10 * 6)
-
-
-def test_the_servers_count_updates_from_one_and_go_on_after_a_restart() -> None:
-    """They are given it pickled."""
-    schedule = LearningRate(0.1, drops=(3, 8))
-    rate = pickle.loads(pickle.dumps(ServersRate(schedule)))
-    assert [rate(n) for n in (0, 1, 3, 4, 9)] == [schedule(u) for u in (0, 0, 2, 3, 8)]
-    rate.begin_at(5)
-    assert [rate(n) for n in (1, 3, 4)] == [schedule(u) for u in (5, 7, 8)]

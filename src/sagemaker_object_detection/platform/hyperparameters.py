@@ -179,8 +179,8 @@ class Hyperparameters:
     kv_store: str = row(
         Choice(("device", "dist_sync", "dist_async")),
         "device",
-        "How machines share their weights: after every batch (dist_sync) or each in its own time "
-        "(dist_async). On one machine it changes nothing; on several device means dist_sync.",
+        "Accepted as the service has it. Several machines share every update, whatever it says; "
+        "dist_async runs in step too, with a warning.",
     )
     distribution: str = row(
         Choice(("auto", "kvstore", "horovod")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
@@ -10,8 +11,10 @@ from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.hyperparameters import Hyperparameters
 from sagemaker_object_detection.platform.job import Job
 
+log = logging.getLogger(__name__)
+
 NONE, KVSTORE, HOROVOD = "none", "kvstore", "horovod"
-DEVICE, DIST_SYNC, DIST_ASYNC = "device", "dist_sync", "dist_async"
+_DIST_ASYNC = "dist_async"
 
 CPU_DEVICES_VARIABLE = "OBJECT_DETECTION_CPU_DEVICES"
 
@@ -23,14 +26,12 @@ class World:
     Attributes:
         form: how gradients come together: none (one process; of its devices by MXNet's kvstore
             `device`), kvstore (through MXNet's parameter servers) or horovod.
-        kv_store: dist_sync or dist_async where the form is kvstore.
         hosts: by rank of the first of their processes.
         local_size: processes on each host.
         rank: of this process among all.
     """
 
     form: str = NONE
-    kv_store: str = DEVICE
     hosts: tuple[str, ...] = field(default=("algo-1",))
     local_size: int = 1
     rank: int = 0
@@ -54,16 +55,6 @@ class World:
     def is_main(self) -> bool:
         """Whether it is this process that writes the model and the reports."""
         return self.rank == 0
-
-    @property
-    def in_step(self) -> bool:
-        """Whether all processes make each update together."""
-        return self.kv_store != DIST_ASYNC
-
-    @property
-    def machines(self) -> int:
-        """Machines whose batches one update takes in."""
-        return len(self.hosts) if self.in_step else 1
 
     def __str__(self) -> str:
         return f"rank {self.rank} on {self.hosts[self.host_rank]}"
@@ -111,11 +102,15 @@ def make_world(job: Job, devices: int) -> World:
     require_an_image_each(given.mini_batch_size, devices, "GPUs")
     rank = job.hosts.index(job.current_host) * local_size
     if horovod:
-        return World(HOROVOD, DIST_SYNC, job.hosts, local_size, rank)
+        return World(HOROVOD, job.hosts, local_size, rank)
     if len(job.hosts) == 1:
         return World(hosts=job.hosts)
-    kv_store = DIST_ASYNC if given.kv_store == DIST_ASYNC else DIST_SYNC
-    return World(KVSTORE, kv_store, job.hosts, 1, rank)
+    if given.kv_store == _DIST_ASYNC:
+        log.warning(
+            "kv_store is dist_async: this container runs it in step, as dist_sync, which learns "
+            "more from the same images. Set dist_sync to be rid of this line."
+        )
+    return World(KVSTORE, job.hosts, 1, rank)
 
 
 def require_an_image_each(mini_batch_size: int, devices: int, what: str = "devices") -> None:
@@ -133,11 +128,6 @@ def require_an_image_each(mini_batch_size: int, devices: int, what: str = "devic
 
 def _check(given: Hyperparameters) -> None:
     horovod = given.distribution == HOROVOD
-    if horovod and given.kv_store == DIST_ASYNC:
-        raise ClientError(
-            "Hyperparameters distribution and kv_store contradict each other: horovod keeps all "
-            "machines in step, dist_async does not. Leave one of them out."
-        )
     if given.gradient_compression != NONE and not horovod:
         raise ClientError(
             f"Hyperparameter gradient_compression: {given.gradient_compression} needs "

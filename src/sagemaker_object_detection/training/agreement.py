@@ -42,8 +42,7 @@ def agree(
 ) -> Agreement:
     """Add up what the processes have.
 
-    A process alone, or one that keeps its own time (dist_async), agrees with itself, and does not
-    wait for its positives to be known.
+    A process alone agrees with itself, and does not wait for its positives to be known.
 
     Args:
         positives: (1,) of each device's part of this process's batch.
@@ -53,7 +52,7 @@ def agree(
     for count in positives:
         ours = ours + count.as_in_context(ctx)
     world = communicator.world
-    if world.size == 1 or not world.in_step:
+    if world.size == 1:
         return Agreement(has_batch, stopped, line_due, images, ours)
     content = struct.pack(_FORMAT, has_batch, stopped, line_due, images, int(ours.asscalar()))
     rows = [struct.unpack(_FORMAT, part) for part in communicator.gather(content)]

@@ -16,7 +16,6 @@ import mxnet as mx
 from mxnet import gluon
 
 from sagemaker_object_detection.platform.world import HOROVOD, KVSTORE, World
-from sagemaker_object_detection.training.schedule import ServersRate
 
 log = logging.getLogger(__name__)
 
@@ -30,29 +29,19 @@ class GradientTrainer:
     Attributes:
         trainer: makes the updates; its optimiser has state for each device of this process.
         scale: argument of its step, so that gradients are summed over all processes.
-        on_servers: whether the kvstore's servers make the updates (dist_async). Their learning
-            rate is a function that they were given, and their state stays there.
         horovod: the module, where it is the form.
-        schedule: that the servers have.
     """
 
     trainer: gluon.Trainer
     scale: float = 1.0
-    on_servers: bool = False
     horovod: Any = None
-    schedule: ServersRate | None = None
 
-    def begin(self, updates: int) -> None:
+    def begin(self) -> None:
         """Connect to the others, in all processes at a time, once weights are where they begin.
 
         Without it the trainer would do so in its first step, which a process that is stopped
         before never makes.
-
-        Args:
-            updates: that the servers have made before, in an earlier run.
         """
-        if self.schedule is not None:
-            self.schedule.begin_at(updates)
         if self.horovod is None:
             self.trainer._init_kvstore()
             self.trainer._init_params()
@@ -66,19 +55,12 @@ class GradientTrainer:
         if self.horovod is not None:
             self.horovod.shutdown()
 
-    def pull(self) -> None:
-        """Fetch the weights as the servers have them now."""
-        for index, parameter in enumerate(self.trainer._params):
-            if parameter.grad_req != "null":
-                self.trainer._kvstore.pull(index, parameter.list_data())
-
 
 def make_gradient_trainer(
     parameters: Mapping[str, gluon.Parameter],
     optimizer: str,
     options: Mapping[str, Any],
     world: World,
-    schedule: ServersRate | None = None,
     compression: str = "none",
 ) -> GradientTrainer:
     """The trainer of a form.
@@ -86,15 +68,10 @@ def make_gradient_trainer(
     Args:
         parameters: initialised on all devices of this process.
         options: of the optimiser.
-        schedule: learning rates for the servers of dist_async.
         compression: float16 or none; Horovod's.
     """
     if world.form == HOROVOD:
         return _horovod(parameters, optimizer, options, compression)
-    if world.form == KVSTORE and not world.in_step:
-        scheduled = {**options, "lr_scheduler": schedule}
-        trainer = gluon.Trainer(dict(parameters), optimizer, scheduled, mx.kv.create("dist_async"))
-        return GradientTrainer(trainer, on_servers=True, schedule=schedule)
     kvstore: Any = "device"  # of one device: none
     if world.form == KVSTORE:
         kvstore = mx.kv.create("dist_sync_device" if _on_gpu(parameters) else "dist_sync")

@@ -98,7 +98,7 @@ def launch(job: Job, world: World, environ: Mapping[str, str], stop: StopRequest
         "%d processes on %s train together by %s; this host is %s at %s.",
         world.size,
         f"{len(world.hosts)} hosts" if several else "1 host",
-        "horovod" if world.form == HOROVOD else f"kvstore {world.kv_store}",
+        "horovod" if world.form == HOROVOD else "kvstore dist_sync",
         members[world.host_rank],
         address,
     )

@@ -186,13 +186,8 @@ class TrainingLoop:
 
     def _sum_up(self, stopped: bool) -> bool:
         """Add up what all processes have in the epoch so far; whether any was asked to stop."""
-        world, position = self._communicator.world, self.position
-        stops, records, *losses = total(
-            self._communicator, [stopped, position.records, *position.losses.values()]
-        )
-        if not world.in_step:
-            position.records = int(records)
-            losses = [loss / world.size for loss in losses]
+        position = self.position
+        stops, *losses = total(self._communicator, [stopped, *position.losses.values()])
         position.losses.update(zip(LOSS_PARTS, losses, strict=True))
         return stops > 0
 
@@ -212,8 +207,7 @@ class TrainingLoop:
         """Of all processes that are in step, without the last batch, which is still to come."""
         losses, count = self.position.losses, max(1, self.position.batches - 1)
         values = list(losses.values())
-        if self._communicator.world.in_step:
-            values = total(self._communicator, values)
+        values = total(self._communicator, values)
         return {part: value / count for part, value in zip(losses, values, strict=True)}
 
     def _set_rate(self) -> None:

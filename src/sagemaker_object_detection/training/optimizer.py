@@ -11,7 +11,7 @@ from mxnet import gluon
 from sagemaker_object_detection.platform.hyperparameters import Hyperparameters
 from sagemaker_object_detection.platform.world import World
 from sagemaker_object_detection.training.gradients import GradientTrainer, make_gradient_trainer
-from sagemaker_object_detection.training.schedule import LearningRate, ServersRate
+from sagemaker_object_detection.training.schedule import LearningRate
 
 log = logging.getLogger(__name__)
 
@@ -48,22 +48,9 @@ def make_trainer(
     else:
         for parameter_name, parameter in parameters.items():
             _as_the_service(parameter_name, parameter)
-    trainer = make_gradient_trainer(
-        parameters,
-        name,
-        options,
-        world,
-        ServersRate(learning_rate),
-        hyperparameters.gradient_compression,
+    return make_gradient_trainer(
+        parameters, name, options, world, hyperparameters.gradient_compression
     )
-    if trainer.on_servers:  # which know the parameters by their numbers alone
-        trainer.trainer.optimizer.wd_mult = {
-            index: parameter.wd_mult for index, parameter in enumerate(trainer.trainer._params)
-        }
-        trainer.trainer.optimizer.lr_mult = {
-            index: parameter.lr_mult for index, parameter in enumerate(trainer.trainer._params)
-        }
-    return trainer
 
 
 def _as_the_service(name: str, parameter: gluon.Parameter) -> None:

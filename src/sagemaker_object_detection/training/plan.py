@@ -18,7 +18,6 @@ from sagemaker_object_detection.training.average import WeightAverage, decay_ove
 from sagemaker_object_detection.training.data import Data
 from sagemaker_object_detection.training.position import Recipe
 from sagemaker_object_detection.training.schedule import (
-    LearningRate,
     batches_per_epoch,
     make_learning_rate,
 )
@@ -35,7 +34,6 @@ def make_recipe(job: Job, data: Data) -> Recipe:
         data.images_by_largest,
         continued="model" in job.channels,
         machines=len(world.hosts),
-        in_step=world.in_step,
     )
     if learning_rate.warmup_steps:
         log.info("The learning rate rises over the first %d batches.", learning_rate.warmup_steps)
@@ -49,29 +47,17 @@ def make_recipe(job: Job, data: Data) -> Recipe:
     )
 
 
-def servers_rate(job: Job, data: Data) -> LearningRate:
-    """The learning rate by updates as they are counted where they are made.
-
-    Servers that take every process's gradients as they come count them all.
-    """
-    world = data.communicator.world
-    return make_learning_rate(
-        job.hyperparameters, data.images_by_largest, "model" in job.channels, world.machines
-    )
-
-
 def log_batch(mini_batch_size: int, world: World, devices: int) -> None:
     """How large the batch of an update is, and who shares it."""
     if world.size * devices == 1:
         return
-    machines = "1 machine" if world.machines == 1 else f"{world.machines} machines"
+    machines = len(world.hosts)
     log.info(
-        "An update takes in %d images: mini_batch_size %d on %s%s%s.",
-        mini_batch_size * world.machines,
+        "An update takes in %d images: mini_batch_size %d on %s%s.",
+        mini_batch_size * machines,
         mini_batch_size,
-        machines,
+        "1 machine" if machines == 1 else f"{machines} machines",
         f" of {devices} devices" if devices > 1 else "",
-        "" if world.in_step else f", of {len(world.hosts)} that go on by themselves",
     )
 
 

@@ -15,7 +15,6 @@ from sagemaker_object_detection.training.communicator import (
     require_equal,
     spread,
 )
-from sagemaker_object_detection.training.gradients import GradientTrainer
 
 Copies = Mapping[str, Sequence[mx.nd.NDArray]]
 
@@ -31,7 +30,6 @@ class Replicas:
 
     communicator: Communicator
     network: Network
-    trainer: GradientTrainer
     average: WeightAverage | None
 
     @property
@@ -51,17 +49,12 @@ class Replicas:
             when: for a message, as "epoch 3".
 
         Raises:
-            AlgorithmError: the weights of processes in step were not equal before.
+            AlgorithmError: the weights of processes were not equal before.
         """
         if self._alone:
             return
         weights, averages = self._weights(), self._averages()
         statistics = set(self.network.heads.list_auxiliary_states())
-        if self.trainer.on_servers:
-            self.trainer.pull()
-            average(self.communicator, _only(weights, statistics))
-            spread(self.communicator, averages)
-            return
         average(self.communicator, _only(weights, statistics))
         if averages:
             average(self.communicator, _only(averages, {f"average:{n}" for n in statistics}))

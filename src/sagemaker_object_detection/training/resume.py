@@ -105,20 +105,16 @@ class Checkpoints:
         if trained.average is not None:
             for name, array in trained.average.arrays.items():
                 array[:] = arrays.get(_AVERAGE + name, arrays[_WEIGHT + name])
-        if not trained.trainer.on_servers:
-            restore_optimizer(
-                trained.trainer.trainer, _part(arrays, _OPTIMIZER), state["update_counts"]
-            )
+        restore_optimizer(
+            trained.trainer.trainer, _part(arrays, _OPTIMIZER), state["update_counts"]
+        )
         progress.restore(state["progress"])
         if self._folder is not None:
             self._folder.restore_best(self._model)
         self._warn_of_settings(state.get("settings", {}))
         position = Position(**state["position"])
-        world = self._communicator.world
-        if not world.is_main and world.in_step:  # the main process's losses are those of all
+        if not self._communicator.world.is_main:  # whose losses are those of all
             position.losses = dict.fromkeys(position.losses, 0.0)
-        elif not world.is_main:  # and its records those of all that went on by themselves
-            position.records = 0
         if images != state["images"] and position.batches:
             log.warning(
                 "The train channel has %d images and had %d at the checkpoint: epoch %d begins "

@@ -34,7 +34,6 @@ from sagemaker_object_detection.training.plan import (
     log_batch,
     make_average,
     make_recipe,
-    servers_rate,
 )
 from sagemaker_object_detection.training.precision import choose_precision
 from sagemaker_object_detection.training.progress import Progress
@@ -134,15 +133,16 @@ def _train(
     validation = Validation(job, data, engine, batch, stop.requested, communicator)
     if "train" not in data.streams:
         warn_of_batch_count(hyperparameters, data.train_images, len(world.hosts))
+    recipe = make_recipe(job, data)
     with connecting(communicator):
-        trainer = make_trainer(trainable, hyperparameters, world, servers_rate(job, data))
+        trainer = make_trainer(trainable, hyperparameters, world, recipe.learning_rate)
     trained = Trained(network, trainer, average)
-    replicas = Replicas(communicator, network, trainer, average)
+    replicas = Replicas(communicator, network, average)
     loop = TrainingLoop(
         Updates(network, trainer, devices, communicator),
         communicator,
         data.loaders["train"],
-        make_recipe(job, data),
+        recipe,
         validation,
         stop.requested,
         average.update if average else lambda count: None,
@@ -160,7 +160,7 @@ def _train(
         replicas.begin()
     if world.size > 1:
         with connecting(communicator):
-            trainer.begin(loop.position.updates * world.size)
+            trainer.begin()
     stop.training = True
     begin(communicator)
 

@@ -49,30 +49,6 @@ class LearningRate:
         return self.base * self.factor ** sum(update >= drop for drop in self.drops)
 
 
-class ServersRate:
-    """A learning rate as MXNet's optimisers ask for it, for the kvstore's servers (dist_async).
-
-    MXNet pickles it for them, and they read it while they are still importing MXNet: nothing that
-    this module imports may need it.
-
-    Attributes:
-        base_lr: set by the optimiser, and not used.
-    """
-
-    def __init__(self, learning_rate: LearningRate) -> None:
-        self.base_lr = learning_rate.base
-        self._learning_rate = learning_rate
-        self._begun_at = 0
-
-    def begin_at(self, updates: int) -> None:
-        """Go on after so many updates of an earlier run; only before the servers are given it."""
-        self._begun_at = updates
-
-    def __call__(self, num_update: int) -> float:
-        """The rate of the update that is number `num_update`, from 1, of those of all processes."""
-        return self._learning_rate(self._begun_at + max(0, num_update - 1))
-
-
 def step_updates(
     epochs: tuple[int, ...], num_training_samples: int, mini_batch_size: int, machines: int = 1
 ) -> tuple[int, ...]:
@@ -106,7 +82,6 @@ def make_learning_rate(
     num_images: int,
     continued: bool = False,
     machines: int = 1,
-    in_step: bool = True,
 ) -> LearningRate:
     """The schedule of the hyperparameters for a train channel of so many images.
 
@@ -116,7 +91,6 @@ def make_learning_rate(
             the first epoch undoes much of what an annealed model has learnt, and the service's
             algorithm loses 7 points there (figures in docs/decisions.md).
         machines: that make an epoch together.
-        in_step: whether they share every update. If not, the rate is that of one machine's batch.
     """
     batches = batches_per_epoch(hyperparameters, num_images, machines)
     total = batches * hyperparameters.epochs
@@ -125,7 +99,7 @@ def make_learning_rate(
         new = min(LONGEST_WARMUP, total // WARMUP_SHARE)
         warmup = CONTINUED_WARMUP_EPOCHS * batches if continued else new
     return LearningRate(
-        base=base_learning_rate(hyperparameters, machines if in_step else 1),
+        base=base_learning_rate(hyperparameters, machines),
         warmup_steps=warmup,
         warmup_power=CONTINUED_WARMUP_POWER if continued else 1,
         kind=hyperparameters.lr_schedule,

@@ -117,9 +117,8 @@ class Updates:
         return losses
 
     def set_learning_rate(self, rate: float) -> None:
-        """For the next updates; the kvstore's servers, where they update, have their own."""
-        if not self._trainer.on_servers:
-            self._trainer.trainer.set_learning_rate(rate)
+        """For the next updates."""
+        self._trainer.trainer.set_learning_rate(rate)
 
     def _parts(self, batch: Batch) -> list[_Part]:
         """The batch by devices, with its targets; a device without a record is missing."""
