@@ -79,7 +79,7 @@ def _not_json(base: Path, training: bool) -> None:
         pytest.param(_raise(ClientError("train: wrong.")), "refused", id="refusing is fine"),
         pytest.param(_raise(KeyError("id")), "another error", id="an error that is not for users"),
         pytest.param(_raise(MemoryError()), "another error", id="no memory left"),
-        pytest.param(_raise(ClientError("train " * 9999)), "an error that is", id="a whole file"),
+        pytest.param(_raise(ClientError("train\n" * 9999)), "an error that is", id="a whole file"),
         pytest.param(_raise(ClientError("Wrong.")), "an error that is", id="no file is named"),
         pytest.param(_write_outside, "files changed", id="a file among the inputs"),
         pytest.param(_not_json, "another error", id="NaN is no JSON"),

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -52,10 +52,16 @@ class _Category(Struct, gc=False):
     name: Annotated[str, Meta(pattern=r"\S")]
 
 
-class _Coco(Struct):
+class _Images(Struct):
     images: list[_Image]
-    annotations: list[_Annotation]
     categories: Annotated[list[_Category], Meta(min_length=1)]
+
+
+class _Boxes(Struct):
+    annotations: list[_Annotation]
+
+
+_Lists = TypeVar("_Lists", _Images, _Boxes)
 
 
 _ENTRIES: Mapping[str, type[Struct]] = {
@@ -92,30 +98,18 @@ class CocoSource(Source):
     """
 
     unannotated: Sequence[str] = ()
+    _numbers: NDArray[Any]
 
     def __init__(self, images: Path, annotation_file: Path) -> None:
         self._file = annotation_file
-        listing = Listing.of(images)
-        self._folder = listing.folder
-        heading = f"{annotation_file} and {images} do not match"
+        self._folder = images
         offenders = Offenders()
-        content = _read(annotation_file, offenders)
-        offenders.refuse(heading)
-        places = self._places(content.images, listing, offenders)
-        self.listed_names = self._categories(content.categories, offenders)
-        offenders.refuse(heading)
-        self._names = [listing.names[place] for place in places]
-        self._sizes = [(image.width, image.height) for image in content.images]
-        self._numbers = np.arange(len(self.listed_names))
-        class_ids = {
-            category: class_id
-            for class_id, category in enumerate(sorted(entry.id for entry in content.categories))
-        }
-        records = {image.id: record for record, image in enumerate(content.images)}
-        self._take(content.annotations, records, class_ids, offenders)
-        offenders.refuse(heading)
+        records, class_ids = self._take_images(offenders)
+        # Only now: of a large file both lists at once would take twice the memory.
+        boxes = self._read(_Boxes, offenders).annotations
+        self._take(boxes, records, class_ids, offenders)
+        self._refuse(offenders)
         self._sort()
-        self.unlisted = sum(map(is_image, listing.names)) - sum(map(is_image, self._names))
 
     @property
     def remarks(self) -> Sequence[str]:
@@ -150,12 +144,43 @@ class CocoSource(Source):
             boxes,
             self._numbers[self._class_ids[rows]],
             np.zeros(len(boxes), dtype=bool),
-            self._sizes[index],
+            (int(self._sizes[index, 0]), int(self._sizes[index, 1])),
         )
 
     def read_image(self, index: int) -> bytes:
         """The encoded image alone."""
         return files.content(self.name(index))
+
+    def _refuse(self, offenders: Offenders) -> None:
+        offenders.refuse(f"{self._file} and {self._folder} do not match")
+
+    def _take_images(self, offenders: Offenders) -> tuple[dict[int, int], dict[int, int]]:
+        """Keep images and categories; image id -> record, and category id -> class id."""
+        listing = Listing.of(self._folder)
+        content = self._read(_Images, offenders)
+        places = self._places(content.images, listing, offenders)
+        self.listed_names = self._categories(content.categories, offenders)
+        self._refuse(offenders)
+        self._names = [listing.names[place] for place in places]
+        self._sizes = np.array([(i.width, i.height) for i in content.images], np.int32)
+        self._numbers = np.arange(len(self.listed_names))
+        self.unlisted = sum(map(is_image, listing.names)) - sum(map(is_image, self._names))
+        categories = sorted(entry.id for entry in content.categories)
+        return (
+            {image.id: record for record, image in enumerate(content.images)},
+            {category: class_id for class_id, category in enumerate(categories)},
+        )
+
+    def _read(self, lists: type[_Lists], offenders: Offenders) -> _Lists:
+        """These lists of the file. Raises ClientError for entries that are wrong in any list."""
+        text = files.content(str(self._file)).removeprefix(b"\xef\xbb\xbf")
+        try:
+            return msgspec.json.decode(text, type=lists, strict=False)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            pass  # find out what is wrong
+        found = _checked(self._file, offenders)
+        self._refuse(offenders)
+        return lists(**{key: found[key] for key in lists.__struct_fields__})
 
     def _places(
         self, images: Sequence[_Image], listing: Listing, offenders: Offenders
@@ -246,7 +271,7 @@ class CocoSource(Source):
         """
         if not len(image_of):
             return
-        sizes = np.array(self._sizes, np.float32)[image_of] + _SLACK_PX
+        sizes = self._sizes[image_of] + _SLACK_PX
         boxes = self._boxes
         overhang = (boxes[:, :2] + boxes[:, 2:] > sizes).any(axis=1)
         corners = (boxes[:, 2:] > boxes[:, :2]).all(axis=1) & (boxes[:, 2:] <= sizes).all(axis=1)
@@ -278,13 +303,8 @@ def _load(path: Path) -> Any:  # noqa: ANN401
     return load(files.content(str(path)).removeprefix(b"\xef\xbb\xbf"), str(path))
 
 
-def _read(path: Path, offenders: Offenders) -> _Coco:
+def _checked(path: Path, offenders: Offenders) -> dict[str, list[Any]]:
     """The lists of a file, without the entries that are wrong, which are offenders."""
-    text = files.content(str(path)).removeprefix(b"\xef\xbb\xbf")
-    try:
-        return msgspec.json.decode(text, type=_Coco, strict=False)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        pass  # find out what is wrong
     content = _load(path)
     missing = [key for key in _ENTRIES if not isinstance(content, dict) or key not in content]
     if missing:
@@ -312,7 +332,7 @@ def _read(path: Path, offenders: Offenders) -> _Coco:
             for number, value in enumerate(entries)
         )
         lists[key] = [value for value in checked if value is not None]
-    return _Coco(**lists)
+    return lists
 
 
 def _entry(where: str, value: object, entry: type[Struct], offenders: Offenders) -> Struct | None:
