@@ -219,7 +219,7 @@ FEW = np.zeros(2, np.float32)
         ),
         pytest.param(
             lambda state: {f"encoder.{name}": v for name, v in state.items()},
-            r"it lacks conv1\.weight, .*, 259 more; a ResNet-50 has no encoder\.conv1\.weight, ",
+            r"it lacks conv1\.weight, .*, 259 more; a ResNet-50 has no encoder\.bn1\.bias, ",
             id="other names",
         ),
         pytest.param(lambda _: {}, r"it lacks conv1\.weight", id="no tensors"),
@@ -248,3 +248,20 @@ def test_refused(
         import_resnet(path, tmp_path)
     assert str(caught.value).startswith(str(path))
     assert [path.name for path in tmp_path.iterdir()] == ["other.safetensors"]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b"<html>", bytes(100)], ids=["empty", "short", "a page", "zeros"]
+)
+def test_what_is_no_safetensors_file(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ClientError, match=r"a\.safetensors is no safetensors file, or is damaged"):
+        import_resnet(path, tmp_path)
+
+
+def test_a_torn_file(file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(file.read_bytes()[:-1000])
+    with pytest.raises(ClientError, match="or is damaged"):
+        import_resnet(path, tmp_path)

@@ -13,10 +13,10 @@ from typing import Any
 
 import mxnet as mx
 import numpy as np
+import safetensors
 from numpy.typing import NDArray
 
 from sagemaker_object_detection.model.artifact import written_aside
-from sagemaker_object_detection.model.safetensors import FLOATS, Tensor, read_header, read_values
 from sagemaker_object_detection.platform.errors import ClientError
 
 BASE_NETWORK = "resnet-50b"
@@ -30,6 +30,8 @@ _BATCH_NORM = {  # PyTorch's name -> Gluon's
     "running_mean": "running_mean",
     "running_var": "running_var",
 }
+_FLOATS = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+_PICKLED = (b"PK\x03\x04", *(b"\x80" + bytes([protocol]) for protocol in range(2, 6)))
 _UNUSED = ("fc.weight", "fc.bias")
 _COUNTER = ".num_batches_tracked"
 _SHOWN = 6
@@ -78,12 +80,9 @@ def read_resnet(path: Path) -> dict[str, NDArray[np.float32]]:
     Raises:
         ClientError: it is no such file, or holds another network; the message names the tensors.
     """
-    with path.open("rb") as file:
-        tensors = read_header(file, path)
-        _check(tensors, path)
-        values = {
-            ours: read_values(file, tensors[theirs]) for theirs, (ours, _) in PARAMETERS.items()
-        }
+    tensors = _read(path)
+    _check(tensors, path)
+    values = {ours: _values(tensors[theirs]) for theirs, (ours, _) in PARAMETERS.items()}
     broken = [name for name, value in values.items() if not np.isfinite(value).all()]
     if broken:
         raise ClientError(
@@ -91,6 +90,33 @@ def read_resnet(path: Path) -> dict[str, NDArray[np.float32]]:
             "of a network that was trained without fault."
         )
     return values
+
+
+def _read(path: Path) -> dict[str, Mapping[str, Any]]:
+    """The tensors of a safetensors file: name -> shape, dtype and data."""
+    content = path.read_bytes()
+    if content.startswith(_PICKLED):
+        raise ClientError(
+            f"{path} looks like a pickled file of PyTorch. Loading one can run anything that is "
+            "in it, so it is not opened. Where PyTorch is installed, convert it: python -c "
+            "\"import torch, safetensors.torch as s; s.save_file(torch.load('IN.pth', "
+            "map_location='cpu', weights_only=True), 'OUT.safetensors')\""
+        )
+    try:
+        return dict(safetensors.deserialize(content))  # type: ignore[no-untyped-call]
+    except safetensors.SafetensorError as error:
+        raise ClientError(
+            f"{path} is no safetensors file, or is damaged ({error}). Give the .safetensors file "
+            "of a ResNet-50 with the names of torchvision or timm; download or write it again."
+        ) from None
+
+
+def _values(tensor: Mapping[str, Any]) -> NDArray[np.float32]:
+    """Exactly, as float32."""
+    numbers = np.frombuffer(tensor["data"], _FLOATS[tensor["dtype"]])
+    if tensor["dtype"] == "BF16":  # the upper half of a float32
+        numbers = (numbers.astype(np.uint32) << 16).view(np.float32)
+    return numbers.astype(np.float32).reshape(tensor["shape"])
 
 
 def import_resnet(path: Path, folder: Path) -> Path:
@@ -107,7 +133,7 @@ def import_resnet(path: Path, folder: Path) -> Path:
     return folder / FILE_NAME
 
 
-def _check(tensors: Mapping[str, Tensor], path: Path) -> None:
+def _check(tensors: Mapping[str, Mapping[str, Any]], path: Path) -> None:
     """Names, shapes and types; every fault at once."""
     other = _other_network(tensors)
     if other:
@@ -121,17 +147,20 @@ def _check(tensors: Mapping[str, Tensor], path: Path) -> None:
         faults.append(f"it lacks {_listed(missing)}")
     unexpected = [
         name
-        for name in tensors
+        for name in sorted(tensors)
         if name not in PARAMETERS and name not in _UNUSED and not name.endswith(_COUNTER)
     ]
     if unexpected:
         faults.append(f"a ResNet-50 has no {_listed(unexpected)}")
     for name, (_, shape) in PARAMETERS.items():
         tensor = tensors.get(name)
-        if tensor is not None and tensor.shape != shape:
-            faults.append(f"{name} has shape {tensor.shape}, expected {shape}")
-        elif tensor is not None and tensor.dtype not in FLOATS:
-            faults.append(f"{name} is of type {tensor.dtype}, expected one of {', '.join(FLOATS)}")
+        if tensor is None:
+            continue
+        found, kind = tuple(tensor["shape"]), tensor["dtype"]
+        if found != shape:
+            faults.append(f"{name} has shape {found}, expected {shape}")
+        elif kind not in _FLOATS:
+            faults.append(f"{name} is of type {kind}, expected one of {', '.join(_FLOATS)}")
     if faults:
         raise ClientError(
             f"{path} does not hold a ResNet-50 by the names of torchvision or timm: "
