@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from sagemaker_object_detection.boxes import area, iou
-from sagemaker_object_detection.data import anchor_overlaps
-from sagemaker_object_detection.data.anchor_overlaps import anchor_sizes, best_overlaps
-from sagemaker_object_detection.model.anchors import make_anchors
-from sagemaker_object_detection.model.specs import Spec, get_spec
+from sagemaker_object_detection.data import report
+from sagemaker_object_detection.data.report import anchor_sizes, best_overlaps
+from sagemaker_object_detection.model.specs import Spec, get_spec, make_anchors
 
 SPECS = [
     pytest.param(get_spec("resnet-50", 300), id="six maps"),
@@ -42,7 +41,7 @@ def random_boxes(count: int, seed: int) -> NDArray[Any]:
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_equal_to_all_anchors(spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(anchor_overlaps, "_CHUNK", 150)  # so that there are several parts
+    monkeypatch.setattr(report, "_BOXES_AT_A_TIME", 150)  # so that there are several parts
     boxes = random_boxes(400, seed=1)
     np.testing.assert_allclose(best_overlaps(boxes, spec), brute_force(boxes, spec), atol=2e-6)
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sagemaker_object_detection.data import duplicates
-from sagemaker_object_detection.data.duplicates import groups_inside, pairs_across
+from sagemaker_object_detection.data import report
+from sagemaker_object_detection.data.report import groups_inside, pairs_across
 
 INSIDE = [
     pytest.param([], 0, [], id="nothing"),
@@ -54,7 +54,7 @@ def test_equal_to_comparing_all(first: list[int], second: list[int]) -> None:
     copies = [[i for i, one in enumerate(first) if one == value] for value in dict.fromkeys(first)]
     copies = [places for places in copies if len(places) > 1]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(duplicates, "_CHUNK", 3)  # so that there are several parts
+        patch.setattr(report, "_DIGESTS_AT_A_TIME", 3)  # so that there are several parts
         found = pairs_across(np.array(first, np.uint64), np.array(second, np.uint64))
         count, groups = groups_inside(np.array(first, np.uint64), most=99)
     assert found.tolist() == expected

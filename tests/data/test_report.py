@@ -14,8 +14,7 @@ from sagemaker_object_detection.data import report as report_module
 from sagemaker_object_detection.data.judge import Dropped
 from sagemaker_object_detection.data.report import QUANTILES, Checked, make_report
 from sagemaker_object_detection.data.report_log import log_report
-from sagemaker_object_detection.model.anchors import make_anchors
-from sagemaker_object_detection.model.specs import get_spec
+from sagemaker_object_detection.model.specs import get_spec, make_anchors
 from tests.data.tallies import MIDDLE, checked, lost, refused, verdict
 
 SPEC = get_spec("resnet-50", 300)

@@ -14,7 +14,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from sagemaker_object_detection.evaluation import coco
-from sagemaker_object_detection.evaluation.coco_files import read_results
+from sagemaker_object_detection.evaluation.coco import read_results
 from sagemaker_object_detection.platform.errors import ClientError
 from tests.evaluation.samples import results_of
 

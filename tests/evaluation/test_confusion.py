@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from sagemaker_object_detection.evaluation.confusion import confusion
+from sagemaker_object_detection.evaluation.summary import confusion
 from tests.evaluation.samples import results_of
 
 HERE, THERE, NOWHERE = (0.0, 0.0, 0.4, 0.4), (0.6, 0.6, 1.0, 1.0), (0.0, 0.9, 0.05, 1.0)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sagemaker_object_detection.evaluation.average_precision import score
-from sagemaker_object_detection.evaluation.curves import Curve, best_threshold, curves
+from sagemaker_object_detection.evaluation.summary import Curve, best_threshold, curves
 from tests.evaluation.samples import Image, results_of
 
 HERE, THERE, NOWHERE = (0.0, 0.0, 0.4, 0.4), (0.6, 0.6, 1.0, 1.0), (0.0, 0.9, 0.05, 1.0)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from sagemaker_object_detection.evaluation.outcomes import Outcomes, choose, outcomes
+from sagemaker_object_detection.evaluation.report_pictures import Outcomes, choose, outcomes
 from sagemaker_object_detection.evaluation.results import ResultsBuilder
 from sagemaker_object_detection.evaluation.summary import summarise
 from tests.evaluation.reports import class_names, labels_of, made_results

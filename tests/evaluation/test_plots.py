@@ -6,7 +6,6 @@ import re
 import numpy as np
 import pytest
 
-from sagemaker_object_detection.evaluation.curves import BestThreshold, best_threshold, curves
 from sagemaker_object_detection.evaluation.plots import (
     SIDE,
     curve_chart,
@@ -14,6 +13,7 @@ from sagemaker_object_detection.evaluation.plots import (
     line_path,
     ticks,
 )
+from sagemaker_object_detection.evaluation.summary import BestThreshold, best_threshold, curves
 from tests.evaluation.reports import made_results
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sagemaker_object_detection.evaluation.curves import best_threshold, curves
 from sagemaker_object_detection.evaluation.report_html import Report, render, write_report
 from sagemaker_object_detection.evaluation.results import ResultsBuilder
+from sagemaker_object_detection.evaluation.summary import best_threshold, curves
 from sagemaker_object_detection.images import ImageError
 from sagemaker_object_detection.inference.twins import Int8Score
 from tests.browser import layouts, pictures

@@ -6,8 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
-from sagemaker_object_detection.evaluation.outcomes import outcomes
-from sagemaker_object_detection.evaluation.report_pictures import Picture, draw, small_jpeg
+from sagemaker_object_detection.evaluation.report_pictures import (
+    Picture,
+    draw,
+    outcomes,
+    small_jpeg,
+)
 from sagemaker_object_detection.evaluation.results import ResultsBuilder
 from sagemaker_object_detection.evaluation.summary import summarise
 from tests.evaluation.reports import labels_of

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sagemaker_object_detection.evaluation.curves import Curve
 from sagemaker_object_detection.evaluation.report_tables import (
     class_scores,
     images_per_second,
@@ -14,7 +13,7 @@ from sagemaker_object_detection.evaluation.report_tables import (
     mistakes,
     time_spent,
 )
-from sagemaker_object_detection.evaluation.summary import Summary
+from sagemaker_object_detection.evaluation.summary import Curve, Summary
 from tests.evaluation.reports import class_names, made_epochs
 
 

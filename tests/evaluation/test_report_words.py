@@ -2,7 +2,7 @@
 
 import pytest
 
-from sagemaker_object_detection.evaluation.report_words import duration, short_count, shortened
+from sagemaker_object_detection.evaluation.report_pictures import duration, short_count, shortened
 
 DURATIONS = [
     (0.0, "0.00 s"),

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sagemaker_object_detection.evaluation.average_precision import score
-from sagemaker_object_detection.evaluation.coco_files import read_results
+from sagemaker_object_detection.evaluation.coco import read_results
 from sagemaker_object_detection.model import artifact
 from tests.training_job import TrainingJob, pictures, write_recordio
 

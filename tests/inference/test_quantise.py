@@ -13,8 +13,12 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from sagemaker_object_detection.inference.onnx_graph import fold_batch_norms, pull_strides
-from sagemaker_object_detection.inference.quantise import measure, quantise
+from sagemaker_object_detection.inference.quantise import (
+    fold_batch_norms,
+    measure,
+    pull_strides,
+    quantise,
+)
 from sagemaker_object_detection.model.onnx_heads import convert_heads
 from tests import lively_network
 

@@ -10,8 +10,7 @@ import pytest
 from gluoncv.model_zoo.ssd.anchor import SSDAnchorGenerator
 from numpy.typing import NDArray
 
-from sagemaker_object_detection.model.anchors import make_anchors
-from sagemaker_object_detection.model.specs import BASE_NETWORKS, Spec, get_spec
+from sagemaker_object_detection.model.specs import BASE_NETWORKS, Spec, get_spec, make_anchors
 
 # Names of initializers hold a memory address, which may have been another's.
 pytestmark = pytest.mark.filterwarnings("ignore:.*New initializer .* with name constant_")

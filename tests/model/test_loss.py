@@ -13,9 +13,8 @@ from mxnet import autograd
 from numpy.typing import NDArray
 
 from sagemaker_object_detection.boxes import iou
-from sagemaker_object_detection.model.anchors import make_anchors
 from sagemaker_object_detection.model.loss import MultiBoxLoss, Targets
-from sagemaker_object_detection.model.specs import VARIANCES, get_spec
+from sagemaker_object_detection.model.specs import VARIANCES, get_spec, make_anchors
 
 CLASSES = 3
 ANCHORS = make_anchors(get_spec("resnet-50", 300))

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from sagemaker_object_detection.model.artifact import ArtifactError
-from sagemaker_object_detection.model.service_graph import ServiceGraph
-from sagemaker_object_detection.model.service_symbol import read_graph
+from sagemaker_object_detection.model.service_graph import ServiceGraph, read_graph
 from tests import service_artifact
 from tests.model.conftest import SERVICES
 from tests.service_network import Service, graph

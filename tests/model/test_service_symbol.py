@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sagemaker_object_detection.model import graph_json
+from sagemaker_object_detection.model import service_graph
 from sagemaker_object_detection.model.artifact import ArtifactError
-from sagemaker_object_detection.model.service_symbol import read_graph
+from sagemaker_object_detection.model.service_graph import read_graph
 from tests.service_network import Service, graph
 
 
@@ -198,9 +198,9 @@ def test_a_file_that_is_too_large_is_not_read(
 ) -> None:
     path = tmp_path / "x-symbol.json"
     graph(Service("vgg-16", 1, 300, width=1 / 16)).save(str(path))
-    monkeypatch.setattr(graph_json, "MAX_BYTES", path.stat().st_size)
+    monkeypatch.setattr(service_graph, "MAX_BYTES", path.stat().st_size)
     read_graph(path)
-    monkeypatch.setattr(graph_json, "MAX_BYTES", path.stat().st_size - 1)
+    monkeypatch.setattr(service_graph, "MAX_BYTES", path.stat().st_size - 1)
     with pytest.raises(ArtifactError, match=r"x-symbol\.json is larger than"):
         read_graph(path)
 

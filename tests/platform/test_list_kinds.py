@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sagemaker_object_detection.platform.kinds import Kind
-from sagemaker_object_detection.platform.list_kinds import Epochs, Names, Subset
+from sagemaker_object_detection.platform.kinds import Epochs, Kind, Names, Subset
 
 AUGMENTED = Subset(("crop", "flip"))
 

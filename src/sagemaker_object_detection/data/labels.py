@@ -8,7 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sagemaker_object_detection.data.recordio import PACK_AGAIN, RecordIOError
+from sagemaker_object_detection.data.annotations import Annotation
+from sagemaker_object_detection.data.dataset import RawRecord
+from sagemaker_object_detection.data.recordio import PACK_AGAIN, RecordIOError, unpack
 
 _LARGEST = 1e7
 _WIDEST = 1000
@@ -78,3 +80,27 @@ def pack_label(
         columns.append(np.asarray(difficult).reshape(-1, 1))
     rows = np.hstack(columns).astype(np.float32)
     return np.concatenate([np.array([2, rows.shape[1]], np.float32), rows.ravel()])
+
+
+def from_payload(payload: bytes, name: str) -> RawRecord:
+    """The record that im2rec packed, corners in 0..1; `name` is what errors call it.
+
+    Raises RecordIOError as `unpack` and `parse_label` do.
+    """
+    packed = unpack(payload, name)
+    label = parse_label(packed.label, name)
+    return RawRecord(packed.image, label.boxes.astype(np.float64), label.class_ids, label.difficult)
+
+
+def from_annotation(
+    image: bytes, annotation: Annotation, label_name: str | None = None
+) -> RawRecord:
+    """An image as it is annotated, corners in pixels of the declared size, nothing difficult."""
+    return RawRecord(
+        image,
+        annotation.boxes_px.astype(np.float64),
+        annotation.class_ids,
+        np.zeros(len(annotation.class_ids), dtype=bool),
+        annotation.size,
+        label_name,
+    )

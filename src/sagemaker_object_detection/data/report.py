@@ -10,16 +10,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
+from math import sqrt
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sagemaker_object_detection.boxes import area
-from sagemaker_object_detection.data.anchor_overlaps import MATCH_IOU, anchor_sizes, best_overlaps
-from sagemaker_object_detection.data.duplicates import groups_inside, pairs_across
 from sagemaker_object_detection.data.tally import Tally
-from sagemaker_object_detection.model.specs import Spec
+from sagemaker_object_detection.model.specs import Spec, make_anchors
 
 FORMAT_VERSION = 1
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -210,3 +209,111 @@ def _leakage(channels: Sequence[Checked]) -> tuple[list[Json], list[Json]]:
         for a, b in pairs[: _LEAKED_PAIRS // len(found)].tolist():
             named.append({names[0]: first.passed_name(a), names[1]: second.passed_name(b)})
     return named, counts
+
+
+_DIGESTS_AT_A_TIME = 2**14
+"""Pictures looked at together: what is made for each of them takes memory."""
+
+
+def groups_inside(digests: NDArray[Any], most: int) -> tuple[int, list[NDArray[Any]]]:
+    """Copies inside one channel.
+
+    Args:
+        digests: uint64 (k,).
+        most: groups that are shown, and members of each.
+
+    Returns:
+        how many pictures have the digest of an earlier one; positions of the first groups, int64.
+    """
+    ordered = np.sort(digests)
+    copies = ordered[1:][ordered[1:] == ordered[:-1]]
+    if not len(copies):
+        return 0, []
+    several = _positions(digests, np.unique(copies))
+    _, firsts, groups = np.unique(digests[several], return_index=True, return_inverse=True)
+    shown = [several[groups == group][:most] for group in np.argsort(firsts)[:most]]
+    return len(copies), shown
+
+
+def _positions(digests: NDArray[Any], wanted: NDArray[Any]) -> NDArray[Any]:
+    """Where those are that are among the wanted, which are in order."""
+    found = np.zeros(len(digests), np.bool_)
+    for start in range(0, len(digests), _DIGESTS_AT_A_TIME):
+        chunk = digests[start : start + _DIGESTS_AT_A_TIME]
+        nearest = np.minimum(np.searchsorted(wanted, chunk), len(wanted) - 1)
+        found[start : start + _DIGESTS_AT_A_TIME] = wanted[nearest] == chunk
+    return np.flatnonzero(found)
+
+
+def pairs_across(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
+    """Every picture of `second` that is in `first` too, with the first place where it is there.
+
+    Args:
+        first, second: digests of two channels, uint64.
+
+    Returns:
+        int64 (n, 2), rows (position in first, position in second), ascending in the second.
+    """
+    if not len(first):
+        return np.zeros((0, 2), np.int64)
+    order = np.argsort(first, kind="stable")
+    rows = []
+    for start in range(0, len(second), _DIGESTS_AT_A_TIME):
+        chunk = second[start : start + _DIGESTS_AT_A_TIME]
+        place = np.searchsorted(first, chunk, sorter=order)
+        nearest = order[np.minimum(place, len(first) - 1)]
+        leaked = np.flatnonzero(first[nearest] == chunk)
+        rows.append(np.stack([nearest[leaked], start + leaked], axis=1))
+    return np.concatenate([np.zeros((0, 2), np.int64), *rows])
+
+
+MATCH_IOU = 0.5
+_BOXES_AT_A_TIME = 8192
+
+
+def best_overlaps(boxes: NDArray[Any], spec: Spec) -> NDArray[Any]:
+    """The largest IoU of every box with any anchor of the network.
+
+    Among anchors of one shape the one whose centre is nearest to the box's is the best: the
+    overlap in x and the overlap in y only shrink with the distance, each for itself, and the
+    centres form a grid. So one cell of each feature map is looked at and not thousands.
+
+    Args:
+        boxes: (n, 4), xyxy in 0..1.
+
+    Returns:
+        float32 (n,), in 0..1.
+    """
+    anchors = make_anchors(spec)[0]
+    best = np.zeros(len(boxes), dtype=np.float32)
+    for start in range(0, len(boxes), _BOXES_AT_A_TIME):
+        chunk = boxes[start : start + _BOXES_AT_A_TIME].astype(np.float32)
+        areas = area(chunk)
+        centres = (chunk[:, :2].astype(np.float64) + chunk[:, 2:]) / 2
+        found = best[start : start + _BOXES_AT_A_TIME]
+        offset = 0
+        for side, shapes in zip(spec.map_sides, spec.anchors_per_cell, strict=True):
+            column, row = np.clip((centres * side).astype(np.int64), 0, side - 1).T
+            first = offset + (row * side + column) * shapes
+            for shape in range(shapes):
+                np.maximum(found, _paired_iou(chunk, areas, anchors[first + shape]), out=found)
+            offset += side * side * shapes
+    return best
+
+
+def _paired_iou(a: NDArray[Any], areas_a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
+    """IoU of row i of `a` with row i of `b`; no box of `b` is without area."""
+    sides = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
+    np.maximum(sides, 0, out=sides)
+    intersection = sides[:, 0] * sides[:, 1]
+    result: NDArray[Any] = intersection / (areas_a + area(b) - intersection)
+    return result
+
+
+def anchor_sizes(spec: Spec) -> tuple[float, ...]:
+    """The square roots of the anchors' areas in 0..1 of the image side, ascending.
+
+    The ratio of an anchor does not change its area, so there are two a feature map.
+    """
+    steps = zip(spec.sizes, spec.sizes[1:], strict=False)
+    return tuple(sorted({size for pair in steps for size in (pair[0], sqrt(pair[0] * pair[1]))}))

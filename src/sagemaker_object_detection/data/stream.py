@@ -28,8 +28,8 @@ from sagemaker_object_detection.data.augment import Augmentation
 from sagemaker_object_detection.data.class_names import AnnotatedNames, FoundNames
 from sagemaker_object_detection.data.dataset import Labels, RawRecord
 from sagemaker_object_detection.data.judge import Verdict, judge
+from sagemaker_object_detection.data.labels import from_annotation, from_payload
 from sagemaker_object_detection.data.pipe import ATTRIBUTES, TIME_LIMIT, ReadAhead, Sample, fifo
-from sagemaker_object_detection.data.records import from_annotation, from_payload
 from sagemaker_object_detection.data.sharding import WHOLE, Share
 from sagemaker_object_detection.data.tally import Limits, Tally
 from sagemaker_object_detection.images import resize_square

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sagemaker_object_detection.evaluation.curves import BestThreshold, Curve
+from sagemaker_object_detection.evaluation.summary import BestThreshold, Curve
 
 SIDE = 1000
 _BINS = 120

@@ -15,14 +15,20 @@ from sagemaker_object_detection import __version__
 from sagemaker_object_detection.data.pages import render_page
 from sagemaker_object_detection.data.report_html import HTML_FILE as DATA_REPORT_FILE
 from sagemaker_object_detection.evaluation import plots, report_tables
-from sagemaker_object_detection.evaluation.outcomes import choose, outcomes
 from sagemaker_object_detection.evaluation.report_files import (
     DETECTIONS_FILE,
     GROUND_TRUTH_FILE,
     METRICS_FILE,
 )
-from sagemaker_object_detection.evaluation.report_pictures import Picture, draw
-from sagemaker_object_detection.evaluation.report_words import duration, short_count, shortened
+from sagemaker_object_detection.evaluation.report_pictures import (
+    Picture,
+    choose,
+    draw,
+    duration,
+    outcomes,
+    short_count,
+    shortened,
+)
 from sagemaker_object_detection.evaluation.results import Results
 from sagemaker_object_detection.evaluation.summary import DEFAULT_THRESHOLD, Summary
 from sagemaker_object_detection.model.artifact import write_text_whole

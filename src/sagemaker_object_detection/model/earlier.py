@@ -20,8 +20,7 @@ from sagemaker_object_detection.model import artifact
 from sagemaker_object_detection.model.archive import SYMBOL_ENDING
 from sagemaker_object_detection.model.artifact import ArtifactError, ModelConfig
 from sagemaker_object_detection.model.names import PREFIX
-from sagemaker_object_detection.model.service_graph import ServiceGraph
-from sagemaker_object_detection.model.service_symbol import read_graph
+from sagemaker_object_detection.model.service_graph import ServiceGraph, read_graph
 from sagemaker_object_detection.model.specs import get_spec
 from sagemaker_object_detection.model.stored import Arrays, load_arrays
 

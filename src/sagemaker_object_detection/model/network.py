@@ -21,9 +21,8 @@ from mxnet import autograd, gluon
 from mxnet.contrib import amp
 from numpy.typing import NDArray
 
-from sagemaker_object_detection.model.anchors import make_anchors
 from sagemaker_object_detection.model.names import PREFIX, is_last_of_residual
-from sagemaker_object_detection.model.specs import Spec
+from sagemaker_object_detection.model.specs import Spec, make_anchors
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

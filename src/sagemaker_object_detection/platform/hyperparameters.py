@@ -5,29 +5,71 @@ it. `python -m sagemaker_object_detection.platform.hyperparameters` prints docs/
 """
 
 import json
+import math
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from sagemaker_object_detection.platform import recipes
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.kinds import (
     AutoFlag,
     Choice,
+    Epochs,
     Flag,
+    Names,
     Pattern,
     Real,
+    Setting,
+    Subset,
     Whole,
+    required,
+    row,
+    settings_of,
     unquoted,
 )
-from sagemaker_object_detection.platform.list_kinds import Epochs, Names, Subset
-from sagemaker_object_detection.platform.settings import Setting, required, row, settings_of
 
 _OUR_NETWORKS = ("resnet-18", "resnet-50b", "resnet-101", "mobilenet1.0")
 _LARGEST_SEED = 2**31 - 1
 AUGMENTATIONS = ("colour", "expand", "crop", "flip")
+
+
+RECIPES = ("modern", "service")
+REFERENCE_BATCH = 32
+_REFERENCE_RATE = 0.001
+
+_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "modern": {"optimizer": "adam", "warmup_steps": None, "ema_decay": None},
+    "service": {"optimizer": "sgd", "warmup_steps": 0, "ema_decay": 0.0},
+}
+
+
+def complete(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Hyperparameters with what their recipe says of those that were not given.
+
+    Args:
+        values: with `recipe`, `mini_batch_size`, `lr_scheduler_step`, `lr_schedule` and what was
+            given. What still is None afterwards depends on the number of images.
+    """
+    recipe = values["recipe"]
+    full = {**_DEFAULTS[recipe], **{k: v for k, v in values.items() if v is not None}}
+    if full["lr_schedule"] == "auto":
+        modern = recipe == "modern" and not full["lr_scheduler_step"]
+        full["lr_schedule"] = "cosine" if modern else "step"
+    if full.get("learning_rate") is None:
+        share = full["mini_batch_size"] / REFERENCE_BATCH if recipe == "modern" else 1.0
+        full["learning_rate"] = min(1.0, scaled(_REFERENCE_RATE, full["optimizer"], share))
+    return full
+
+
+def scaled(rate: float, optimizer: str, share: float) -> float:
+    """A learning rate for a batch `share` times as large as the one that `rate` was meant for.
+
+    In proportion for sgd (Goyal et al. 2017, arXiv:1706.02677); by the square root for the others,
+    which divide by the size of the gradients (Malladi et al. 2022, arXiv:2205.10287).
+    """
+    return rate * (share if optimizer == "sgd" else math.sqrt(share))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +92,7 @@ class Hyperparameters:
         service=False,
     )
     recipe: str = row(
-        Choice(recipes.RECIPES),
+        Choice(RECIPES),
         "modern",
         "What the hyperparameters are that are not given: service is SageMaker's algorithm as it "
         "is documented; modern has adam, a warm-up, a cosine, averaged weights, a learning rate by "
@@ -311,7 +353,7 @@ def parse(raw: Mapping[str, object]) -> Hyperparameters:
     if faults:
         raise ClientError(*faults)
     given = {s.name: values.get(s.name, None if s.required else s.default) for s in SETTINGS}
-    return Hyperparameters(**recipes.complete(given))
+    return Hyperparameters(**complete(given))
 
 
 def _text(value: object) -> str:

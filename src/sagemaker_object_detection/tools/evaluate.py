@@ -18,7 +18,7 @@ from sagemaker_object_detection.data.gate import passed, survey
 from sagemaker_object_detection.data.loader import Batch, Loader
 from sagemaker_object_detection.data.sources import categories, open_sources
 from sagemaker_object_detection.data.tally import Limits, refusals
-from sagemaker_object_detection.evaluation.coco_files import read_results
+from sagemaker_object_detection.evaluation.coco import read_results
 from sagemaker_object_detection.evaluation.evaluate import SCORING_BATCH, evaluate
 from sagemaker_object_detection.evaluation.report_files import metrics_of
 from sagemaker_object_detection.evaluation.results import Results

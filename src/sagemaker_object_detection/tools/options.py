@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from sagemaker_object_detection.platform.channels import DATA_CHANNELS, REQUIRED
-from sagemaker_object_detection.platform.list_kinds import Names
+from sagemaker_object_detection.platform.kinds import Names
 from sagemaker_object_detection.tools.findings import DEFAULTS, NOTES, ValidationShare
 
 _Command = Callable[..., Any]

@@ -22,7 +22,7 @@ from sagemaker_object_detection.platform.errors import (
     PlatformError,
 )
 from sagemaker_object_detection.platform.job import DEFAULT_CHECKPOINT_DIR
-from sagemaker_object_detection.platform.list_kinds import Names
+from sagemaker_object_detection.platform.kinds import Names
 from sagemaker_object_detection.platform.paths import BASE_DIR_VARIABLE, Paths
 from sagemaker_object_detection.platform.python_process import with_package
 from sagemaker_object_detection.tools.output import make_writable

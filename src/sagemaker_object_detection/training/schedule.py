@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from sagemaker_object_detection.platform.hyperparameters import Hyperparameters
-from sagemaker_object_detection.platform.recipes import scaled
+from sagemaker_object_detection.platform.hyperparameters import Hyperparameters, scaled
 
 FINAL_SHARE = 0.01
 WARMUP_SHARE = 15

@@ -10,8 +10,8 @@ from pathlib import Path
 from sagemaker_object_detection.data.annotations import AnnotationError, load, parse, shown
 from sagemaker_object_detection.data.class_names import AnnotatedNames, FoundNames
 from sagemaker_object_detection.data.dataset import RawRecord, Source
+from sagemaker_object_detection.data.labels import from_annotation
 from sagemaker_object_detection.data.listing import Listing, base, composed, grouped, stem
-from sagemaker_object_detection.data.records import from_annotation
 from sagemaker_object_detection.data.refusal import Offenders
 from sagemaker_object_detection.platform import files
 from sagemaker_object_detection.platform.errors import ClientError

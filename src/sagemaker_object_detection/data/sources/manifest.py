@@ -22,8 +22,8 @@ from sagemaker_object_detection.data.annotations import (
 )
 from sagemaker_object_detection.data.class_names import AnnotatedNames, FoundNames
 from sagemaker_object_detection.data.dataset import RawRecord, Source
+from sagemaker_object_detection.data.labels import from_annotation
 from sagemaker_object_detection.data.listing import Listing, is_image, unlisted_remark
-from sagemaker_object_detection.data.records import from_annotation
 from sagemaker_object_detection.data.refusal import Offenders
 from sagemaker_object_detection.platform import files
 from sagemaker_object_detection.platform.errors import ClientError, naming

@@ -13,10 +13,16 @@ from xml.parsers.expat import ErrorString
 import numpy as np
 
 from sagemaker_object_detection.data.dataset import RawRecord, Source
-from sagemaker_object_detection.data.listing import Listing, base, composed, is_image, stem
+from sagemaker_object_detection.data.listing import (
+    Listing,
+    base,
+    composed,
+    is_image,
+    read_lines,
+    stem,
+)
 from sagemaker_object_detection.data.refusal import refusal
 from sagemaker_object_detection.data.sources.image_pairs import Pairs, pair_files
-from sagemaker_object_detection.data.text_files import read_lines
 from sagemaker_object_detection.images import ImageError, decode, displayed_size
 from sagemaker_object_detection.platform import files
 from sagemaker_object_detection.platform.errors import ClientError

@@ -11,7 +11,7 @@ import numpy as np
 
 from sagemaker_object_detection.data import recordio
 from sagemaker_object_detection.data.dataset import RawRecord, Source
-from sagemaker_object_detection.data.records import from_payload
+from sagemaker_object_detection.data.labels import from_payload
 
 
 class RecordIOSource(Source):

@@ -15,10 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from sagemaker_object_detection.data.dataset import RawRecord, Source
-from sagemaker_object_detection.data.listing import Listing, composed, stem
+from sagemaker_object_detection.data.listing import Listing, composed, read_lines, stem
 from sagemaker_object_detection.data.refusal import refusal
 from sagemaker_object_detection.data.sources.yolo_yaml import YoloConfig, find_config
-from sagemaker_object_detection.data.text_files import read_lines
 from sagemaker_object_detection.platform import files
 from sagemaker_object_detection.platform.errors import ClientError
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from sagemaker_object_detection.data.text_files import read_text
+from sagemaker_object_detection.data.listing import read_text
 from sagemaker_object_detection.platform.errors import ClientError
 
 SPLITS = ("train", "val", "test")
