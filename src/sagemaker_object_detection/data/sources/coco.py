@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast
@@ -29,26 +29,27 @@ _BOX_KEYS = ("image_id", "category_id", "bbox")
 _CROWDS = (1, "1", True)
 _SLACK_PX = 1.0
 
+_Id = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 _Side = Annotated[int, Meta(gt=0, le=10**6)]
 _Pixels = Annotated[float, Meta(ge=-1e7, le=1e7)]
 
 
 class _Image(Struct, gc=False):
-    id: int
+    id: _Id
     width: _Side
     height: _Side
     file_name: Annotated[str, Meta(min_length=1)]
 
 
 class _Annotation(Struct, gc=False):
-    image_id: int | None = None
-    category_id: int | None = None
+    image_id: _Id | None = None
+    category_id: _Id | None = None
     bbox: tuple[_Pixels, _Pixels, _Pixels, _Pixels] | None = None
     iscrowd: Annotated[int, Meta(ge=0, le=1)] | bool | None = None
 
 
 class _Category(Struct, gc=False):
-    id: int
+    id: _Id
     name: Annotated[str, Meta(pattern=r"\S")]
 
 
@@ -104,10 +105,10 @@ class CocoSource(Source):
         self._file = annotation_file
         self._folder = images
         offenders = Offenders()
-        records, class_ids = self._take_images(offenders)
+        images_by_id, categories_by_id = self._take_images(offenders)
         # Only now: of a large file both lists at once would take twice the memory.
         boxes = self._read(_Boxes, offenders).annotations
-        self._take(boxes, records, class_ids, offenders)
+        self._take(boxes, images_by_id, categories_by_id, offenders)
         self._refuse(offenders)
         self._sort()
 
@@ -154,8 +155,8 @@ class CocoSource(Source):
     def _refuse(self, offenders: Offenders) -> None:
         offenders.refuse(f"{self._file} and {self._folder} do not match")
 
-    def _take_images(self, offenders: Offenders) -> tuple[dict[int, int], dict[int, int]]:
-        """Keep images and categories; image id -> record, and category id -> class id."""
+    def _take_images(self, offenders: Offenders) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Keep images and categories; the ids of records, and of classes."""
         listing = Listing.of(self._folder)
         content = self._read(_Images, offenders)
         places = self._places(content.images, listing, offenders)
@@ -165,10 +166,9 @@ class CocoSource(Source):
         self._sizes = np.array([(i.width, i.height) for i in content.images], np.int32)
         self._numbers = np.arange(len(self.listed_names))
         self.unlisted = sum(map(is_image, listing.names)) - sum(map(is_image, self._names))
-        categories = sorted(entry.id for entry in content.categories)
         return (
-            {image.id: record for record, image in enumerate(content.images)},
-            {category: class_id for class_id, category in enumerate(categories)},
+            np.array([image.id for image in content.images], np.int64),
+            np.array(sorted(category.id for category in content.categories), np.int64),
         )
 
     def _read(self, lists: type[_Lists], offenders: Offenders) -> _Lists:
@@ -233,26 +233,24 @@ class CocoSource(Source):
     def _take(
         self,
         annotations: Sequence[_Annotation],
-        records: Mapping[int, int],
-        class_ids: Mapping[int, int],
+        image_ids: NDArray[Any],
+        category_ids: NDArray[Any],
         offenders: Offenders,
     ) -> None:
         """Keep the boxes, with the image and the class of each."""
         kept = [a for a in annotations if not a.iscrowd]
         self.crowd_boxes = len(annotations) - len(kept)
-        owners = [records.get(cast(int, a.image_id), -1) for a in kept]
-        classes = [class_ids.get(cast(int, a.category_id), -1) for a in kept]
+        self._image_of = _find(image_ids, [a.image_id for a in kept])
+        self._class_ids = _find(category_ids, [a.category_id for a in kept])
         boxes = [a.bbox for a in kept]
-        if -1 in owners or -1 in classes or None in boxes:
+        if -1 in self._image_of or -1 in self._class_ids or None in boxes:
+            known = set(image_ids.tolist()), set(category_ids.tolist())
             ids = [entry.get("id") for entry in _load(self._file)["annotations"]]
             for row, a in enumerate(annotations):
-                known = a.image_id in records and a.category_id in class_ids
-                if not a.iscrowd and (a.bbox is None or not known):
+                if not a.iscrowd and (fault := _fault(a, *known)):
                     named = "" if ids[row] is None else f" (id {shown(ids[row])})"
-                    offenders.add(f"{self._file}, annotations[{row}]{named}: {_fault(a, records)}.")
-            owners, classes, boxes = [], [], []
-        self._image_of = np.array(owners, np.int32)
-        self._class_ids = np.array(classes, np.int32)
+                    offenders.add(f"{self._file}, annotations[{row}]{named}: {fault}.")
+            return
         flat = array("f", chain.from_iterable(cast(list[tuple[float, ...]], boxes)))
         self._boxes = np.frombuffer(flat, np.float32).reshape(-1, 4)
 
@@ -284,18 +282,28 @@ class CocoSource(Source):
             )
 
 
-def _fault(annotation: _Annotation, records: Mapping[int, int]) -> str:
+def _find(ids: NDArray[Any], wanted: Sequence[int | None]) -> NDArray[Any]:
+    """Where each wanted id stands among `ids`; -1 for one that is not there."""
+    if not len(ids) or None in wanted:
+        return np.full(len(wanted), -1, np.int32)
+    order = np.argsort(ids)
+    values = np.array(wanted, np.int64)
+    places = order[np.searchsorted(ids, values, sorter=order).clip(max=len(ids) - 1)]
+    return np.where(ids[places] == values, places, -1).astype(np.int32)
+
+
+def _fault(annotation: _Annotation, images: Set[int], categories: Set[int]) -> str | None:
     for key in _BOX_KEYS:
         if getattr(annotation, key) is None:
             return f"{key} is missing. {_FIXES[key]}"
-    if annotation.image_id not in records:
-        what, value = "image", annotation.image_id
-    else:
-        what, value = "category", annotation.category_id
-    return (
-        f"no {what} has the id {value} that its {what}_id says. Add the {what} to the list or "
-        "remove the annotation"
-    )
+    for what, ids in (("image", images), ("category", categories)):
+        value = getattr(annotation, f"{what}_id")
+        if value not in ids:
+            return (
+                f"no {what} has the id {value} that its {what}_id says. Add the {what} to the list "
+                "or remove the annotation"
+            )
+    return None
 
 
 def _load(path: Path) -> Any:  # noqa: ANN401
