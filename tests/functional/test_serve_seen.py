@@ -105,7 +105,7 @@ def test_a_killed_worker_does_not_break_the_metrics(tmp_path: Path) -> None:
         assert after["object_detection_batch_size_sum",] == 31
         assert after["object_detection_queue_length",] == 0
         folder = metrics_folder(workers(endpoint.log)[-1])
-        assert len(list(folder.glob("gauge_livesum_*.db"))) == 2
+        assert len(list(folder.glob("gauge_livesum_*.db"))) == 3  # and that of the owner
         endpoint.process.send_signal(signal.SIGTERM)
         assert endpoint.process.wait(30) == 0
         assert not folder.exists()
@@ -159,7 +159,7 @@ def test_the_time_of_a_slow_client_is_receive(endpoint: Endpoint) -> None:
         answer = http.client.HTTPResponse(client)
         answer.begin()
     receive, *others, total = re.findall(r"dur=([\d.]+)", answer.headers["Server-Timing"])
-    assert float(receive) >= 300
+    assert float(receive) >= 280  # nginx's clock has steps
     assert sum(map(float, others)) <= float(total) - float(receive)
 
 

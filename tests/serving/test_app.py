@@ -85,6 +85,8 @@ def test_ping_says_why_not(make: Make) -> None:
         pytest.param(None, JPEG, id="no type at all, as version 1 of the SDK"),
         pytest.param("Image/JPEG; charset=binary", JPEG, id="case and parameters"),
         pytest.param("image/png", JPEG, id="the bytes decide"),
+        pytest.param("image/webp", JPEG, id="any image"),
+        pytest.param("binary/octet-stream", JPEG, id="what S3 says of any file"),
     ],
 )
 def test_invocations(make: Make, content_type: str | None, body: bytes) -> None:
@@ -278,3 +280,20 @@ def test_faults_of_the_endpoint(
     assert what in answer.json["error"]
     assert "secret" not in answer.text
     assert ("Retry-After" in answer.headers) == (status == 503)
+
+
+@pytest.mark.parametrize(
+    ("given", "at_a_time", "largest"),
+    [
+        pytest.param(25, 4, 25, id="the default"),
+        pytest.param(6, 8, 6, id="the platform's default"),
+        pytest.param(100, 1, 100, id="the most there is"),
+        pytest.param(1024, 1, 100, id="more than there is"),
+        pytest.param(0, 4, 25, id="no limit"),
+    ],
+)
+def test_execution_parameters(make: Make, given: int, at_a_time: int, largest: int) -> None:
+    """What a batch transform asks for."""
+    found = make(max_payload_mb=given).get("/execution-parameters").json
+    assert found == {"MaxConcurrentTransforms": at_a_time, "MaxPayloadInMB": largest}
+    assert at_a_time * largest <= 100

@@ -114,3 +114,12 @@ def test_a_default_accept_that_cannot_be_answered() -> None:
 def test_a_colour_that_is_none(given: str, told: str) -> None:
     with pytest.raises(ClientError, match=f"OBJECT_DETECTION_MEAN is '{given}', which {told}"):
         Settings.from_environment({"OBJECT_DETECTION_MEAN": given})
+
+
+@pytest.mark.parametrize("word", ["true", "True"])
+def test_an_answer_may_take_as_long_as_the_platform_waits(word: str) -> None:
+    settings = Settings.from_environment({"SAGEMAKER_BATCH": word})
+    assert (settings.batch, settings.timeout) == (True, 600)
+    both = {"SAGEMAKER_BATCH": word, "SAGEMAKER_MODEL_SERVER_TIMEOUT": "30"}
+    assert Settings.from_environment(both).timeout == 30
+    assert Settings.from_environment({"SAGEMAKER_BATCH": "false"}).timeout == 60

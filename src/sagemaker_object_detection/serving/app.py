@@ -7,17 +7,19 @@ from collections.abc import Callable
 from functools import partial
 
 from flask import Flask, Response, jsonify, request
+from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException
 
 from sagemaker_object_detection.platform.errors import first_line, lacks_memory
 from sagemaker_object_detection.serving import formats, limits
 from sagemaker_object_detection.serving.answers import (
     ANSWERS,
+    BrokenBody,
     EmptyBody,
     UnsupportedContentType,
     answer_to,
+    too_large,
 )
-from sagemaker_object_detection.serving.batch_transform import execution_parameters
 from sagemaker_object_detection.serving.limits import Limits
 from sagemaker_object_detection.serving.metrics import Metrics
 from sagemaker_object_detection.serving.model_engine import InsufficientMemory
@@ -30,16 +32,14 @@ log = logging.getLogger(__name__)
 
 CONTENT_TYPES = frozenset(
     {
-        "image/jpeg",
-        "image/png",
-        "image/jpg",
         "application/x-image",
         "application/octet-stream",
+        "binary/octet-stream",  # what S3 says of any file
         "application/x-www-form-urlencoded",  # what curl --data-binary says of any bytes
         "",
     }
 )
-
+"""Besides image/*."""
 
 _ROUTES = "The endpoint has GET /ping, /metrics, /execution-parameters and POST /invocations."
 _HTTP_FAULTS = {
@@ -78,6 +78,7 @@ def bare_app(
     routes: a sentence that says which there are.
     """
     app = Flask(__name__, static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     observe(app, metrics)
 
     @app.get("/ping")
@@ -87,7 +88,7 @@ def bare_app(
 
     @app.get("/execution-parameters")
     def parameters() -> Response:
-        return jsonify(execution_parameters(settings))
+        return jsonify(_execution_parameters(settings))
 
     @app.after_request
     def echo_attributes(response: Response) -> Response:
@@ -98,6 +99,7 @@ def bare_app(
     for kind in ANSWERS:
         app.register_error_handler(kind, _known)
     app.register_error_handler(HTTPException, partial(_http, routes=routes))
+    app.register_error_handler(413, lambda _: _error(413, *too_large(settings)))
     app.register_error_handler(Exception, _unknown)
     return app
 
@@ -119,15 +121,27 @@ def invoke(predictor: TracedPredictor, settings: Settings) -> Response:
     return Response(body, mimetype=answer.content_type)
 
 
-def _body() -> bytes:
-    """The body of a request whose Content-Type we take; case and parameters do not matter.
+def _execution_parameters(settings: Settings) -> dict[str, int]:
+    """What a batch transform asks before it sends images (AWS: your-algorithms-batch-code).
 
-    The worker has taken it in already, and has refused what is too large.
+    MaxConcurrentTransforms times MaxPayloadInMB may be 100 at most. BatchStrategy is left out: an
+    image is a request under every strategy, and the SDK's local mode breaks on the documented
+    names.
     """
+    largest = min(settings.max_payload_mb or Settings.max_payload_mb, 100)
+    return {"MaxConcurrentTransforms": min(8, 100 // largest), "MaxPayloadInMB": largest}
+
+
+def _body() -> bytes:
+    """The body of a request whose Content-Type we take; case and parameters do not matter."""
     declared = request.headers.get("Content-Type", "")
-    if declared.partition(";")[0].strip().lower() not in CONTENT_TYPES:
+    kind = declared.partition(";")[0].strip().lower()
+    if kind not in CONTENT_TYPES and not kind.startswith("image/"):
         raise UnsupportedContentType(f"the Content-Type {declared!r} is not supported")
-    data = request.stream.read()
+    try:
+        data = request.stream.read()
+    except ParseException:  # its text quotes the body
+        raise BrokenBody("the chunks of the body are malformed") from None
     if not data:
         raise EmptyBody("the body of the request is empty")
     return data

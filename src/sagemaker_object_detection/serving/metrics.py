@@ -4,7 +4,7 @@ Each worker writes its numbers to files of its own in a folder that all share; w
 asked adds the files up. Counts of a worker that has died stay, its share of a queue does not.
 
 prometheus_client decides when it is first imported whether its numbers live in files, by the
-variable that metrics_folder.shared_folder sets; so that import stands inside functions here.
+variable FOLDER_VARIABLE; so that import stands inside functions here.
 """
 
 from __future__ import annotations
@@ -13,9 +13,14 @@ from pathlib import Path
 
 from sagemaker_object_detection.serving.trace import STAGES, Trace
 
+FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
 INVOCATIONS = "/invocations"
 INVOKE = "/models/<model:name>/invoke"
 """The routes that pictures are sent to; the second in a multi-model endpoint."""
+
+OTHER = "other"
+"""The path of what goes to no path of ours."""
 
 _SECONDS = (
     *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3),
@@ -27,7 +32,7 @@ _PICTURES = (1, 2, 4, 8, 16, 32, 64)
 class Metrics:
     """The numbers of this process, and the page with those of all.
 
-    folder: that of shared_folder; None: this process is the only one.
+    folder: that of FOLDER_VARIABLE; None: this process is the only one.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -100,3 +105,13 @@ class Metrics:
             MultiProcessCollector(registry, str(self._folder))  # type: ignore[no-untyped-call]
         encode, content_type = choose_encoder(accept)
         return encode(registry), content_type
+
+
+def forget_worker(folder: Path, pid: int) -> None:
+    """A worker has ended: what it had waiting counts no more."""
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
+    for path in folder.glob(f"*_{pid}.db"):
+        if path.stat().st_size == 0:  # killed while it made the file, which no one could read
+            path.unlink()

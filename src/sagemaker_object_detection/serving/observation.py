@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
+import time
+
 from flask import Flask, Response, g, request
+from werkzeug.datastructures import Headers
 
 from sagemaker_object_detection.serving import request_log
-from sagemaker_object_detection.serving.metrics import Metrics
-from sagemaker_object_detection.serving.trace import ARRIVED, Trace
+from sagemaker_object_detection.serving.metrics import INVOCATIONS, INVOKE, OTHER, Metrics
+from sagemaker_object_detection.serving.trace import RECEIVED_HEADER, Trace
 
-ELSEWHERE = "other"
-"""The path, among the metrics, of what goes to no path of ours."""
+_REPORTED_SECONDS = 0.05
+"""Until requests that nginx has refused are counted by the process that owns it."""
+
+_SECONDS = re.compile(r"[0-9]{1,6}\.[0-9]{3}")
 
 
 def observe(app: Flask, metrics: Metrics) -> None:
@@ -21,7 +27,7 @@ def observe(app: Flask, metrics: Metrics) -> None:
 
     @app.before_request
     def begin() -> None:
-        g.trace = Trace.since(ARRIVED.get())
+        g.trace = Trace.begun(_seconds(request.headers.get(RECEIVED_HEADER, "")))
         g.trace.body_bytes = request.content_length
 
     @app.after_request
@@ -37,6 +43,7 @@ def observe(app: Flask, metrics: Metrics) -> None:
 
     @app.get("/metrics")
     def show_metrics() -> Response:
+        time.sleep(_REPORTED_SECONDS)
         body, content_type = metrics.page(request.headers.get("Accept", ""))
         return Response(body, content_type=content_type)
 
@@ -47,6 +54,23 @@ def current_trace() -> Trace:
     return trace
 
 
+def refuse(
+    metrics: Metrics, trace: Trace, method: str, path: str, headers: Headers, status: int
+) -> None:
+    """Count and log a request that was answered before it reached the application."""
+    trace.finish()
+    route = path if path in (INVOCATIONS, "/ping", "/models") else OTHER
+    if path.startswith("/models/") and path.endswith("/invoke"):
+        route = INVOKE
+    metrics.answered(trace, route, status)
+    request_log.write(trace, method, path, headers, status)
+
+
 def _route() -> str:
     """The rule of the path, so that clients cannot make up as many names as they like."""
-    return request.url_rule.rule if request.url_rule is not None else ELSEWHERE
+    return request.url_rule.rule if request.url_rule is not None else OTHER
+
+
+def _seconds(text: str) -> float:
+    """What nginx wrote; 0 without it."""
+    return float(text) if _SECONDS.fullmatch(text) else 0.0

@@ -60,8 +60,10 @@ class Accept:
         return str(value)
 
 
+PORT_VARIABLE = "SAGEMAKER_BIND_TO_PORT"
+
 _VARIABLES: Mapping[str, tuple[str, Kind]] = {
-    "port": ("SAGEMAKER_BIND_TO_PORT", Whole(1, 65535)),
+    "port": (PORT_VARIABLE, Whole(1, 65535)),
     "workers": ("SAGEMAKER_MODEL_SERVER_WORKERS", Whole(1)),
     "timeout": ("SAGEMAKER_MODEL_SERVER_TIMEOUT", Whole(1)),
     "max_payload_mb": ("SAGEMAKER_MAX_PAYLOAD_IN_MB", Whole(0, 1024)),
