@@ -101,6 +101,7 @@ def test_environment(tmp_path: Path) -> None:
     }
     with running(tmp_path, **environ) as endpoint:
         endpoint.wait_until(lambda: endpoint.log.count("The model is loaded.") == 2)
+        endpoint.wait_ready()
         dim = tiny_model.encoded(tiny_model.picture({(0, 0): "dim red", (1, 1): "blue"}))
         status, answer = endpoint.post(dim, Content_Type="image/png")
         assert status == 200

@@ -144,13 +144,13 @@ def test_two_requests_at_once_on_one_connection(endpoint: Endpoint) -> None:
         ),
         pytest.param(
             HEAD + b"".join(b"X-%d: %d\r\n" % (n, n) for n in range(1000)) + b"\r\n",
-            {400, 431},
+            {200, 400, 431},
             id="a thousand headers",
         ),
         pytest.param(HEAD + b"X: " + b"x" * 100_000 + b"\r\n\r\n", {431}, id="a header of 100 kB"),
         pytest.param(
             b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: here\r\n\r\n",
-            {400, 431},
+            {414},
             id="a long path",
         ),
         pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", {400}, id="TLS"),
@@ -169,7 +169,7 @@ def test_what_is_no_http(endpoint: Endpoint, sent: bytes, status: set[int]) -> N
     ("path", "fields", "status"),
     [
         pytest.param("ping", b"X: " + b"x" * 30_000 + b"\r\n", 200, id="a field"),
-        pytest.param("ping", b"".join(b"X-%d: \r\n" % n for n in range(3000)), 200, id="many"),
+        pytest.param("ping", b"".join(b"X-%d: \r\n" % n for n in range(900)), 200, id="many"),
         pytest.param("a" * 30_000, b"", 404, id="the path"),
     ],
 )
@@ -310,6 +310,7 @@ def test_a_killed_worker_is_replaced_and_the_other_goes_on(tmp_path: Path) -> No
     tiny_model.write(tmp_path / "model")
     with running(tmp_path, SAGEMAKER_MODEL_SERVER_WORKERS="2") as endpoint:
         endpoint.wait_until(lambda: endpoint.log.count("The model is loaded.") == 2)
+        endpoint.wait_ready()
         first = int(re.findall(r"Booting worker with pid: (\d+)", endpoint.log)[0])
         os.kill(first, signal.SIGSTOP)  # so that it has no request in its hands when it dies
         time.sleep(0.2)
@@ -332,8 +333,8 @@ def test_a_killed_worker_is_replaced_and_the_other_goes_on(tmp_path: Path) -> No
             enough = statuses[200] + 20
             endpoint.wait_until(lambda: statuses[200] > enough)
             stop.set()
-        assert set(statuses) <= {200, 0}
-        assert statuses[0] <= 4
+        assert set(statuses) <= {200, 502}
+        assert statuses[502] <= 4  # what the worker that died had in its hands
 
 
 def test_the_only_worker_is_killed_and_the_next_request_waits_for_a_new_one(tmp_path: Path) -> None:
@@ -360,5 +361,5 @@ def test_sigterm_under_load_and_with_slow_clients(tmp_path: Path) -> None:
             assert status == 200
             assert BLUE["class_name"] in body.decode()
         assert endpoint.process.wait(25) == 0, endpoint.log
-        assert time.monotonic() - start < 20
+        assert time.monotonic() - start < 15
         assert "Traceback" not in endpoint.log

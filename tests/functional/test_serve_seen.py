@@ -33,6 +33,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     tiny_model.write(base / "model")
     with running(base, SAGEMAKER_MODEL_SERVER_WORKERS="2") as endpoint:
         endpoint.wait_until(lambda: endpoint.log.count("The model is loaded.") == 2)
+        endpoint.wait_ready()
         yield endpoint
 
 
@@ -93,6 +94,7 @@ def test_a_killed_worker_does_not_break_the_metrics(tmp_path: Path) -> None:
     tiny_model.write(tmp_path / "model")
     with running(tmp_path, SAGEMAKER_MODEL_SERVER_WORKERS="2") as endpoint:
         endpoint.wait_until(lambda: endpoint.log.count("The model is loaded.") == 2)
+        endpoint.wait_ready()
         with ThreadPoolExecutor(8) as pool:
             assert set(pool.map(lambda _: endpoint.post(PICTURE)[0], range(30))) == {200}
         os.kill(workers(endpoint.log)[0], signal.SIGKILL)
@@ -134,6 +136,7 @@ def test_the_folder_outlives_a_worker_but_not_the_server(tmp_path: Path, stop: i
         folder = metrics_folder(workers(endpoint.log)[-1])
         os.kill(workers(endpoint.log)[0], signal.SIGTERM)  # it ends by itself, in good order
         endpoint.wait_until(lambda: endpoint.log.count("The model is loaded.") == 2)
+        endpoint.wait_ready()
         scrape(endpoint)
         endpoint.process.send_signal(stop)
         endpoint.process.wait(30)
