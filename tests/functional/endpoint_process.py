@@ -26,9 +26,12 @@ BLUE = {"class_id": 1, "class_name": "blue", "bbox": [480.0, 240.0, 640.0, 360.0
 
 
 class Endpoint:
-    """A running ./serve; its output goes to a file."""
+    """A running ./serve; its output goes to a file.
 
-    def __init__(self, base: Path, **environ: str) -> None:
+    prefix: of its command, as unshare.
+    """
+
+    def __init__(self, base: Path, *prefix: str, **environ: str) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
@@ -37,7 +40,7 @@ class Endpoint:
         own["OMP_NUM_THREADS"] = "1"
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, str(SERVE)],
+                [*prefix, sys.executable, str(SERVE)],
                 cwd=base,
                 env={**os.environ, **own, **environ},
                 stdout=log,
@@ -84,6 +87,18 @@ class Endpoint:
         status, _, answer = self.request("POST", "/invocations", body, **headers)
         return status, json.loads(answer)
 
+    def descendants(self) -> dict[int, str]:
+        """Number and command line of every process below this one."""
+        found: dict[int, str] = {}
+        new = [self.process.pid]
+        while new:
+            number = new.pop()
+            for file in Path(f"/proc/{number}/task").glob("*/children"):
+                for child in map(int, file.read_text().split()):
+                    found[child] = Path(f"/proc/{child}/cmdline").read_text().replace("\0", " ")
+                    new.append(child)
+        return found
+
     def stop(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
@@ -91,8 +106,8 @@ class Endpoint:
 
 
 @contextlib.contextmanager
-def running(base: Path, **environ: str) -> Iterator[Endpoint]:
-    endpoint = Endpoint(base, **environ)
+def running(base: Path, *prefix: str, **environ: str) -> Iterator[Endpoint]:
+    endpoint = Endpoint(base, *prefix, **environ)
     try:
         yield endpoint
     finally:
