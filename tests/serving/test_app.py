@@ -9,11 +9,11 @@ import numpy.typing as npt
 import pytest
 from flask.testing import FlaskClient
 
+from sagemaker_object_detection.serving.admission import TracedPredictor
 from sagemaker_object_detection.serving.app import create_app
 from sagemaker_object_detection.serving.batching import NotReady, Overloaded, TooSlow
 from sagemaker_object_detection.serving.settings import Settings
 from sagemaker_object_detection.serving.trace import Trace
-from sagemaker_object_detection.serving.traced import TracedPredictor
 from tests.orientation import stored, with_tag
 from tests.serving.pictures import JPEG, PNG
 

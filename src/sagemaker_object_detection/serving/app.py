@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException
 
 from sagemaker_object_detection.platform.errors import first_line, lacks_memory
 from sagemaker_object_detection.serving import formats, limits
+from sagemaker_object_detection.serving.admission import TracedPredictor
 from sagemaker_object_detection.serving.answers import (
     ANSWERS,
     BrokenBody,
@@ -26,7 +27,6 @@ from sagemaker_object_detection.serving.model_engine import InsufficientMemory
 from sagemaker_object_detection.serving.observation import current_trace, observe
 from sagemaker_object_detection.serving.page.view import add_page
 from sagemaker_object_detection.serving.settings import Settings
-from sagemaker_object_detection.serving.traced import TracedPredictor
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sagemaker_object_detection.platform import memory
-from sagemaker_object_detection.serving.admission import Admission
+from sagemaker_object_detection.serving.admission import Admission, TracedPredictor
 from sagemaker_object_detection.serving.batching import (
     BatchEngine,
     Batcher,
@@ -21,7 +21,6 @@ from sagemaker_object_detection.serving.batching import (
 )
 from sagemaker_object_detection.serving.model_engine import InsufficientMemory
 from sagemaker_object_detection.serving.settings import Settings
-from sagemaker_object_detection.serving.traced import TracedPredictor
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from flask import Flask, Response, jsonify, request
 from werkzeug.routing import BaseConverter
@@ -51,13 +51,20 @@ def create_models_app(
         admission,
         metrics,
     )
-    return app_of(models, Paths.from_environment(environ), settings, metrics)
+    paths = Paths.from_environment(environ)
+    return app_of(models, paths, settings, metrics, admission.check_ready)
 
 
-def app_of(models: Models, paths: Paths, settings: Settings, metrics: Metrics) -> Flask:
+def app_of(
+    models: Models,
+    paths: Paths,
+    settings: Settings,
+    metrics: Metrics,
+    check_ready: Callable[[], object] = lambda: None,
+) -> Flask:
     """The WSGI application around a table of models; it is healthy without any."""
     engine, _ = choose(settings)
-    app = bare_app(lambda: None, settings, metrics, _ROUTES)
+    app = bare_app(check_ready, settings, metrics, _ROUTES)
     app.url_map.converters["model"] = _Name
     app.url_map.merge_slashes = False
 

@@ -32,7 +32,7 @@ from sagemaker_object_detection.platform.errors import (
     lacks_memory,
 )
 from sagemaker_object_detection.serving import formats
-from sagemaker_object_detection.serving.admission import Admission
+from sagemaker_object_detection.serving.admission import Admission, TracedPredictor
 from sagemaker_object_detection.serving.answers import nginx_errors
 from sagemaker_object_detection.serving.app import create_app
 from sagemaker_object_detection.serving.batching import BatchEngine, Batcher
@@ -43,7 +43,6 @@ from sagemaker_object_detection.serving.models_routes import create_models_app
 from sagemaker_object_detection.serving.observation import refuse
 from sagemaker_object_detection.serving.settings import Settings
 from sagemaker_object_detection.serving.trace import Trace
-from sagemaker_object_detection.serving.traced import TracedPredictor
 
 log = logging.getLogger(__name__)
 
@@ -154,9 +153,14 @@ class Server(BaseApplication):  # type: ignore[misc]
         if self.plan is None:
             return create_models_app(os.environ, self.settings, metrics, admission)
         batcher = Batcher(self._load_engine, waiting, patience, delay, metrics)
-        predictor = TracedPredictor(batcher, self.plan.config.class_names, admission)
         self._batcher = batcher
-        return create_app(predictor, batcher.check_ready, self.settings, metrics)
+
+        def check_ready() -> None:
+            batcher.check_ready()
+            admission.check_ready()
+
+        predictor = TracedPredictor(batcher, self.plan.config.class_names, admission)
+        return create_app(predictor, check_ready, self.settings, metrics)
 
     def run_until_stopped(self) -> int:
         """Run until a signal or a failure stops it; return the exit code."""
