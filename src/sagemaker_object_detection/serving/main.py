@@ -29,7 +29,7 @@ from sagemaker_object_detection.serving import nginx, request_log
 from sagemaker_object_detection.serving.engines import choose, make_plan
 from sagemaker_object_detection.serving.metrics import FOLDER_VARIABLE, Metrics
 from sagemaker_object_detection.serving.server import Server, report
-from sagemaker_object_detection.serving.settings import PORT_VARIABLE, Settings
+from sagemaker_object_detection.serving.settings import PORT_VARIABLE, Settings, warn_of_unknown
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +65,7 @@ def serve(environ: MutableMapping[str, str]) -> int:
     settings = Settings.from_environment(environ)
     logs.setup(sys.stderr, settings.log_level)
     request_log.setup(sys.stdout, settings.log_level)
+    warn_of_unknown(environ)
     _raise_file_limit()
     _require_free(settings.port)
     model_dir = Paths.from_environment(environ).model_dir
