@@ -28,6 +28,7 @@ from tests.functional.endpoint_process import BLUE, PICTURE, RED, Endpoint, runn
 
 HEAD = b"POST /invocations HTTP/1.1\r\nHost: here\r\nContent-Type: image/jpeg\r\n"
 CLOSING = b"GET /ping HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 WHOLE = HEAD + b"Content-Length: %d\r\n\r\n" % len(PICTURE) + PICTURE
 
 
@@ -50,8 +51,9 @@ def _goes_on(endpoint: Endpoint) -> Iterator[None]:
 
 
 def assert_good(endpoint: Endpoint) -> None:
-    """A good request is answered, and soon: nobody waits for clients that are given up."""
+    """/ping and a good request are answered, and soon: nobody waits for clients that are slow."""
     start = time.monotonic()
+    assert endpoint.request("GET", "/ping")[0] == 200
     status, answer = endpoint.post(PICTURE)
     assert status == 200
     assert {one["class_name"] for one in answer["predictions"]} == {"red", "blue"}
@@ -75,6 +77,7 @@ def answer_of(client: socket.socket) -> tuple[int, bytes]:
     [
         pytest.param(b"", id="nothing"),
         pytest.param(HEAD, id="half a head"),
+        pytest.param(CHUNKED + b"1\r\na\r\n" * 20_000, id="chunks of one byte"),
         pytest.param(WHOLE[:-1], id="all but a byte"),
         pytest.param(CLOSING, id="an answered request, without a close"),
     ],
@@ -90,7 +93,7 @@ def test_clients_that_keep_the_endpoint_waiting(endpoint: Endpoint, sent: bytes)
 def test_clients_that_do_not_read(endpoint: Endpoint) -> None:
     """The page is larger than what a socket of a client takes in unread."""
     with contextlib.ExitStack() as stack:
-        for _ in range(100):
+        for _ in range(200):
             client = stack.enter_context(socket.socket())
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
             client.connect(("127.0.0.1", endpoint.port))

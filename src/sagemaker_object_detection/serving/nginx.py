@@ -32,6 +32,9 @@ DRAIN_SECONDS = 22
 _CONNECTIONS = 4096
 _FILES_BESIDES = 100
 _MOST_REQUESTS = 512
+"""On their way in or out, besides those at work."""
+
+_MOST_LARGE = 64
 _BUFFER_MEGABYTES = 32
 """Of a body in memory; what is larger goes to a file."""
 
@@ -55,6 +58,7 @@ def command(program: str, settings: Settings, folder: Path, log_descriptor: int)
     )
     open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     limit = settings.max_payload_mb
+    at_work = min(settings.workers * settings.max_waiting, 60_000)  # nginx limits to 16 bits
     text = template.render(
         folder=folder,
         socket=socket_path(folder),
@@ -63,11 +67,11 @@ def command(program: str, settings: Settings, folder: Path, log_descriptor: int)
         logged_headers=("Content-Type", *request_log.ID_HEADERS, request_log.TARGET_HEADER),
         variable=lambda header: f"$http_{header.lower().replace('-', '_')}",
         as_root=os.geteuid() == 0,
-        connections=max(64, min(_CONNECTIONS, open_files - _FILES_BESIDES)),
+        connections=max(64, min(_CONNECTIONS + 4 * at_work, open_files - _FILES_BESIDES)),
         body_megabytes=limit,
         buffer_megabytes=min(limit or _BUFFER_MEGABYTES, _BUFFER_MEGABYTES),
-        most_requests=_MOST_REQUESTS,
-        most_large=settings.workers * settings.max_waiting,
+        most_requests=_MOST_REQUESTS + at_work,
+        most_large=max(_MOST_LARGE, at_work),
         drain_seconds=DRAIN_SECONDS,
         timeout=settings.timeout + 5,  # the application gives a request up itself
         load_timeout=round(2 * LOAD_PATIENCE) + 60,
