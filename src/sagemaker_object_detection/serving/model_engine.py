@@ -11,11 +11,14 @@ import logging
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +28,7 @@ import numpy.typing as npt
 from sagemaker_object_detection.inference.predictor import Rows
 from sagemaker_object_detection.platform.child import Child
 from sagemaker_object_detection.platform.python_process import with_package
-from sagemaker_object_detection.serving.messages import Connection, Head
-from sagemaker_object_detection.serving.model_process import NO_MEMORY, UNUSABLE
+from sagemaker_object_detection.serving.model_process import NO_MEMORY, UNUSABLE, receive, send
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +57,8 @@ class ModelFailed(RuntimeError):
 @dataclass(frozen=True)
 class _Running:
     child: Child
-    connection: Connection
+    stream: socket.socket
+    link: Connection
 
 
 class ModelEngine:
@@ -80,7 +83,7 @@ class ModelEngine:
         self._patience = patience
         self._load_patience = load_patience
         self._running: _Running | None = None
-        self._told: Head = {}
+        self._told: dict[str, Any] = {}
         self._closed = False
         self._ending = threading.Lock()
 
@@ -92,6 +95,9 @@ class ModelEngine:
         if self._closed:
             raise ModelFailed(_UNLOADED)
         ours, theirs = socket.socketpair()
+        patience = struct.pack("ll", max(1, round(self._patience)), 0)
+        for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):  # in the middle of a message
+            ours.setsockopt(socket.SOL_SOCKET, option, patience)
         with theirs:
             command = [
                 *(sys.executable, "-W", "ignore", "-m", _MODULE),
@@ -108,7 +114,7 @@ class ModelEngine:
                 raise InsufficientMemory(
                     f"the process of the model cannot be started ({error.strerror})"
                 ) from error
-        self._running = _Running(child, Connection(ours))
+        self._running = _Running(child, ours, Connection(os.dup(ours.fileno())))
         if self._closed:  # meanwhile, when there was nothing to end yet
             self._end()
         self._told, _ = self._receive(self._load_patience, loading=True)
@@ -140,11 +146,11 @@ class ModelEngine:
 
     def detect(self, planes: npt.NDArray[Any]) -> Rows:
         """As BatchEngine. Raises ModelFailed, InsufficientMemory."""
-        connection = self._started().connection
+        link = self._started().link
         pictures = np.ascontiguousarray(planes)
         head = {"type": pictures.dtype.name, "shape": pictures.shape}
         try:
-            connection.send(head, pictures.data.cast("B"), self._patience)
+            send(link, head, pictures.data.cast("B"))
         except OSError as error:
             raise self._ended(error, loading=False) from error
         told, content = self._receive(self._patience, loading=False)
@@ -165,12 +171,12 @@ class ModelEngine:
             raise ModelFailed(_UNLOADED)
         return running
 
-    def _receive(self, patience: float, loading: bool) -> tuple[Head, bytearray]:
+    def _receive(self, patience: float, loading: bool) -> tuple[dict[str, Any], bytes]:
         running = self._running
         if running is None:
             raise ModelFailed(_UNLOADED)
         try:
-            told, content = running.connection.receive(patience)
+            told, content = receive(running.link, patience)
         except (OSError, EOFError) as error:
             raise self._ended(error, loading) from error
         if "fault" not in told:
@@ -185,8 +191,9 @@ class ModelEngine:
 
     def _ended(self, error: Exception, loading: bool) -> Exception:
         """What to raise when the process does not answer; it is gone afterwards."""
-        code = self._end(_SECONDS_TO_END if isinstance(error, EOFError) else 0.0)
-        if isinstance(error, TimeoutError):
+        late = isinstance(error, TimeoutError | BlockingIOError)
+        code = self._end(0.0 if late else _SECONDS_TO_END)
+        if late:
             return ModelFailed("the process of the model took too long and was ended")
         if self._closed:
             return ModelFailed(_UNLOADED)
@@ -205,12 +212,14 @@ class ModelEngine:
             running, self._running = self._running, None
         if running is None:
             return 0
-        running.connection.shut()
+        with suppress(OSError):
+            running.stream.shutdown(socket.SHUT_RDWR)  # also wakes the thread that waits on it
         process = running.child.process
         try:
             code = process.wait(wait)
         except subprocess.TimeoutExpired:
             running.child.kill()
             code = process.wait()
-        running.connection.close()
+        running.link.close()
+        running.stream.close()
         return code
