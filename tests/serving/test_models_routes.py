@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 
 from sagemaker_object_detection.platform.paths import Paths
 from sagemaker_object_detection.serving import models as models_module
-from sagemaker_object_detection.serving import request_log
+from sagemaker_object_detection.serving import observe
 from sagemaker_object_detection.serving.metrics import Metrics
 from sagemaker_object_detection.serving.model_engine import (
     InsufficientMemory,
@@ -271,8 +271,8 @@ def test_metrics(client: FlaskClient) -> None:
 
 
 def test_log(client: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
-    request_log.log.propagate = True
-    with caplog.at_level(logging.INFO, request_log.log.name):
+    observe.log.propagate = True
+    with caplog.at_level(logging.INFO, observe.log.name):
         _load(client)
         headers = {"X-Amzn-SageMaker-Target-Model": "mine/cars.tar.gz"}
         answer = client.post("/models/a/invoke", data=JPEG, headers=headers)

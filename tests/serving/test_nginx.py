@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sagemaker_object_detection.serving import nginx, request_log
+from sagemaker_object_detection.serving import nginx, observe
 from sagemaker_object_detection.serving.metrics import Metrics
 from sagemaker_object_detection.serving.settings import Settings
 
@@ -51,11 +51,11 @@ def test_nginx_accepts_its_configuration(tmp_path: Path, settings: Settings) -> 
 
 @pytest.fixture
 def log() -> Iterator[io.StringIO]:
-    before = (request_log.log.handlers, request_log.log.propagate, request_log.log.level)
+    before = (observe.log.handlers, observe.log.propagate, observe.log.level)
     stream = io.StringIO()
-    request_log.setup(stream, logging.INFO)
+    observe.setup_log(stream, logging.INFO)
     yield stream
-    request_log.log.handlers, request_log.log.propagate, request_log.log.level = before
+    observe.log.handlers, observe.log.propagate, observe.log.level = before
 
 
 def _read(*lines: str) -> Metrics:

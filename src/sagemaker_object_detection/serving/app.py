@@ -24,8 +24,8 @@ from sagemaker_object_detection.serving.answers import (
 from sagemaker_object_detection.serving.limits import Limits
 from sagemaker_object_detection.serving.metrics import Metrics
 from sagemaker_object_detection.serving.model_engine import InsufficientMemory
-from sagemaker_object_detection.serving.observation import current_trace, observe
-from sagemaker_object_detection.serving.page.view import add_page
+from sagemaker_object_detection.serving.observe import current_trace, observe
+from sagemaker_object_detection.serving.page.document import add_page
 from sagemaker_object_detection.serving.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -25,7 +25,7 @@ from sagemaker_object_detection.platform.errors import ClientError, PlatformErro
 from sagemaker_object_detection.platform.orphans import adopt_orphans, end_with_parent
 from sagemaker_object_detection.platform.paths import Paths
 from sagemaker_object_detection.platform.threads import set_threads
-from sagemaker_object_detection.serving import nginx, request_log
+from sagemaker_object_detection.serving import nginx, observe
 from sagemaker_object_detection.serving.engines import choose, make_plan
 from sagemaker_object_detection.serving.metrics import FOLDER_VARIABLE, Metrics
 from sagemaker_object_detection.serving.server import Server, report
@@ -64,7 +64,7 @@ def serve(environ: MutableMapping[str, str]) -> int:
     """
     settings = Settings.from_environment(environ)
     logs.setup(sys.stderr, settings.log_level)
-    request_log.setup(sys.stdout, settings.log_level)
+    observe.setup_log(sys.stdout, settings.log_level)
     warn_of_unknown(environ)
     _raise_file_limit()
     _require_free(settings.port)

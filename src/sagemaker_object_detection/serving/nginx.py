@@ -16,11 +16,11 @@ from pathlib import Path
 import jinja2
 from werkzeug.datastructures import Headers
 
-from sagemaker_object_detection.serving import limits, request_log
+from sagemaker_object_detection.serving import limits, observe
 from sagemaker_object_detection.serving.answers import nginx_errors
 from sagemaker_object_detection.serving.metrics import Metrics
 from sagemaker_object_detection.serving.model_engine import LOAD_PATIENCE
-from sagemaker_object_detection.serving.observation import refuse
+from sagemaker_object_detection.serving.observe import refuse
 from sagemaker_object_detection.serving.settings import Settings
 from sagemaker_object_detection.serving.trace import RECEIVED_HEADER, Trace
 
@@ -64,7 +64,7 @@ def command(program: str, settings: Settings, folder: Path, log_descriptor: int)
         socket=socket_path(folder),
         port=settings.port,
         log=f"/proc/self/fd/{log_descriptor}",
-        logged_headers=("Content-Type", *request_log.ID_HEADERS, request_log.TARGET_HEADER),
+        logged_headers=("Content-Type", *observe.ID_HEADERS, observe.TARGET_HEADER),
         variable=lambda header: f"$http_{header.lower().replace('-', '_')}",
         as_root=os.geteuid() == 0,
         connections=max(64, min(_CONNECTIONS + 4 * at_work, open_files - _FILES_BESIDES)),

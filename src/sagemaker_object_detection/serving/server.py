@@ -40,7 +40,7 @@ from sagemaker_object_detection.serving.engines import Plan, load_engine
 from sagemaker_object_detection.serving.metrics import Metrics, forget_worker
 from sagemaker_object_detection.serving.models import MAX_CHANGES
 from sagemaker_object_detection.serving.models_routes import create_models_app
-from sagemaker_object_detection.serving.observation import refuse
+from sagemaker_object_detection.serving.observe import refuse
 from sagemaker_object_detection.serving.settings import Settings
 from sagemaker_object_detection.serving.trace import Trace
 
