@@ -15,19 +15,19 @@ import signal
 import socket
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, MutableMapping
+from functools import partial
 from pathlib import Path
 
 from sagemaker_object_detection.platform import logs
 from sagemaker_object_detection.platform.errors import ClientError, PlatformError
-from sagemaker_object_detection.platform.orphans import adopt_orphans, end_with_parent
+from sagemaker_object_detection.platform.orphans import adopt_orphans, fork, kill_children
 from sagemaker_object_detection.platform.paths import Paths
 from sagemaker_object_detection.platform.threads import set_threads
 from sagemaker_object_detection.serving import nginx, observe
-from sagemaker_object_detection.serving.engines import choose, make_plan
-from sagemaker_object_detection.serving.metrics import FOLDER_VARIABLE, Metrics
+from sagemaker_object_detection.serving.engines import Plan, choose, make_plan
+from sagemaker_object_detection.serving.metrics import FOLDER_VARIABLE
 from sagemaker_object_detection.serving.server import Server, report
 from sagemaker_object_detection.serving.settings import PORT_VARIABLE, Settings, warn_of_unknown
 
@@ -72,59 +72,37 @@ def serve(environ: MutableMapping[str, str]) -> int:
     threads = set_threads(environ, settings.workers)
     environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")
     plan = None if settings.multi_model else make_plan(model_dir, settings, environ)
-    if plan is None:
-        engine, why = choose(settings)
-        log.info(
-            "Serving many models on port %d, each of %d threads. Engine %s: %s.",
-            settings.port,
-            threads,
-            engine,
-            why,
-        )
-    else:
-        log.info(
-            "Serving %s (%s, %d px, %d classes) on port %d: %d workers of %d threads.",
-            model_dir,
-            plan.config.base_network,
-            plan.config.image_shape,
-            len(plan.config.class_names),
-            settings.port,
-            settings.workers,
-            threads,
-        )
+    log.info("Serving %s on port %d.", _told(model_dir, plan, settings, threads), settings.port)
     with (
-        tempfile.TemporaryDirectory(prefix="serve-", ignore_cleanup_errors=True) as run,
+        tempfile.TemporaryDirectory(prefix="serve-", ignore_cleanup_errors=True) as run_folder,
         tempfile.TemporaryDirectory(
             prefix="serve-metrics-", dir=_shared_memory(), ignore_cleanup_errors=True
-        ) as metrics,
+        ) as metrics_folder,
     ):
-        environ[FOLDER_VARIABLE] = metrics
+        environ[FOLDER_VARIABLE] = metrics_folder
+        run, metrics = Path(run_folder), Path(metrics_folder)
         program = nginx.find()
-        if program is None:
-            log.warning(
-                "nginx is not installed: gunicorn serves port %d alone, and clients that send or "
-                "read slowly occupy its threads. Install nginx (Debian: nginx-light).",
-                settings.port,
-            )
-            server = Server(
-                settings, plan, threads, Path(metrics), f"0.0.0.0:{settings.port}", _STOP_SECONDS
-            )
-            return _Owner(server).run()
-        bind = f"unix:{nginx.socket_path(Path(run))}"
-        drain = _STOP_SECONDS - nginx.DRAIN_SECONDS - 1
-        server = Server(settings, plan, threads, Path(metrics), bind, drain)
-        reading, writing = os.pipe()
-        os.set_inheritable(writing, True)
-        command = nginx.command(program, settings, Path(run), writing)
+        if program is not None:
+            bind, drain = f"unix:{nginx.socket_path(run)}", _STOP_SECONDS - nginx.DRAIN_SECONDS - 1
+            server = Server(settings, plan, threads, metrics, bind, drain)
+            return _Owner(server, partial(nginx.start, program, settings, run, metrics)).run()
+        log.warning(
+            "nginx is not installed: gunicorn serves port %d alone, and clients that send or read "
+            "slowly occupy its threads. Install nginx (Debian: nginx-light).",
+            settings.port,
+        )
+        bind = f"0.0.0.0:{settings.port}"
+        return _Owner(Server(settings, plan, threads, metrics, bind, _STOP_SECONDS)).run()
 
-        def start_nginx() -> int:
-            number = _start(lambda: os.execv(program, command))
-            os.close(writing)
-            refusals = nginx.Refusals(settings, Metrics(Path(metrics)))
-            threading.Thread(target=refusals.read, args=(reading,), daemon=True).start()
-            return number
 
-        return _Owner(server, start_nginx).run()
+def _told(model_dir: Path, plan: Plan | None, settings: Settings, threads: int) -> str:
+    """What is served, for the log."""
+    if plan is None:
+        engine, why = choose(settings)
+        return f"many models, each with {threads} threads (engine {engine}: {why}),"
+    config = plan.config
+    model = f"{config.base_network}, {config.image_shape} px, {len(config.class_names)} classes"
+    return f"{model_dir} ({model}) with {settings.workers} workers of {threads} threads"
 
 
 class _Owner:
@@ -137,114 +115,55 @@ class _Owner:
         self._server = server
         self._start_nginx = start_nginx
         self._running: dict[str, int] = {}
+        self._asked: set[str] = set()
         self._stopping: float | None = None
 
     def run(self) -> int:
         """Until a signal, or the end of either; the exit code."""
         adopt_orphans()
-        self._running["gunicorn"] = _start(self._server.run_until_stopped)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
+        self._running["gunicorn"] = fork(self._server.run_until_stopped)
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, self._stop)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         try:
-            return self._watch()
+            while self._running:
+                number, status = os.waitpid(-1, os.WNOHANG)
+                for name in [name for name, ours in self._running.items() if ours == number]:
+                    del self._running[name]
+                    if self._stopping is None:
+                        return _report_end(name, os.waitstatus_to_exitcode(status))
+                if number == 0:  # nobody has ended
+                    if not self._look():
+                        break
+                    time.sleep(_LOOK_SECONDS)
+            return 0
         finally:
-            _kill_children()
+            kill_children()
 
     def _stop(self, *_: object) -> None:
         """Called on a signal."""
-        if self._stopping is None:
-            self._stopping = time.monotonic()
+        self._stopping = self._stopping or time.monotonic()
 
-    def _watch(self) -> int:
-        asked: set[str] = set()
-        while self._running:
-            if (ended := self._ended()) is not None:
-                name, status = ended
-                del self._running[name]
-                if self._stopping is None:
-                    return _report_end(name, status)
-            elif self._stopping is not None:
-                if not asked:
-                    log.info("Stopping: requests at work are finished.")
-                if time.monotonic() - self._stopping > _STOP_SECONDS:
-                    log.warning("Not all requests were finished in %d seconds.", _STOP_SECONDS)
-                    return 0
-                # nginx first: it still passes on what it has begun to take in.
-                name = "nginx" if "nginx" in self._running else "gunicorn"
-                if name not in asked:
-                    number = signal.SIGQUIT if name == "nginx" else signal.SIGTERM
-                    os.kill(self._running[name], number)
-                    asked.add(name)
-                time.sleep(_LOOK_SECONDS)
-            elif self._start_nginx is not None and self._server.started:
+    def _look(self) -> bool:
+        """Start nginx, or ask to stop, when it is time for that; False: do not wait any longer."""
+        if self._stopping is None:
+            if self._start_nginx is not None and self._server.started:
                 self._running["nginx"] = self._start_nginx()
                 self._start_nginx = None
-            else:
-                time.sleep(_LOOK_SECONDS)
-        return 0
-
-    def _ended(self) -> tuple[str, int] | None:
-        """Name and status of a process of ours that has ended; others are adopted ones."""
-        while True:
-            number, status = os.waitpid(-1, os.WNOHANG)
-            if number == 0:
-                return None
-            for name, ours in self._running.items():
-                if ours == number:
-                    return name, os.waitstatus_to_exitcode(status)
+            return True
+        name = next(reversed(self._running))  # nginx first: it passes on what it has taken in
+        if name not in self._asked:
+            log.info("Stopping %s: requests at work are finished.", name)
+            self._asked.add(name)
+            os.kill(self._running[name], signal.SIGQUIT if name == "nginx" else signal.SIGTERM)
+        return time.monotonic() - self._stopping < _STOP_SECONDS
 
 
 def _report_end(name: str, code: int) -> int:
     """Log that a process has ended by itself; the exit code for it."""
-    if name == "gunicorn" and code > 0:  # it has said why
-        log.error("gunicorn ended with exit code %d: the endpoint stops.", code)
-        return code
     how = f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
     log.error("%s ended with %s: the endpoint stops.", name, how)
-    return PlatformError.exit_code
-
-
-def _start(run: Callable[[], int]) -> int:
-    """Run a function in a process that is asked to end when this one ends; its number.
-
-    gunicorn's workers, which are forked in there, end here as well.
-    """
-    parent = os.getpid()
-    number = os.fork()
-    if number:
-        return number
-    code = 1
-    try:
-        end_with_parent(parent, signal.SIGTERM)
-        code = run()
-    except SystemExit as stop:
-        code = stop.code if isinstance(stop.code, int) else 1
-    except BaseException:
-        log.exception("A process of the server failed.")
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-
-
-def _kill_children() -> None:
-    """Whatever still runs, as nginx's workers where somebody killed nginx."""
-    while True:
-        children = [
-            int(child)
-            for file in Path("/proc/self/task").glob("*/children")
-            for child in file.read_text().split()
-        ]
-        for child in children:
-            with contextlib.suppress(OSError):
-                os.kill(child, signal.SIGKILL)
-        try:
-            os.waitpid(-1, 0 if children else os.WNOHANG)
-        except ChildProcessError:
-            return
-        if not children:
-            return
+    return code if name == "gunicorn" and code > 0 else PlatformError.exit_code
 
 
 def _require_free(port: int) -> None:

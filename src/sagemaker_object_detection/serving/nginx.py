@@ -11,11 +11,13 @@ import logging
 import os
 import resource
 import shutil
+import threading
 from pathlib import Path
 
 import jinja2
 from werkzeug.datastructures import Headers
 
+from sagemaker_object_detection.platform.orphans import fork
 from sagemaker_object_detection.serving import limits, observe
 from sagemaker_object_detection.serving.answers import nginx_errors
 from sagemaker_object_detection.serving.metrics import Metrics
@@ -44,17 +46,28 @@ def find() -> str | None:
     return shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
 
-def command(program: str, settings: Settings, folder: Path, log_descriptor: int) -> list[str]:
-    """Write the configuration to `folder`; the command that runs nginx with it.
+def start(program: str, settings: Settings, folder: Path, metrics: Path) -> int:
+    """Start nginx, and the thread that reads what it refuses; return its process's number.
 
-    folder: for all that nginx writes; gunicorn's socket is there as well (socket_path).
-    log_descriptor: the writing end of the pipe that Refusals reads.
+    folder: for all that nginx writes. metrics: the folder of the metrics.
     """
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string(
-        Path(__file__).with_suffix(".conf.j2").read_text(encoding="utf-8")
+    reading, writing = os.pipe()
+    os.set_inheritable(writing, True)
+    arguments = command(program, settings, folder, writing)
+    number = fork(lambda: os.execv(program, arguments))
+    os.close(writing)
+    refusals = Refusals(settings, Metrics(metrics))
+    threading.Thread(target=refusals.read, args=(reading,), daemon=True).start()
+    return number
+
+
+def command(program: str, settings: Settings, folder: Path, log_descriptor: int) -> list[str]:
+    """Write the configuration to `folder`; return the command that runs nginx with it."""
+    template = jinja2.Template(
+        Path(__file__).with_suffix(".conf.j2").read_text(encoding="utf-8"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     limit = settings.max_payload_mb
