@@ -93,7 +93,7 @@ def test_a_model_that_cannot_load_halts_the_server(
     with pytest.raises(SystemExit) as caught:
         server._wait_for_model(_Worker())
     assert caught.value.code == 3  # what gunicorn halts at
-    assert server._start.exit_code == code  # what the server ends with
+    assert server._state[1] == code  # what the server ends with
     assert text in capsys.readouterr().err
 
 
@@ -112,7 +112,7 @@ def test_a_stop_while_the_model_loads(server: Server, monkeypatch: pytest.Monkey
 def test_a_worker_that_dies_before_any_has_started(server: Server) -> None:
     with pytest.raises(HaltServer):
         server._worker_ended(RUNNING, _Worker())
-    assert server._start.exit_code == 3
+    assert server._state[1] == 3
 
 
 def test_a_worker_that_ends_while_the_server_stops(server: Server) -> None:
@@ -120,7 +120,7 @@ def test_a_worker_that_ends_while_the_server_stops(server: Server) -> None:
 
 
 def test_a_worker_that_dies_later_is_replaced(server: Server) -> None:
-    server._start.succeeded = True
+    server._state[0] = 1
     server._worker_ended(RUNNING, _Worker())
 
 
@@ -149,8 +149,8 @@ def test_loads_of_many_models_keep_no_picture_waiting(many: Server, server: Serv
 
 
 def test_the_worker_that_knows_the_models_is_not_replaced(many: Server) -> None:
-    many._start.succeeded = True
+    many._state[0] = 1
     many._worker_ended(STOPPING, _Worker())
     with pytest.raises(HaltServer):
         many._worker_ended(RUNNING, _Worker())
-    assert many._start.exit_code == 3
+    assert many._state[1] == 3

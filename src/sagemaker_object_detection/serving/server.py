@@ -47,6 +47,8 @@ from sagemaker_object_detection.serving.trace import Trace
 log = logging.getLogger(__name__)
 
 _HALTED = Arbiter.WORKER_BOOT_ERROR
+_STARTED, _CODE = 0, 1
+"""Places in Server._state: whether a worker has started, exit code of one that could not."""
 
 _SPARE_THREADS = 8
 """Threads besides those whose images wait, so that /ping is answered, and requests over the limit
@@ -102,14 +104,14 @@ class Server(BaseApplication):  # type: ignore[misc]
         self.metrics_folder = metrics_folder
         self._bind = bind
         self._drain_seconds = drain_seconds
-        self._start = _Start()
+        self._state = mmap.mmap(-1, 2)  # shared with workers and the process that forks the server
         self._batcher: Batcher | None = None
         super().__init__()
 
     @property
     def started(self) -> bool:
-        """Whether a worker has loaded its model; known to the process that forks the server too."""
-        return self._start.succeeded
+        """Whether a worker has loaded its model."""
+        return self._state[_STARTED] == 1
 
     def load_config(self) -> None:
         """Called by gunicorn."""
@@ -171,7 +173,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             if os.getpid() != master:
                 raise  # a worker's own end, on its way through the frames it was forked in
             code = stop.code if isinstance(stop.code, int) else 1
-            return self._start.exit_code if code == _HALTED else code
+            return (self._state[_CODE] or 1) if code == _HALTED else code
         return 0
 
     def _load_engine(self) -> BatchEngine:
@@ -182,68 +184,33 @@ class Server(BaseApplication):  # type: ignore[misc]
     def _wait_for_model(self, worker: Any) -> None:  # noqa: ANN401 - gunicorn has no types
         """Keep the worker from accepting connections, and its heartbeat going, until it can."""
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        if self._batcher is None:
-            self._start.succeeded = True
-            return
-        self._batcher.start()
-        try:
-            while not self._batcher.wait_loaded(timeout=1.0):
-                worker.notify()
-                if not worker.alive:
-                    sys.exit(0)
-        except Exception as error:  # noqa: BLE001 - the boundary of the worker
-            self._start.exit_code = report(error)
-            sys.exit(_HALTED)
-        self._start.succeeded = True
-        log.info("The model is loaded.")
+        if self._batcher is not None:
+            self._batcher.start()
+            try:
+                while not self._batcher.wait_loaded(timeout=1.0):
+                    worker.notify()
+                    if not worker.alive:
+                        sys.exit(0)
+            except Exception as error:  # noqa: BLE001 - the boundary of the worker
+                self._state[_CODE] = report(error)
+                sys.exit(_HALTED)
+            log.info("The model is loaded.")
+        self._state[_STARTED] = 1
 
     def _worker_ended(self, arbiter: Any, worker: Any) -> None:  # noqa: ANN401
         """Halt when a worker died while it loaded the first model, unless we are stopping."""
         forget_worker(self.metrics_folder, worker.pid)
-        if not arbiter.LISTENERS:
+        if not arbiter.LISTENERS or (self.plan is not None and self.started):
             return
-        if self.plan is None:
-            self._start.exit_code = report(
-                PlatformError(
-                    "The process that knows which models are loaded has died, most often because "
-                    "memory is short. Start the endpoint again, on an instance with more memory."
-                )
-            )
-            raise HaltServer("The worker of a multi-model endpoint died.", _HALTED)
-        if self._start.succeeded:
-            return
-        self._start.exit_code = report(
-            PlatformError(
-                "A worker died while it loaded the model. Most often memory is short: use fewer "
-                "workers (SAGEMAKER_MODEL_SERVER_WORKERS) or an instance with more memory."
-            )
+        what = (
+            "The process that knows which models are loaded has died, most often because memory is "
+            "short. Start the endpoint again, on an instance with more memory."
+            if self.plan is None
+            else "A worker died while it loaded the model. Most often memory is short: use fewer "
+            "workers (SAGEMAKER_MODEL_SERVER_WORKERS) or an instance with more memory."
         )
-        raise HaltServer("A worker died while it loaded the model.", _HALTED)
-
-
-class _Start:
-    """How the start went, in memory that the workers share with the process that forks them."""
-
-    def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, 2)
-
-    @property
-    def exit_code(self) -> int:
-        """Of a worker that could not start."""
-        return self._memory[0] or AlgorithmError.exit_code
-
-    @exit_code.setter
-    def exit_code(self, code: int) -> None:
-        self._memory[0] = code
-
-    @property
-    def succeeded(self) -> bool:
-        """Whether a worker has started."""
-        return self._memory[1] == 1
-
-    @succeeded.setter
-    def succeeded(self, value: bool) -> None:
-        self._memory[1] = int(value)
+        self._state[_CODE] = report(PlatformError(what))
+        raise HaltServer(what, _HALTED)
 
 
 def report(error: Exception) -> int:
