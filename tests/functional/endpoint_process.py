@@ -6,6 +6,8 @@ import contextlib
 import http.client
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -100,9 +102,16 @@ class Endpoint:
         return found
 
     def stop(self) -> None:
+        """Kill it, and remove what it could not."""
+        folders = re.findall(r"Listening at: unix:(\S+)/", self.log)
+        with contextlib.suppress(FileNotFoundError):
+            maps = Path(f"/proc/{self.process.pid}/maps").read_text()
+            folders += re.findall(r"(/\S+)/\w+\.db$", maps, re.MULTILINE)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -174,11 +174,12 @@ def _require_free(port: int) -> None:
             probe.bind(("0.0.0.0", port))
             probe.listen()
         except OSError as error:
-            why = "is in use" if error.errno == errno.EADDRINUSE else f"fails ({error.strerror})"
-            raise ClientError(
-                f"Port {port} {why}: stop the program that listens there, or set {PORT_VARIABLE} "
-                "to another port."
-            ) from error
+            fault = (
+                "is in use: stop the program that listens there, or set"
+                if error.errno == errno.EADDRINUSE
+                else f"cannot be listened on ({error.strerror}): set"
+            )
+            raise ClientError(f"Port {port} {fault} {PORT_VARIABLE} to another port.") from error
 
 
 def _shared_memory() -> str | None:
