@@ -17,9 +17,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from sagemaker_object_detection.serving import nginx
 from tests import tiny_model
 
 SERVE = Path(__file__).parents[2] / "serve"
+NEEDS_NGINX = pytest.mark.skipif(nginx.find() is None, reason="nginx is not installed")
 Body = bytes | Iterable[bytes] | None
 
 PICTURE = tiny_model.encoded(tiny_model.picture({(0, 0): "red", (3, 2): "blue"}), ".jpg")

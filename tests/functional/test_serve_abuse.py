@@ -24,7 +24,9 @@ import pytest
 from PIL import Image
 
 from tests import tiny_model
-from tests.functional.endpoint_process import BLUE, PICTURE, RED, Endpoint, running
+from tests.functional.endpoint_process import BLUE, NEEDS_NGINX, PICTURE, RED, Endpoint, running
+
+pytestmark = NEEDS_NGINX
 
 HEAD = b"POST /invocations HTTP/1.1\r\nHost: here\r\nContent-Type: image/jpeg\r\n"
 CLOSING = b"GET /ping HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n"

@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests import tiny_model
-from tests.functional.endpoint_process import PICTURE, Endpoint, running
+from tests.functional.endpoint_process import NEEDS_NGINX, PICTURE, Endpoint, running
+
+pytestmark = NEEDS_NGINX
 
 ROOT = os.geteuid() == 0
 

@@ -118,8 +118,8 @@ class Refusals:
             for line in lines:
                 try:
                     self._note(json.loads(line))
-                except (ValueError, LookupError, TypeError):
-                    log.warning("A line of nginx's log could not be read.")
+                except Exception as error:  # noqa: BLE001 - nginx would wait for the pipe
+                    log.warning("A line of nginx's log was skipped (%s).", type(error).__name__)
 
     def _note(self, refused: dict[str, object]) -> None:
         status = int(str(refused["status"]))
