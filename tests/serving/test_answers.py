@@ -21,7 +21,7 @@ class _Special(TooSlow):
 @pytest.mark.parametrize(
     ("error", "status", "hint"),
     [
-        pytest.param(ImageError("broken"), 400, "one JPEG or PNG image", id="a picture"),
+        pytest.param(ImageError("broken"), 400, "one JPEG, PNG, WebP or BMP image", id="a picture"),
         pytest.param(_Special("slow"), 503, "SAGEMAKER_MODEL_SERVER_TIMEOUT is", id="by its base"),
     ],
 )

@@ -162,10 +162,10 @@ def test_json_lines(make: Make) -> None:
 @pytest.mark.parametrize(
     ("request_", "status", "what", "hint"),
     [
-        pytest.param({"data": b""}, 400, "body of the request is empty", "JPEG or PNG", id="empty"),
+        pytest.param({"data": b""}, 400, "body of the request is empty", "JPEG, PNG", id="empty"),
         pytest.param({"data": b"hello"}, 400, "the body is not an image", "JPEG", id="text"),
-        pytest.param({"data": JPEG[:-40]}, 400, "cut short", "JPEG or PNG", id="half a JPEG"),
-        pytest.param({"data": PNG[:40]}, 400, "begins as a PNG", "JPEG or PNG", id="half a PNG"),
+        pytest.param({"data": JPEG[:-40]}, 400, "cut short", "JPEG, PNG", id="half a JPEG"),
+        pytest.param({"data": PNG[:40]}, 400, "begins as a PNG", "JPEG, PNG", id="half a PNG"),
         pytest.param(
             {"data": JPEG, "content_type": "text/csv"},
             415,

@@ -1,4 +1,4 @@
-"""What the endpoint answers to each error: HTTP status, and the way to mend it."""
+"""What the endpoint answers to each error: HTTP status, and how to fix it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sagemaker_object_detection.serving.settings import Settings
 
 
 class EmptyBody(ValueError):
-    """A request without a picture."""
+    """A request without an image."""
 
 
 class BrokenBody(ValueError):
@@ -23,14 +23,14 @@ class BrokenBody(ValueError):
 
 
 class UnsupportedContentType(ValueError):
-    """A body that is declared to be something else than a picture."""
+    """A body that is declared to be something else than an image."""
 
 
 class BadModelsRequest(ValueError):
     """A body or a query that a multi-model endpoint cannot read."""
 
 
-_SEND_IMAGE = "Send the bytes of one JPEG or PNG image as the body."
+_SEND_IMAGE = "Send the bytes of one JPEG, PNG, WebP or BMP image as the body."
 _TRY_AGAIN = "Try again later, send fewer requests at a time, or use more or larger instances."
 
 ANSWERS: dict[type[Exception], tuple[int, str]] = {
@@ -73,11 +73,11 @@ ANSWERS: dict[type[Exception], tuple[int, str]] = {
         "OBJECT_DETECTION_MAX_BATCH, or an instance with more memory.",
     ),
 }
-"""Exception -> status and the way to mend it; what went wrong is the exception's own text."""
+"""Exception -> status and how to fix it; what went wrong is the exception's own text."""
 
 
 def answer_to(error: Exception) -> tuple[int, str]:
-    """Status and cure of an error that is in ANSWERS, or whose base is."""
+    """Status and fix of an error that is in ANSWERS, or whose base is."""
     return next(ANSWERS[kind] for kind in type(error).__mro__ if kind in ANSWERS)
 
 

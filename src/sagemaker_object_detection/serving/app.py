@@ -105,7 +105,7 @@ def bare_app(
 
 
 def invoke(predictor: TracedPredictor, settings: Settings) -> Response:
-    """The answer to the current request, whose body is a picture."""
+    """The answer to the current request, whose body is an image."""
     trace = current_trace()
     answer = formats.choose(request.headers.get("Accept"), settings.response, settings.accept)
     wanted = Limits.parse(request.headers.get(limits.HEADER, ""), predictor.class_names)

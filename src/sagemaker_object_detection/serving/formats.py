@@ -20,7 +20,7 @@ Render = Callable[[Detections, Sequence[str]], Mapping[str, Any]]
 
 
 def objects(detections: Detections, class_names: Sequence[str]) -> Mapping[str, Any]:
-    """Named objects, best first; bbox is xyxy in pixels of the picture that was sent."""
+    """Named objects, best first; bbox is xyxy in pixels of the image that was sent."""
     corners = to_px(detections.boxes.astype(np.float64), detections.width, detections.height)
     return {
         "predictions": [

@@ -17,7 +17,7 @@ FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 INVOCATIONS = "/invocations"
 INVOKE = "/models/<model:name>/invoke"
-"""The routes that pictures are sent to; the second in a multi-model endpoint."""
+"""The routes that images are sent to; the second in a multi-model endpoint."""
 
 OTHER = "other"
 """The path of what goes to no path of ours."""
@@ -62,13 +62,13 @@ class Metrics:
         self._stages = {stage: stages.labels(stage) for stage in STAGES}
         self._batch_sizes = Histogram(
             "object_detection_batch_size",
-            "Pictures in a run of the model.",
+            "Images in a run of the model.",
             buckets=_PICTURES,
             registry=self._own,
         )
         self._queue_length = Gauge(
             "object_detection_queue_length",
-            "Pictures that wait for the model.",
+            "Images that wait for the model.",
             multiprocess_mode="livesum",
             registry=self._own,
         )
@@ -85,11 +85,11 @@ class Metrics:
             self._stages[stage].observe(seconds)
 
     def queued(self, change: int) -> None:
-        """So many more pictures (fewer if negative) wait."""
+        """So many more images (fewer if negative) wait."""
         self._queue_length.inc(change)
 
     def ran(self, batch: int) -> None:
-        """The model ran on so many pictures at once."""
+        """The model ran on so many images at once."""
         self._batch_sizes.observe(batch)
 
     def page(self, accept: str = "") -> tuple[bytes, str]:

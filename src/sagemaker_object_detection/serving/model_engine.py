@@ -43,7 +43,7 @@ LOAD_PATIENCE = 300.0
 
 
 class UnusableModel(ValueError):
-    """An artefact that cannot be served."""
+    """An artifact that cannot be served."""
 
 
 class InsufficientMemory(RuntimeError):
@@ -51,7 +51,7 @@ class InsufficientMemory(RuntimeError):
 
 
 class ModelFailed(RuntimeError):
-    """The process of a model failed or ended; the next picture starts it again."""
+    """The process of a model failed or ended; the next image starts it again."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,13 @@ class _Running:
 
 
 class ModelEngine:
-    """Runs pictures in the process of a model; a BatchEngine.
+    """Runs images in the process of a model; a BatchEngine.
 
     A process that has ended, or was ended because it took too long, is started again for the
-    next picture. start and detect are for one thread, which has to live as long as the process.
+    next image. start and detect are for one thread, which has to live as long as the process.
 
-    folder: of the artefact. environ: of the process; its settings are read from it.
+    folder: of the artifact; class_names, image_shape and batch_sizes are those of the model, once
+    it was started. environ: of the process; its settings are read from it.
     patience: seconds for a run. load_patience: seconds for loading.
     """
 
@@ -83,7 +84,9 @@ class ModelEngine:
         self._patience = patience
         self._load_patience = load_patience
         self._running: _Running | None = None
-        self._told: dict[str, Any] = {}
+        self.class_names: tuple[str, ...] = ()
+        self.image_shape = 0
+        self.batch_sizes: tuple[int, ...] = ()
         self._closed = False
         self._ending = threading.Lock()
 
@@ -117,7 +120,9 @@ class ModelEngine:
         self._running = _Running(child, ours, Connection(os.dup(ours.fileno())))
         if self._closed:  # meanwhile, when there was nothing to end yet
             self._end()
-        self._told, _ = self._receive(self._load_patience, loading=True)
+        told, _ = self._exchange(self._load_patience, loading=True)
+        self.class_names = tuple(told["class_names"])
+        self.image_shape, self.batch_sizes = told["image_shape"], tuple(told["batch_sizes"])
         return self
 
     @property
@@ -126,34 +131,17 @@ class ModelEngine:
         running = self._running
         return None if running is None else running.child.process.pid
 
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """In the order of the class_ids; as the two below known once it was started."""
-        return tuple(self._told["class_names"])
-
-    @property
-    def image_shape(self) -> int:
-        """As BatchEngine."""
-        return int(self._told["image_shape"])
-
-    @property
-    def batch_sizes(self) -> tuple[int, ...]:
-        """As BatchEngine."""
-        return tuple(self._told["batch_sizes"])
-
     def warm_up(self) -> None:
         """The process has run every batch size before it said that it is ready."""
 
     def detect(self, planes: npt.NDArray[Any]) -> Rows:
         """As BatchEngine. Raises ModelFailed, InsufficientMemory."""
-        link = self._started().link
-        pictures = np.ascontiguousarray(planes)
-        head = {"type": pictures.dtype.name, "shape": pictures.shape}
-        try:
-            send(link, head, pictures.data.cast("B"))
-        except OSError as error:
-            raise self._ended(error, loading=False) from error
-        told, content = self._receive(self._patience, loading=False)
+        if self._running is None:
+            log.warning("Starting the process of %s again.", self._folder)
+            self.start()
+        images = np.ascontiguousarray(planes)
+        head = {"type": images.dtype.name, "shape": images.shape}
+        told, content = self._exchange(self._patience, False, head, images.data.cast("B"))
         rows: Rows = np.frombuffer(content, np.float32).reshape(told["shape"])
         return rows
 
@@ -162,25 +150,25 @@ class ModelEngine:
         self._closed = True
         self._end()
 
-    def _started(self) -> _Running:
-        if self._running is None:
-            log.warning("Starting the process of %s again.", self._folder)
-            self.start()
-        running = self._running
-        if running is None:
-            raise ModelFailed(_UNLOADED)
-        return running
-
-    def _receive(self, patience: float, loading: bool) -> tuple[dict[str, Any], bytes]:
+    def _exchange(
+        self,
+        patience: float,
+        loading: bool,
+        head: Mapping[str, object] | None = None,
+        content: memoryview | bytes = b"",
+    ) -> tuple[dict[str, Any], bytes]:
+        """Send a message, if there is one, and wait for the next."""
         running = self._running
         if running is None:
             raise ModelFailed(_UNLOADED)
         try:
-            told, content = receive(running.link, patience)
+            if head is not None:
+                send(running.link, head, content)
+            told, answer = receive(running.link, patience)
         except (OSError, EOFError) as error:
             raise self._ended(error, loading) from error
         if "fault" not in told:
-            return told, content
+            return told, answer
         if loading:
             self._end()
         if told["fault"] == NO_MEMORY:

@@ -38,7 +38,7 @@ from sagemaker_object_detection.serving.settings import Settings
 log = logging.getLogger(__name__)
 
 UNUSABLE, NO_MEMORY, FAILED = "unusable", "no memory", "failed"
-"""Faults: of the artefact, of the machine, of the program."""
+"""Faults: of the artifact, of the machine, of the program."""
 
 _OOM_SCORE = Path("/proc/self/oom_score_adj")
 _KILLED_FIRST = "500"

@@ -174,7 +174,7 @@ def model_folder(url: str, paths: Paths) -> Path:
 
 
 def memory_need(folder: Path, engine: str) -> int:
-    """Bytes that loading an artefact may take at its height, from the sizes of its files.
+    """Bytes that loading an artifact may take at its height, from the sizes of its files.
 
     engine: openvino or mxnet.
 

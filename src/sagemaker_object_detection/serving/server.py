@@ -62,7 +62,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def handle_error(self, req: Any, client: socket.socket, addr: object, exc: Exception) -> None:  # noqa: ANN401
         """Called by gunicorn when it cannot read a request, or cannot write an answer."""
-        status = 400 if isinstance(exc, ParseException) else 500
+        status = 400 if isinstance(exc, ParseException) and req is None else 500
         if status == 500:
             log.error("A request failed.", exc_info=exc)
         req = req or getattr(exc, "req", None)

@@ -107,8 +107,8 @@ class Settings:
     engine: openvino or mxnet, or auto, see serving.engines.
     precision: what OpenVINO computes in, or auto.
     mean: RGB that is subtracted from every pixel before the network sees it.
-    max_batch: pictures that are computed at a time; None: as suits the engine.
-    max_delay_ms: how long a picture waits for others to be computed with.
+    max_batch: images that are computed at a time; None: as suits the engine.
+    max_delay_ms: how long an image waits for others to be computed with.
     max_waiting: requests that a worker has at work; one more is answered 503 at once.
     page: whether GET / serves the page to try the model with; without it, it is 404.
     log_level: what is less important than this is not logged, on the scale of Python's logging.

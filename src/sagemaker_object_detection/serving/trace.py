@@ -27,7 +27,7 @@ class Trace:
     taken with, as all of these: seconds has those of the stages that were reached, total the
     whole once finish was called; it also counts what lies between the stages.
     body_bytes: length of the body, as declared until it is read. image_size: (width, height) in
-    pixels as displayed. batch: pictures in the model's run. detections: those in the answer.
+    pixels as displayed. batch: images in the model's run. detections: those in the answer.
     error: what went wrong.
     """
 
