@@ -196,6 +196,7 @@ def test_faults_of_a_request(
     assert answer.json is not None
     assert what in answer.json["error"]
     assert hint in answer.json["hint"]
+    assert "hello" not in answer.text  # nothing of a body
 
 
 @pytest.mark.parametrize("content_type", ["image/jpeg", "image/png", "application/x-image"])

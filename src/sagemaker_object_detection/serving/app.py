@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from functools import partial
 
@@ -10,6 +11,7 @@ from flask import Flask, Response, jsonify, request
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException
 
+from sagemaker_object_detection.images import ImageError
 from sagemaker_object_detection.platform.errors import first_line, lacks_memory
 from sagemaker_object_detection.serving import formats, limits
 from sagemaker_object_detection.serving.admission import TracedPredictor
@@ -42,6 +44,9 @@ CONTENT_TYPES = frozenset(
 """Besides image/*."""
 
 _ROUTES = "The endpoint has GET /ping, /metrics, /execution-parameters and POST /invocations."
+_FIRST_BYTES = re.compile(r": it begins with b.*(?=;)")
+"""What data checks say of a file that is no image; nothing of a body is in an answer or the log."""
+
 _HTTP_FAULTS = {
     404: "there is nothing at this path",
     405: "the path is there, but not for this method",
@@ -149,7 +154,8 @@ def _body() -> bytes:
 
 def _known(error: Exception) -> Response:
     status, hint = answer_to(error)
-    response = _error(status, str(error), hint)
+    what = _FIRST_BYTES.sub("", str(error)) if isinstance(error, ImageError) else str(error)
+    response = _error(status, what, hint)
     if status == 503:
         response.headers["Retry-After"] = "1"
     return response
