@@ -97,7 +97,7 @@ def command(program: str, settings: Settings, folder: Path, log_descriptor: int)
     )
     file = folder / "nginx.conf"
     file.write_text(text, encoding="utf-8")
-    return [program, "-e", "stderr", "-p", str(folder), "-c", str(file)]
+    return [program, "-p", str(folder), "-c", str(file)]
 
 
 def socket_path(folder: Path) -> Path:
