@@ -26,7 +26,7 @@ _SECONDS = (
     *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3),
     *(0.5, 0.75, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
 )
-_PICTURES = (1, 2, 4, 8, 16, 32, 64)
+_BATCHES = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Metrics:
@@ -39,38 +39,39 @@ class Metrics:
         from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
         self._folder = folder
-        self._own = CollectorRegistry()
+        self._own = own = CollectorRegistry()
         self._requests = Counter(
             "object_detection_requests",
             "Requests that were answered, by path and HTTP status.",
             ("path", "code"),
-            registry=self._own,
+            registry=own,
         )
         self._request_seconds = Histogram(
             "object_detection_request_seconds",
             "Time to answer POST /invocations, whatever the answer was.",
             buckets=_SECONDS,
-            registry=self._own,
+            registry=own,
         )
-        stages = Histogram(
+        self._stage_seconds = Histogram(
             "object_detection_stage_seconds",
             "Time of the stages of POST /invocations, for requests that reached them.",
             ("stage",),
             buckets=_SECONDS,
-            registry=self._own,
+            registry=own,
         )
-        self._stages = {stage: stages.labels(stage) for stage in STAGES}
+        for stage in STAGES:
+            self._stage_seconds.labels(stage)  # is there from the beginning
         self._batch_sizes = Histogram(
             "object_detection_batch_size",
             "Images in a run of the model.",
-            buckets=_PICTURES,
-            registry=self._own,
+            buckets=_BATCHES,
+            registry=own,
         )
         self._queue_length = Gauge(
             "object_detection_queue_length",
             "Images that wait for the model.",
             multiprocess_mode="livesum",
-            registry=self._own,
+            registry=own,
         )
 
     def answered(self, trace: Trace, path: str, status: int) -> None:
@@ -82,7 +83,7 @@ class Metrics:
             self._request_seconds.observe(trace.total)
         # A copy: of a request that was given up, the model's thread may be noting something yet.
         for stage, seconds in tuple(trace.seconds.items()):
-            self._stages[stage].observe(seconds)
+            self._stage_seconds.labels(stage).observe(seconds)
 
     def queued(self, change: int) -> None:
         """So many more images (fewer if negative) wait."""

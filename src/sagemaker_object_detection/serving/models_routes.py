@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from flask import Flask, Response, jsonify, request
@@ -18,12 +18,11 @@ from sagemaker_object_detection.model import artifact
 from sagemaker_object_detection.model.artifact import ArtifactError
 from sagemaker_object_detection.model.inside import require_inside
 from sagemaker_object_detection.platform.paths import DEFAULT_BASE_DIR, Paths
-from sagemaker_object_detection.serving.admission import Admission
 from sagemaker_object_detection.serving.answers import BadModelsRequest
 from sagemaker_object_detection.serving.app import bare_app, invoke
 from sagemaker_object_detection.serving.engines import choose
 from sagemaker_object_detection.serving.metrics import INVOKE, Metrics
-from sagemaker_object_detection.serving.model_engine import ModelEngine, UnusableModel
+from sagemaker_object_detection.serving.model_engine import UnusableModel
 from sagemaker_object_detection.serving.models import Model, Models
 from sagemaker_object_detection.serving.settings import MXNET, Settings
 
@@ -46,30 +45,13 @@ class _Name(BaseConverter):
 
 
 def create_models_app(
-    environ: Mapping[str, str], settings: Settings, metrics: Metrics, admission: Admission
-) -> Flask:
-    """The WSGI application of an endpoint whose models run in processes of their own.
-
-    environ: of the processes. admission: to all models together.
-    """
-    models = Models(
-        lambda folder: ModelEngine(folder, environ, settings.timeout),
-        settings,
-        admission,
-        metrics,
-    )
-    paths = Paths.from_environment(environ)
-    return app_of(models, paths, settings, metrics, admission.check_ready)
-
-
-def app_of(
     models: Models,
     paths: Paths,
     settings: Settings,
     metrics: Metrics,
     check_ready: Callable[[], object] = lambda: None,
 ) -> Flask:
-    """The WSGI application around a table of models; it is healthy without any."""
+    """The WSGI application of an endpoint with many models; it is healthy without any."""
     engine, _ = choose(settings)
     app = bare_app(check_ready, settings, metrics, _ROUTES)
     app.url_map.converters["model"] = _Name

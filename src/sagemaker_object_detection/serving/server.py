@@ -31,6 +31,7 @@ from sagemaker_object_detection.platform.errors import (
     first_line,
     lacks_memory,
 )
+from sagemaker_object_detection.platform.paths import Paths
 from sagemaker_object_detection.serving import formats
 from sagemaker_object_detection.serving.admission import Admission, TracedPredictor
 from sagemaker_object_detection.serving.answers import nginx_errors
@@ -38,7 +39,8 @@ from sagemaker_object_detection.serving.app import create_app
 from sagemaker_object_detection.serving.batching import BatchEngine, Batcher
 from sagemaker_object_detection.serving.engines import Plan, load_engine
 from sagemaker_object_detection.serving.metrics import Metrics, forget_worker
-from sagemaker_object_detection.serving.models import MAX_CHANGES
+from sagemaker_object_detection.serving.model_engine import ModelEngine
+from sagemaker_object_detection.serving.models import MAX_CHANGES, Models
 from sagemaker_object_detection.serving.models_routes import create_models_app
 from sagemaker_object_detection.serving.observe import refuse
 from sagemaker_object_detection.serving.settings import Settings
@@ -153,7 +155,14 @@ class Server(BaseApplication):  # type: ignore[misc]
         waiting, patience = self.settings.max_waiting, self.settings.timeout
         admission = Admission(waiting, max(2, self.threads), patience)
         if self.plan is None:
-            return create_models_app(os.environ, self.settings, metrics, admission)
+            models = Models(
+                lambda folder: ModelEngine(folder, os.environ, patience),
+                self.settings,
+                admission,
+                metrics,
+            )
+            paths = Paths.from_environment(os.environ)
+            return create_models_app(models, paths, self.settings, metrics, admission.check_ready)
         batcher = Batcher(self._load_engine, waiting, patience, delay, metrics)
         self._batcher = batcher
 

@@ -96,24 +96,13 @@ error; the platform sets many that are not read here."""
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of an endpoint.
+    """Settings of an endpoint; docs/endpoint.md has what each variable means.
 
-    timeout: seconds after which a request that has no answer is given up; in a batch transform
-        as many as the platform waits for, unless it is given.
-    max_payload_mb: the largest body; SageMaker gives 0 for "no limit" in batch transform.
-    accept: the Accept header that counts for requests that have none or leave it open.
-    response: the form of an answer when the request asks for none, objects or builtin.
-    threshold: detections need a score greater than this; None: as the form has it.
-    engine: openvino or mxnet, or auto, see serving.engines.
-    precision: what OpenVINO computes in, or auto.
+    timeout: seconds; in a batch transform as many as the platform waits for, unless it is given.
+    max_payload_mb: SageMaker gives 0 for "no limit" in batch transform.
+    threshold, max_batch: None: as suits the response format, the engine.
     mean: RGB that is subtracted from every pixel before the network sees it.
-    max_batch: images that are computed at a time; None: as suits the engine.
-    max_delay_ms: how long an image waits for others to be computed with.
-    max_waiting: requests that a worker has at work; one more is answered 503 at once.
-    page: whether GET / serves the page to try the model with; without it, it is 404.
-    log_level: what is less important than this is not logged, on the scale of Python's logging.
-    batch: whether this is a batch transform.
-    multi_model: whether models are loaded and unloaded while the endpoint runs.
+    log_level: on the scale of Python's logging.
     """
 
     port: int = 8080
