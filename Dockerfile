@@ -2,10 +2,10 @@
 # for those of P2: docs/image.md.
 ARG BASE_IMAGE=debian:bookworm-slim
 
-# What runs the program: Python 3.11 and the two libraries that libmxnet.so links.
+# What runs the program: Python 3.11, the two libraries that libmxnet.so links, nginx for the endpoint.
 FROM ${BASE_IMAGE} AS base
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends libgomp1 libquadmath0 python3.11 \
+    && apt-get install -y --no-install-recommends libgomp1 libquadmath0 nginx-light python3.11 \
     && apt-get clean \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/log/*.log /var/log/apt
 

@@ -6,6 +6,8 @@ import contextlib
 import http.client
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,9 +17,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from sagemaker_object_detection.serving import nginx
 from tests import tiny_model
 
 SERVE = Path(__file__).parents[2] / "serve"
+NEEDS_NGINX = pytest.mark.skipif(nginx.find() is None, reason="nginx is not installed")
 Body = bytes | Iterable[bytes] | None
 
 PICTURE = tiny_model.encoded(tiny_model.picture({(0, 0): "red", (3, 2): "blue"}), ".jpg")
@@ -26,9 +32,12 @@ BLUE = {"class_id": 1, "class_name": "blue", "bbox": [480.0, 240.0, 640.0, 360.0
 
 
 class Endpoint:
-    """A running ./serve; its output goes to a file."""
+    """A running ./serve; its output goes to a file.
 
-    def __init__(self, base: Path, **environ: str) -> None:
+    prefix: of its command, as unshare.
+    """
+
+    def __init__(self, base: Path, *prefix: str, **environ: str) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
@@ -37,7 +46,7 @@ class Endpoint:
         own["OMP_NUM_THREADS"] = "1"
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, str(SERVE)],
+                [*prefix, sys.executable, str(SERVE)],
                 cwd=base,
                 env={**os.environ, **own, **environ},
                 stdout=log,
@@ -84,15 +93,34 @@ class Endpoint:
         status, _, answer = self.request("POST", "/invocations", body, **headers)
         return status, json.loads(answer)
 
+    def descendants(self) -> dict[int, str]:
+        """Number and command line of every process below this one."""
+        found: dict[int, str] = {}
+        new = [self.process.pid]
+        while new:
+            number = new.pop()
+            for file in Path(f"/proc/{number}/task").glob("*/children"):
+                for child in map(int, file.read_text().split()):
+                    found[child] = Path(f"/proc/{child}/cmdline").read_text().replace("\0", " ")
+                    new.append(child)
+        return found
+
     def stop(self) -> None:
+        """Kill it, and remove what it could not."""
+        folders = re.findall(r"Listening at: unix:(\S+)/", self.log)
+        with contextlib.suppress(FileNotFoundError):
+            maps = Path(f"/proc/{self.process.pid}/maps").read_text()
+            folders += re.findall(r"(/\S+)/\w+\.db$", maps, re.MULTILINE)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def running(base: Path, **environ: str) -> Iterator[Endpoint]:
-    endpoint = Endpoint(base, **environ)
+def running(base: Path, *prefix: str, **environ: str) -> Iterator[Endpoint]:
+    endpoint = Endpoint(base, *prefix, **environ)
     try:
         yield endpoint
     finally:

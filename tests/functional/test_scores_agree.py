@@ -21,10 +21,10 @@ from sagemaker_object_detection.inference.engine_mxnet import MXNetEngine
 from sagemaker_object_detection.model import artifact
 from sagemaker_object_detection.model.deployed import read_deploy_graph
 from sagemaker_object_detection.model.onnx_heads import convert_heads, write_onnx
+from sagemaker_object_detection.serving.admission import TracedPredictor
 from sagemaker_object_detection.serving.app import create_app
 from sagemaker_object_detection.serving.batching import Batcher
 from sagemaker_object_detection.serving.settings import Settings
-from sagemaker_object_detection.serving.traced import TracedPredictor
 from sagemaker_object_detection.tools import cli
 from tests import tiny_model
 from tests.data.samples import write_records

@@ -101,6 +101,7 @@ def test_environment(tmp_path: Path) -> None:
     }
     with running(tmp_path, **environ) as endpoint:
         endpoint.wait_until(lambda: endpoint.log.count("The model is loaded.") == 2)
+        endpoint.wait_ready()
         dim = tiny_model.encoded(tiny_model.picture({(0, 0): "dim red", (1, 1): "blue"}))
         status, answer = endpoint.post(dim, Content_Type="image/png")
         assert status == 200
@@ -120,7 +121,7 @@ def test_sigterm_finishes_what_is_in_flight(tmp_path: Path) -> None:
             client.sendall(head.encode())
             assert client.recv(1000).startswith(b"HTTP/1.1 100")  # the request is being read
             endpoint.process.send_signal(signal.SIGTERM)
-            endpoint.wait_until(lambda: "Handling signal: term" in endpoint.log)
+            endpoint.wait_until(lambda: "Stopping" in endpoint.log)
             client.sendall(PICTURE)
             answer = http.client.HTTPResponse(client)
             answer.begin()
@@ -195,8 +196,10 @@ def test_a_worker_that_dies_while_loading_halts_the_server(tmp_path: Path) -> No
 def test_the_port_is_taken(endpoint: Endpoint, tmp_path: Path) -> None:
     tiny_model.write(tmp_path / "model")
     with running(tmp_path, SAGEMAKER_BIND_TO_PORT=str(endpoint.port)) as second:
-        assert second.process.wait(60) != 0
-        assert "Connection in use" in second.log
+        assert second.process.wait(60) == 2
+        (line,) = second.log.splitlines()
+        assert line.startswith(f"ClientError: Port {endpoint.port} is in use: ")
+        assert "SAGEMAKER_BIND_TO_PORT" in line
     assert endpoint.request("GET", "/ping")[0] == 200
 
 

@@ -24,10 +24,13 @@ import pytest
 from PIL import Image
 
 from tests import tiny_model
-from tests.functional.endpoint_process import BLUE, PICTURE, RED, Endpoint, running
+from tests.functional.endpoint_process import BLUE, NEEDS_NGINX, PICTURE, RED, Endpoint, running
+
+pytestmark = NEEDS_NGINX
 
 HEAD = b"POST /invocations HTTP/1.1\r\nHost: here\r\nContent-Type: image/jpeg\r\n"
 CLOSING = b"GET /ping HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 WHOLE = HEAD + b"Content-Length: %d\r\n\r\n" % len(PICTURE) + PICTURE
 
 
@@ -50,8 +53,9 @@ def _goes_on(endpoint: Endpoint) -> Iterator[None]:
 
 
 def assert_good(endpoint: Endpoint) -> None:
-    """A good request is answered, and soon: nobody waits for clients that are given up."""
+    """/ping and a good request are answered, and soon: nobody waits for clients that are slow."""
     start = time.monotonic()
+    assert endpoint.request("GET", "/ping")[0] == 200
     status, answer = endpoint.post(PICTURE)
     assert status == 200
     assert {one["class_name"] for one in answer["predictions"]} == {"red", "blue"}
@@ -75,6 +79,7 @@ def answer_of(client: socket.socket) -> tuple[int, bytes]:
     [
         pytest.param(b"", id="nothing"),
         pytest.param(HEAD, id="half a head"),
+        pytest.param(CHUNKED + b"1\r\na\r\n" * 20_000, id="chunks of one byte"),
         pytest.param(WHOLE[:-1], id="all but a byte"),
         pytest.param(CLOSING, id="an answered request, without a close"),
     ],
@@ -90,7 +95,7 @@ def test_clients_that_keep_the_endpoint_waiting(endpoint: Endpoint, sent: bytes)
 def test_clients_that_do_not_read(endpoint: Endpoint) -> None:
     """The page is larger than what a socket of a client takes in unread."""
     with contextlib.ExitStack() as stack:
-        for _ in range(100):
+        for _ in range(200):
             client = stack.enter_context(socket.socket())
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
             client.connect(("127.0.0.1", endpoint.port))
@@ -98,12 +103,12 @@ def test_clients_that_do_not_read(endpoint: Endpoint) -> None:
         assert_good(endpoint)
 
 
-def test_who_does_not_go_on_is_told_so(endpoint: Endpoint) -> None:
+def test_a_request_that_does_not_arrive_is_given_up_and_logged(endpoint: Endpoint) -> None:
     with connect(endpoint, WHOLE[:-1]) as client:
-        status, body = answer_of(client)
-        assert status == 408
-        assert "did not arrive within" in json.loads(body)["error"]
-        assert client.recv(1) == b""
+        with contextlib.suppress(ConnectionResetError):
+            assert client.recv(1) == b""
+        endpoint.wait_until(lambda: '"status": 408' in endpoint.log)
+    assert 'code="408",path="/invocations"' in endpoint.request("GET", "/metrics")[2].decode()
 
 
 def test_who_goes_away_in_the_middle_is_forgotten(endpoint: Endpoint) -> None:
@@ -135,11 +140,6 @@ def test_two_requests_at_once_on_one_connection(endpoint: Endpoint) -> None:
         pytest.param(HEAD + b"Content-Length: 9e9\r\n\r\n" + PICTURE, {400}, id="no number"),
         pytest.param(HEAD + b"Content-Length: 9\r\n\r\n" + PICTURE, {400}, id="too small a length"),
         pytest.param(
-            HEAD + b"Content-Length: %d\r\n\r\n" % (len(PICTURE) + 9) + PICTURE,
-            {408},
-            id="too large a length",
-        ),
-        pytest.param(
             HEAD + b"Transfer-Encoding: chunked\r\nContent-Length: 9\r\n\r\n0\r\n\r\n",
             {400},
             id="both a length and chunks",
@@ -149,13 +149,13 @@ def test_two_requests_at_once_on_one_connection(endpoint: Endpoint) -> None:
         ),
         pytest.param(
             HEAD + b"".join(b"X-%d: %d\r\n" % (n, n) for n in range(1000)) + b"\r\n",
-            {400, 431},
+            {200, 400, 431},
             id="a thousand headers",
         ),
         pytest.param(HEAD + b"X: " + b"x" * 100_000 + b"\r\n\r\n", {431}, id="a header of 100 kB"),
         pytest.param(
             b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: here\r\n\r\n",
-            {400, 431},
+            {414},
             id="a long path",
         ),
         pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", {400}, id="TLS"),
@@ -174,7 +174,7 @@ def test_what_is_no_http(endpoint: Endpoint, sent: bytes, status: set[int]) -> N
     ("path", "fields", "status"),
     [
         pytest.param("ping", b"X: " + b"x" * 30_000 + b"\r\n", 200, id="a field"),
-        pytest.param("ping", b"".join(b"X-%d: \r\n" % n for n in range(3000)), 200, id="many"),
+        pytest.param("ping", b"".join(b"X-%d: \r\n" % n for n in range(900)), 200, id="many"),
         pytest.param("a" * 30_000, b"", 404, id="the path"),
     ],
 )
@@ -298,7 +298,11 @@ def test_overload_is_refused_at_once_and_loses_nothing(tmp_path: Path) -> None:
                 return response.status, response.headers["Retry-After"], response.read()
 
         with ThreadPoolExecutor(32) as pool:
-            answers = list(pool.map(ask, range(400)))
+            asked = pool.map(ask, range(400))
+            start = time.monotonic()
+            assert endpoint.request("GET", "/ping")[0] == 200
+            assert time.monotonic() - start < 2
+            answers = list(asked)
         statuses = Counter(status for status, _, _ in answers)
         assert set(statuses) == {200, 503}, statuses
         assert {again for status, again, _ in answers if status == 503} == {"1"}
@@ -315,6 +319,7 @@ def test_a_killed_worker_is_replaced_and_the_other_goes_on(tmp_path: Path) -> No
     tiny_model.write(tmp_path / "model")
     with running(tmp_path, SAGEMAKER_MODEL_SERVER_WORKERS="2") as endpoint:
         endpoint.wait_until(lambda: endpoint.log.count("The model is loaded.") == 2)
+        endpoint.wait_ready()
         first = int(re.findall(r"Booting worker with pid: (\d+)", endpoint.log)[0])
         os.kill(first, signal.SIGSTOP)  # so that it has no request in its hands when it dies
         time.sleep(0.2)
@@ -337,8 +342,8 @@ def test_a_killed_worker_is_replaced_and_the_other_goes_on(tmp_path: Path) -> No
             enough = statuses[200] + 20
             endpoint.wait_until(lambda: statuses[200] > enough)
             stop.set()
-        assert set(statuses) <= {200, 0}
-        assert statuses[0] <= 4
+        assert set(statuses) <= {200, 502}
+        assert statuses[502] <= 4  # what the worker that died had in its hands
 
 
 def test_the_only_worker_is_killed_and_the_next_request_waits_for_a_new_one(tmp_path: Path) -> None:
@@ -365,5 +370,5 @@ def test_sigterm_under_load_and_with_slow_clients(tmp_path: Path) -> None:
             assert status == 200
             assert BLUE["class_name"] in body.decode()
         assert endpoint.process.wait(25) == 0, endpoint.log
-        assert time.monotonic() - start < 20
+        assert time.monotonic() - start < 15
         assert "Traceback" not in endpoint.log

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -89,8 +90,8 @@ def _children(pid: int) -> list[int]:
 
 
 def _worker(endpoint: Endpoint) -> int:
-    (worker,) = _children(endpoint.process.pid)
-    return worker
+    (worker,) = re.findall(r"Booting worker with pid: (\d+)", endpoint.log)
+    return int(worker)
 
 
 def _processes(endpoint: Endpoint) -> list[int]:

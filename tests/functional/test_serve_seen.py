@@ -33,6 +33,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     tiny_model.write(base / "model")
     with running(base, SAGEMAKER_MODEL_SERVER_WORKERS="2") as endpoint:
         endpoint.wait_until(lambda: endpoint.log.count("The model is loaded.") == 2)
+        endpoint.wait_ready()
         yield endpoint
 
 
@@ -93,6 +94,7 @@ def test_a_killed_worker_does_not_break_the_metrics(tmp_path: Path) -> None:
     tiny_model.write(tmp_path / "model")
     with running(tmp_path, SAGEMAKER_MODEL_SERVER_WORKERS="2") as endpoint:
         endpoint.wait_until(lambda: endpoint.log.count("The model is loaded.") == 2)
+        endpoint.wait_ready()
         with ThreadPoolExecutor(8) as pool:
             assert set(pool.map(lambda _: endpoint.post(PICTURE)[0], range(30))) == {200}
         os.kill(workers(endpoint.log)[0], signal.SIGKILL)
@@ -105,7 +107,7 @@ def test_a_killed_worker_does_not_break_the_metrics(tmp_path: Path) -> None:
         assert after["object_detection_batch_size_sum",] == 31
         assert after["object_detection_queue_length",] == 0
         folder = metrics_folder(workers(endpoint.log)[-1])
-        assert len(list(folder.glob("gauge_livesum_*.db"))) == 2
+        assert len(list(folder.glob("gauge_livesum_*.db"))) == 3  # and that of the owner
         endpoint.process.send_signal(signal.SIGTERM)
         assert endpoint.process.wait(30) == 0
         assert not folder.exists()
@@ -134,6 +136,7 @@ def test_the_folder_outlives_a_worker_but_not_the_server(tmp_path: Path, stop: i
         folder = metrics_folder(workers(endpoint.log)[-1])
         os.kill(workers(endpoint.log)[0], signal.SIGTERM)  # it ends by itself, in good order
         endpoint.wait_until(lambda: endpoint.log.count("The model is loaded.") == 2)
+        endpoint.wait_ready()
         scrape(endpoint)
         endpoint.process.send_signal(stop)
         endpoint.process.wait(30)
@@ -159,7 +162,7 @@ def test_the_time_of_a_slow_client_is_receive(endpoint: Endpoint) -> None:
         answer = http.client.HTTPResponse(client)
         answer.begin()
     receive, *others, total = re.findall(r"dur=([\d.]+)", answer.headers["Server-Timing"])
-    assert float(receive) >= 300
+    assert float(receive) >= 280  # nginx's clock has steps
     assert sum(map(float, others)) <= float(total) - float(receive)
 
 

@@ -3,13 +3,15 @@ from __future__ import annotations
 import pytest
 
 from sagemaker_object_detection.images import ImageError
-from sagemaker_object_detection.serving.answers import ANSWERS, answer_to
+from sagemaker_object_detection.serving.answers import answer_to, nginx_errors
 from sagemaker_object_detection.serving.batching import TooSlow
-from sagemaker_object_detection.serving.incoming import Late, Refusal
+from sagemaker_object_detection.serving.settings import Settings
 
 
-def test_every_refusal_has_an_answer() -> None:
-    assert ANSWERS.keys() >= set(Refusal.__subclasses__())
+def test_what_nginx_refuses_is_answered_in_the_same_words() -> None:
+    errors = nginx_errors(Settings(max_payload_mb=6))
+    assert errors[413][0] == "the body is larger than 6 MB"
+    assert all(error and hint for error, hint in errors.values())
 
 
 class _Special(TooSlow):
@@ -19,8 +21,7 @@ class _Special(TooSlow):
 @pytest.mark.parametrize(
     ("error", "status", "hint"),
     [
-        pytest.param(ImageError("broken"), 400, "one JPEG or PNG image", id="a picture"),
-        pytest.param(Late("late"), 408, "as many bytes as Content-Length says", id="a client"),
+        pytest.param(ImageError("broken"), 400, "one JPEG, PNG, WebP or BMP image", id="a picture"),
         pytest.param(_Special("slow"), 503, "SAGEMAKER_MODEL_SERVER_TIMEOUT is", id="by its base"),
     ],
 )

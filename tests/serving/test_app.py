@@ -9,11 +9,11 @@ import numpy.typing as npt
 import pytest
 from flask.testing import FlaskClient
 
+from sagemaker_object_detection.serving.admission import TracedPredictor
 from sagemaker_object_detection.serving.app import create_app
 from sagemaker_object_detection.serving.batching import NotReady, Overloaded, TooSlow
 from sagemaker_object_detection.serving.settings import Settings
 from sagemaker_object_detection.serving.trace import Trace
-from sagemaker_object_detection.serving.traced import TracedPredictor
 from tests.orientation import stored, with_tag
 from tests.serving.pictures import JPEG, PNG
 
@@ -85,6 +85,8 @@ def test_ping_says_why_not(make: Make) -> None:
         pytest.param(None, JPEG, id="no type at all, as version 1 of the SDK"),
         pytest.param("Image/JPEG; charset=binary", JPEG, id="case and parameters"),
         pytest.param("image/png", JPEG, id="the bytes decide"),
+        pytest.param("image/webp", JPEG, id="any image"),
+        pytest.param("binary/octet-stream", JPEG, id="what S3 says of any file"),
     ],
 )
 def test_invocations(make: Make, content_type: str | None, body: bytes) -> None:
@@ -160,10 +162,10 @@ def test_json_lines(make: Make) -> None:
 @pytest.mark.parametrize(
     ("request_", "status", "what", "hint"),
     [
-        pytest.param({"data": b""}, 400, "body of the request is empty", "JPEG or PNG", id="empty"),
+        pytest.param({"data": b""}, 400, "body of the request is empty", "JPEG, PNG", id="empty"),
         pytest.param({"data": b"hello"}, 400, "the body is not an image", "JPEG", id="text"),
-        pytest.param({"data": JPEG[:-40]}, 400, "cut short", "JPEG or PNG", id="half a JPEG"),
-        pytest.param({"data": PNG[:40]}, 400, "begins as a PNG", "JPEG or PNG", id="half a PNG"),
+        pytest.param({"data": JPEG[:-40]}, 400, "cut short", "JPEG, PNG", id="half a JPEG"),
+        pytest.param({"data": PNG[:40]}, 400, "begins as a PNG", "JPEG, PNG", id="half a PNG"),
         pytest.param(
             {"data": JPEG, "content_type": "text/csv"},
             415,
@@ -194,6 +196,7 @@ def test_faults_of_a_request(
     assert answer.json is not None
     assert what in answer.json["error"]
     assert hint in answer.json["hint"]
+    assert "hello" not in answer.text  # nothing of a body
 
 
 @pytest.mark.parametrize("content_type", ["image/jpeg", "image/png", "application/x-image"])
@@ -278,3 +281,20 @@ def test_faults_of_the_endpoint(
     assert what in answer.json["error"]
     assert "secret" not in answer.text
     assert ("Retry-After" in answer.headers) == (status == 503)
+
+
+@pytest.mark.parametrize(
+    ("given", "at_a_time", "largest"),
+    [
+        pytest.param(25, 4, 25, id="the default"),
+        pytest.param(6, 8, 6, id="the platform's default"),
+        pytest.param(100, 1, 100, id="the most there is"),
+        pytest.param(1024, 1, 100, id="more than there is"),
+        pytest.param(0, 4, 25, id="no limit"),
+    ],
+)
+def test_execution_parameters(make: Make, given: int, at_a_time: int, largest: int) -> None:
+    """What a batch transform asks for."""
+    found = make(max_payload_mb=given).get("/execution-parameters").json
+    assert found == {"MaxConcurrentTransforms": at_a_time, "MaxPayloadInMB": largest}
+    assert at_a_time * largest <= 100

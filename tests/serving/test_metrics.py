@@ -9,8 +9,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as plain
 
-from sagemaker_object_detection.serving.metrics import Metrics
-from sagemaker_object_detection.serving.metrics_folder import VARIABLE, forget_worker
+from sagemaker_object_detection.serving.metrics import FOLDER_VARIABLE, Metrics, forget_worker
 from sagemaker_object_detection.serving.trace import Trace
 from tests.serving.exposition import Samples, samples
 
@@ -104,7 +103,7 @@ sys.stdout.buffer.write(Metrics(Path(sys.argv[1])).page()[0])
 
 def _environ(folder: Path) -> dict[str, str]:
     paths = os.pathsep.join(path for path in sys.path if path)
-    return {**os.environ, VARIABLE: str(folder), "PYTHONPATH": paths}
+    return {**os.environ, FOLDER_VARIABLE: str(folder), "PYTHONPATH": paths}
 
 
 def _read(folder: Path) -> Samples:

@@ -8,11 +8,10 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from multiprocessing import Pipe
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import pytest
 from onnx import numpy_helper
@@ -295,22 +294,6 @@ class MXNetError(RuntimeError):
     """As MXNet's own: told by its name, without importing MXNet."""
 
 
-class _Scripted:
-    """A connection that asks once and keeps what it is told."""
-
-    def __init__(self, picture: npt.NDArray[Any]) -> None:
-        self.asked = [({"type": picture.dtype.name, "shape": picture.shape}, picture.tobytes())]
-        self.told: list[dict[str, Any]] = []
-
-    def receive(self) -> tuple[dict[str, Any], bytes]:
-        if not self.asked:
-            raise EOFError
-        return self.asked.pop()
-
-    def send(self, head: dict[str, Any], content: bytes = b"") -> None:
-        self.told.append(head)
-
-
 @pytest.mark.parametrize(
     ("error", "fault"),
     [
@@ -331,6 +314,18 @@ def test_what_the_process_tells_of_a_fault(
 
     monkeypatch.setattr(model_process, "set_threads", lambda environ: 1)  # MXNet is here already
     monkeypatch.setattr(model_process, "make_plan", fail)
-    connection = _Scripted(PICTURES)
-    model_process.run(connection, folder)  # type: ignore[arg-type]
-    assert [told["fault"] for told in connection.told] == [fault]
+    ours, theirs = Pipe()
+    model_process.run(theirs, folder)
+    told, _ = model_process.receive(ours, 5)
+    assert told["fault"] == fault
+
+
+def test_messages_arrive_whole_or_not_at_all() -> None:
+    ours, theirs = Pipe()
+    model_process.send(theirs, {"shape": [1, 2], "ä": "ö"}, b"abc")
+    assert model_process.receive(ours, 5) == ({"shape": [1, 2], "ä": "ö"}, b"abc")
+    with pytest.raises(TimeoutError):
+        model_process.receive(ours, 0.05)
+    theirs.close()
+    with pytest.raises(EOFError):
+        model_process.receive(ours, 5)

@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 
 from sagemaker_object_detection.platform.paths import Paths
 from sagemaker_object_detection.serving import models as models_module
-from sagemaker_object_detection.serving import request_log
+from sagemaker_object_detection.serving import observe
 from sagemaker_object_detection.serving.metrics import Metrics
 from sagemaker_object_detection.serving.model_engine import (
     InsufficientMemory,
@@ -21,7 +21,7 @@ from sagemaker_object_detection.serving.model_engine import (
     UnusableModel,
 )
 from sagemaker_object_detection.serving.models import Models
-from sagemaker_object_detection.serving.models_routes import app_of
+from sagemaker_object_detection.serving.models_routes import create_models_app
 from sagemaker_object_detection.serving.settings import Settings
 from tests.serving.pictures import JPEG
 
@@ -61,7 +61,7 @@ def client(engine: _Engine, tmp_path: Path) -> FlaskClient:
     (tmp_path / "models" / "a" / "model").mkdir(parents=True)
     settings, metrics = Settings(), Metrics()
     models = Models(lambda folder: engine, settings, watcher=metrics, available=lambda: 2**40)
-    return app_of(models, Paths(tmp_path), settings, metrics).test_client()
+    return create_models_app(models, Paths(tmp_path), settings, metrics).test_client()
 
 
 def _load(client: FlaskClient, name: str = "a") -> Any:  # noqa: ANN401 - a response
@@ -271,8 +271,8 @@ def test_metrics(client: FlaskClient) -> None:
 
 
 def test_log(client: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
-    request_log.log.propagate = True
-    with caplog.at_level(logging.INFO, request_log.log.name):
+    observe.log.propagate = True
+    with caplog.at_level(logging.INFO, observe.log.name):
         _load(client)
         headers = {"X-Amzn-SageMaker-Target-Model": "mine/cars.tar.gz"}
         answer = client.post("/models/a/invoke", data=JPEG, headers=headers)

@@ -10,9 +10,7 @@ from gunicorn.errors import HaltServer
 
 from sagemaker_object_detection.model.artifact import ModelConfig
 from sagemaker_object_detection.platform.errors import ClientError
-from sagemaker_object_detection.serving import gunicorn_settings as module
 from sagemaker_object_detection.serving.engines import Plan
-from sagemaker_object_detection.serving.gunicorn_settings import gunicorn_settings
 from sagemaker_object_detection.serving.models import MAX_CHANGES
 from sagemaker_object_detection.serving.server import Server
 from sagemaker_object_detection.serving.settings import Settings
@@ -24,7 +22,7 @@ STOPPING = SimpleNamespace(LISTENERS=[])
 @pytest.fixture
 def server(tmp_path: Path) -> Server:
     plan = Plan(tmp_path, ModelConfig(("cat",), 300, "resnet-50"), "mxnet")
-    return Server(Settings(), plan, 1, tmp_path)
+    return Server(Settings(), plan, 1, tmp_path, "0.0.0.0:8080")
 
 
 class _Worker:
@@ -47,31 +45,23 @@ def _load_with(server: Server, monkeypatch: pytest.MonkeyPatch, load: Any) -> No
 
 def test_gunicorn_accepts_its_settings(server: Server) -> None:
     assert server.cfg.address == [("0.0.0.0", 8080)]
-    assert server.cfg.worker_class_str == "BufferingWorker"
+    assert server.cfg.worker_class_str == "Worker"
     assert server.cfg.threads > server.settings.max_waiting
 
 
 @pytest.mark.parametrize(
-    ("timeout", "expected"),
+    ("settings", "name", "expected"),
     [
-        pytest.param(1, 60, id="a short limit of requests is none of the heartbeat"),
-        pytest.param(300, 300, id="a long one is"),
+        pytest.param({"timeout": 1}, "timeout", 60, id="a request's limit is no heartbeat's"),
+        pytest.param({"timeout": 300}, "timeout", 300, id="a long one is"),
+        pytest.param({"log_level": 30}, "loglevel", "warning", id="the log's level"),
     ],
 )
-def test_heartbeat(timeout: int, expected: int) -> None:
-    assert gunicorn_settings(Settings(timeout=timeout))["timeout"] == expected
-
-
-@pytest.mark.parametrize(("level", "name"), [(10, "debug"), (30, "warning"), (50, "critical")])
-def test_log_level_of_gunicorn(level: int, name: str) -> None:
-    assert gunicorn_settings(Settings(log_level=level))["loglevel"] == name
-
-
-def test_no_shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_SHARED_MEMORY", tmp_path)
-    assert gunicorn_settings(Settings())["worker_tmp_dir"] == str(tmp_path)
-    monkeypatch.setattr(module, "_SHARED_MEMORY", tmp_path / "nowhere")
-    assert gunicorn_settings(Settings())["worker_tmp_dir"] is None
+def test_settings_of_gunicorn(
+    tmp_path: Path, settings: dict[str, int], name: str, expected: object
+) -> None:
+    server = Server(Settings(**settings), None, 1, tmp_path, "0.0.0.0:8080")  # type: ignore[arg-type]
+    assert getattr(server.cfg, name) == expected
 
 
 @pytest.mark.parametrize(
@@ -103,7 +93,7 @@ def test_a_model_that_cannot_load_halts_the_server(
     with pytest.raises(SystemExit) as caught:
         server._wait_for_model(_Worker())
     assert caught.value.code == 3  # what gunicorn halts at
-    assert server._start.exit_code == code  # what the server ends with
+    assert server._state[1] == code  # what the server ends with
     assert text in capsys.readouterr().err
 
 
@@ -122,7 +112,7 @@ def test_a_stop_while_the_model_loads(server: Server, monkeypatch: pytest.Monkey
 def test_a_worker_that_dies_before_any_has_started(server: Server) -> None:
     with pytest.raises(HaltServer):
         server._worker_ended(RUNNING, _Worker())
-    assert server._start.exit_code == 3
+    assert server._state[1] == 3
 
 
 def test_a_worker_that_ends_while_the_server_stops(server: Server) -> None:
@@ -130,14 +120,14 @@ def test_a_worker_that_ends_while_the_server_stops(server: Server) -> None:
 
 
 def test_a_worker_that_dies_later_is_replaced(server: Server) -> None:
-    server._start.succeeded = True
+    server._state[0] = 1
     server._worker_ended(RUNNING, _Worker())
 
 
 @pytest.fixture
 def many(tmp_path: Path) -> Server:
     """The server of a multi-model endpoint."""
-    return Server(Settings(multi_model=True), None, 1, tmp_path)
+    return Server(Settings(multi_model=True), None, 1, tmp_path, "0.0.0.0:8080")
 
 
 def test_many_models_start_without_any(many: Server) -> None:
@@ -159,8 +149,8 @@ def test_loads_of_many_models_keep_no_picture_waiting(many: Server, server: Serv
 
 
 def test_the_worker_that_knows_the_models_is_not_replaced(many: Server) -> None:
-    many._start.succeeded = True
+    many._state[0] = 1
     many._worker_ended(STOPPING, _Worker())
     with pytest.raises(HaltServer):
         many._worker_ended(RUNNING, _Worker())
-    assert many._start.exit_code == 3
+    assert many._state[1] == 3

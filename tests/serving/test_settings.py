@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sagemaker_object_detection.platform.errors import ClientError
-from sagemaker_object_detection.serving.settings import _VARIABLES, Settings
+from sagemaker_object_detection.serving.settings import _VARIABLES, Settings, warn_of_unknown
 
 
 def test_defaults() -> None:
@@ -114,3 +114,69 @@ def test_a_default_accept_that_cannot_be_answered() -> None:
 def test_a_colour_that_is_none(given: str, told: str) -> None:
     with pytest.raises(ClientError, match=f"OBJECT_DETECTION_MEAN is '{given}', which {told}"):
         Settings.from_environment({"OBJECT_DETECTION_MEAN": given})
+
+
+@pytest.mark.parametrize("word", ["true", "True"])
+def test_an_answer_may_take_as_long_as_the_platform_waits(word: str) -> None:
+    settings = Settings.from_environment({"SAGEMAKER_BATCH": word})
+    assert (settings.batch, settings.timeout) == (True, 600)
+    both = {"SAGEMAKER_BATCH": word, "SAGEMAKER_MODEL_SERVER_TIMEOUT": "30"}
+    assert Settings.from_environment(both).timeout == 30
+    assert Settings.from_environment({"SAGEMAKER_BATCH": "false"}).timeout == 60
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        pytest.param("SAGEMAKER_MODEL_SERVER_TIMEOUT", "1e30", "from 1 to 3600", id="timeout"),
+        pytest.param("SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS", "0", "small", id="its synonym"),
+        pytest.param("SAGEMAKER_MODEL_SERVER_WORKERS", "9999", "from 1 to 256", id="workers"),
+    ],
+)
+def test_bounds(variable: str, value: str, told: str) -> None:
+    with pytest.raises(ClientError, match=f"{variable} is '{value}'.*{told}"):
+        Settings.from_environment({variable: value})
+
+
+def test_a_synonym_of_the_timeout() -> None:
+    environ = {"SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS": "7"}
+    assert Settings.from_environment(environ).timeout == 7
+    environ["SAGEMAKER_MODEL_SERVER_TIMEOUT"] = "9"
+    assert Settings.from_environment(environ).timeout == 9
+
+
+@pytest.mark.parametrize(
+    ("variable", "told"),
+    [
+        pytest.param(
+            "OBJECT_DETECTION_TRESHOLD", "did you mean OBJECT_DETECTION_THRESHOLD?", id="near"
+        ),
+        pytest.param("OBJECT_DETECTION_COLOUR", "no variable has this name", id="unknown"),
+        pytest.param(
+            "SAGEMAKER_MODEL_SERVER_WORKER",
+            "did you mean SAGEMAKER_MODEL_SERVER_WORKERS?",
+            id="near one of the platform",
+        ),
+        pytest.param(
+            "SAGEMAKER_MAX_PAYLOAD_MB", "mean SAGEMAKER_MAX_PAYLOAD_IN_MB?", id="a word is missing"
+        ),
+        pytest.param("SAGEMAKER_BASE_DIR", None, id="read elsewhere"),
+        pytest.param("SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS", None, id="a synonym"),
+        pytest.param("SAGEMAKER_MODEL_SERVER_VMARGS", None, id="the platform's"),
+        pytest.param("SAGEMAKER_MODEL_SERVER_MODULE", None, id="the platform's as well"),
+        pytest.param("SAGEMAKER_REGION", None, id="one more"),
+        pytest.param("SAGEMAKER_SAFE_PORT_RANGE", None, id="and one more"),
+        pytest.param("SAGEMAKER_CONTAINER_ROOT", None, id="none of ours"),
+        pytest.param("OBJECT_DETECTION_WEIGHTS", None, id="of training"),
+    ],
+)
+def test_variables_that_nothing_reads(
+    variable: str, told: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    warn_of_unknown({variable: "1"})
+    if told is None:
+        assert caplog.text == ""
+    else:
+        (record,) = caplog.records
+        assert record.getMessage().startswith(f"{variable} is not read: ")
+        assert told in record.getMessage()

@@ -1,9 +1,9 @@
-"""What the endpoint answers to each error: HTTP status, and the way to mend it."""
+"""What the endpoint answers to each error: HTTP status, and how to fix it."""
 
 from __future__ import annotations
 
 from sagemaker_object_detection.images import ImageError
-from sagemaker_object_detection.serving import formats, incoming, limits
+from sagemaker_object_detection.serving import formats, limits
 from sagemaker_object_detection.serving.batching import NotReady, Overloaded, TooSlow
 from sagemaker_object_detection.serving.model_engine import (
     InsufficientMemory,
@@ -11,26 +11,32 @@ from sagemaker_object_detection.serving.model_engine import (
     UnusableModel,
 )
 from sagemaker_object_detection.serving.models import AlreadyLoaded, UnknownModel
+from sagemaker_object_detection.serving.settings import Settings
 
 
 class EmptyBody(ValueError):
-    """A request without a picture."""
+    """A request without an image."""
+
+
+class BrokenBody(ValueError):
+    """A body that is not framed as HTTP has it."""
 
 
 class UnsupportedContentType(ValueError):
-    """A body that is declared to be something else than a picture."""
+    """A body that is declared to be something else than an image."""
 
 
 class BadModelsRequest(ValueError):
     """A body or a query that a multi-model endpoint cannot read."""
 
 
-_SEND_IMAGE = "Send the bytes of one JPEG or PNG image as the body."
+_SEND_IMAGE = "Send the bytes of one JPEG, PNG, WebP or BMP image as the body."
 _TRY_AGAIN = "Try again later, send fewer requests at a time, or use more or larger instances."
 
 ANSWERS: dict[type[Exception], tuple[int, str]] = {
     ImageError: (400, _SEND_IMAGE),
     EmptyBody: (400, _SEND_IMAGE),
+    BrokenBody: (400, _SEND_IMAGE),
     limits.BadAttribute: (
         400,
         f"Send {limits.HEADER} like 'threshold=0.4;top_k=20;classes=car,dog', or leave it out.",
@@ -45,27 +51,14 @@ ANSWERS: dict[type[Exception], tuple[int, str]] = {
         "Give the folder of an unpacked model.tar.gz of a training job with this algorithm, or of "
         "the service's own; the log of the endpoint may say more.",
     ),
-    incoming.NotHTTP: (
-        400,
-        "Send POST /invocations by an HTTP library, or by curl --data-binary @picture.jpg.",
-    ),
     UnknownModel: (404, "GET /models lists what is loaded, POST /models loads."),
     formats.NotAcceptable: (406, f"Leave Accept out, or use one of: {formats.offered()}."),
-    incoming.Late: (
-        408,
-        "Send the whole request at once: headers and as many bytes as Content-Length says.",
-    ),
     AlreadyLoaded: (409, "Use it, or DELETE it first."),
-    incoming.BodyTooLarge: (
-        413,
-        "Send a smaller image, or set SAGEMAKER_MAX_PAYLOAD_IN_MB on the endpoint (default 25).",
-    ),
     UnsupportedContentType: (
         415,
-        "Use one of image/jpeg, image/png, application/x-image, application/octet-stream, or leave "
-        "Content-Type out: what the bytes are decides.",
+        "Use image/*, application/x-image or application/octet-stream, or leave Content-Type out: "
+        "what the bytes are decides.",
     ),
-    incoming.HeadTooLarge: (431, "Send fewer or shorter headers."),
     ModelFailed: (
         500,
         "The log of the endpoint may say more. A process that ended is started again for the next "
@@ -74,19 +67,47 @@ ANSWERS: dict[type[Exception], tuple[int, str]] = {
     Overloaded: (503, _TRY_AGAIN),
     TooSlow: (503, _TRY_AGAIN + " SAGEMAKER_MODEL_SERVER_TIMEOUT is the limit in seconds."),
     NotReady: (503, "Wait, or see the log of the endpoint."),
-    incoming.TooMuchAtOnce: (
-        503,
-        "Try again later, send fewer requests at a time, or smaller images.",
-    ),
     InsufficientMemory: (
         507,
         "Unload other models, use fewer workers (SAGEMAKER_MODEL_SERVER_WORKERS) or a smaller "
         "OBJECT_DETECTION_MAX_BATCH, or an instance with more memory.",
     ),
 }
-"""Exception -> status and the way to mend it; what went wrong is the exception's own text."""
+"""Exception -> status and how to fix it; what went wrong is the exception's own text."""
 
 
 def answer_to(error: Exception) -> tuple[int, str]:
-    """Status and cure of an error that is in ANSWERS, or whose base is."""
+    """Status and fix of an error that is in ANSWERS, or whose base is."""
     return next(ANSWERS[kind] for kind in type(error).__mro__ if kind in ANSWERS)
+
+
+def nginx_errors(settings: Settings) -> dict[int, tuple[str, str]]:
+    """Status -> what is wrong and how to fix it, for what nginx refuses by itself."""
+    return {
+        400: (
+            "the request is not valid HTTP/1.1",
+            "Send POST /invocations by an HTTP library, or by curl --data-binary @image.jpg.",
+        ),
+        405: ("this method is not supported", "Use GET or POST; /models/{name} also has DELETE."),
+        408: (
+            "the request did not arrive in time",
+            "Send the whole request at once: headers and as many bytes as Content-Length says.",
+        ),
+        413: too_large(settings),
+        414: ("the path is longer than 32 KiB", "Send a shorter path and query."),
+        431: ("the headers are larger than 32 KiB", "Send fewer or shorter headers."),
+        500: ("the request could not be passed on", "The log of the endpoint may say more."),
+        501: ("this Transfer-Encoding is not known", "Use Content-Length or chunked."),
+        502: ("the process that runs the model does not answer", "Try again later."),
+        503: ("too many requests are being sent at this moment", _TRY_AGAIN),
+        504: ("the process that runs the model did not answer in time", "Try again later."),
+        505: ("this version of HTTP is not known", "Use HTTP/1.1."),
+    }
+
+
+def too_large(settings: Settings) -> tuple[str, str]:
+    """What is wrong with a body of more than the limit, and how to fix it."""
+    return (
+        f"the body is larger than {settings.max_payload_mb} MB",
+        "Send a smaller image, or set SAGEMAKER_MAX_PAYLOAD_IN_MB on the endpoint (default 25).",
+    )

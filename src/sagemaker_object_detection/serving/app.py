@@ -3,45 +3,50 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from functools import partial
 
 from flask import Flask, Response, jsonify, request
+from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException
 
+from sagemaker_object_detection.images import ImageError
 from sagemaker_object_detection.platform.errors import first_line, lacks_memory
 from sagemaker_object_detection.serving import formats, limits
+from sagemaker_object_detection.serving.admission import TracedPredictor
 from sagemaker_object_detection.serving.answers import (
     ANSWERS,
+    BrokenBody,
     EmptyBody,
     UnsupportedContentType,
     answer_to,
+    too_large,
 )
-from sagemaker_object_detection.serving.batch_transform import execution_parameters
 from sagemaker_object_detection.serving.limits import Limits
 from sagemaker_object_detection.serving.metrics import Metrics
 from sagemaker_object_detection.serving.model_engine import InsufficientMemory
-from sagemaker_object_detection.serving.observation import current_trace, observe
-from sagemaker_object_detection.serving.page.view import add_page
+from sagemaker_object_detection.serving.observe import current_trace, observe
+from sagemaker_object_detection.serving.page.document import add_page
 from sagemaker_object_detection.serving.settings import Settings
-from sagemaker_object_detection.serving.traced import TracedPredictor
 
 log = logging.getLogger(__name__)
 
 CONTENT_TYPES = frozenset(
     {
-        "image/jpeg",
-        "image/png",
-        "image/jpg",
         "application/x-image",
         "application/octet-stream",
+        "binary/octet-stream",  # what S3 says of any file
         "application/x-www-form-urlencoded",  # what curl --data-binary says of any bytes
         "",
     }
 )
-
+"""Besides image/*."""
 
 _ROUTES = "The endpoint has GET /ping, /metrics, /execution-parameters and POST /invocations."
+_FIRST_BYTES = re.compile(r": it begins with b.*(?=;)")
+"""What data checks say of a file that is no image; nothing of a body is in an answer or the log."""
+
 _HTTP_FAULTS = {
     404: "there is nothing at this path",
     405: "the path is there, but not for this method",
@@ -78,6 +83,7 @@ def bare_app(
     routes: a sentence that says which there are.
     """
     app = Flask(__name__, static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     observe(app, metrics)
 
     @app.get("/ping")
@@ -87,7 +93,7 @@ def bare_app(
 
     @app.get("/execution-parameters")
     def parameters() -> Response:
-        return jsonify(execution_parameters(settings))
+        return jsonify(_execution_parameters(settings))
 
     @app.after_request
     def echo_attributes(response: Response) -> Response:
@@ -98,12 +104,13 @@ def bare_app(
     for kind in ANSWERS:
         app.register_error_handler(kind, _known)
     app.register_error_handler(HTTPException, partial(_http, routes=routes))
+    app.register_error_handler(413, lambda _: _error(413, *too_large(settings)))
     app.register_error_handler(Exception, _unknown)
     return app
 
 
 def invoke(predictor: TracedPredictor, settings: Settings) -> Response:
-    """The answer to the current request, whose body is a picture."""
+    """The answer to the current request, whose body is an image."""
     trace = current_trace()
     answer = formats.choose(request.headers.get("Accept"), settings.response, settings.accept)
     wanted = Limits.parse(request.headers.get(limits.HEADER, ""), predictor.class_names)
@@ -119,15 +126,27 @@ def invoke(predictor: TracedPredictor, settings: Settings) -> Response:
     return Response(body, mimetype=answer.content_type)
 
 
-def _body() -> bytes:
-    """The body of a request whose Content-Type we take; case and parameters do not matter.
+def _execution_parameters(settings: Settings) -> dict[str, int]:
+    """What a batch transform asks before it sends images (AWS: your-algorithms-batch-code).
 
-    The worker has taken it in already, and has refused what is too large.
+    MaxConcurrentTransforms times MaxPayloadInMB may be 100 at most. BatchStrategy is left out: an
+    image is a request under every strategy, and the SDK's local mode breaks on the documented
+    names.
     """
+    largest = min(settings.max_payload_mb or Settings.max_payload_mb, 100)
+    return {"MaxConcurrentTransforms": min(8, 100 // largest), "MaxPayloadInMB": largest}
+
+
+def _body() -> bytes:
+    """The body of a request whose Content-Type we take; case and parameters do not matter."""
     declared = request.headers.get("Content-Type", "")
-    if declared.partition(";")[0].strip().lower() not in CONTENT_TYPES:
+    kind = declared.partition(";")[0].strip().lower()
+    if kind not in CONTENT_TYPES and not kind.startswith("image/"):
         raise UnsupportedContentType(f"the Content-Type {declared!r} is not supported")
-    data = request.stream.read()
+    try:
+        data = request.stream.read()
+    except ParseException:  # its text quotes the body
+        raise BrokenBody("the chunks of the body are malformed") from None
     if not data:
         raise EmptyBody("the body of the request is empty")
     return data
@@ -135,7 +154,8 @@ def _body() -> bytes:
 
 def _known(error: Exception) -> Response:
     status, hint = answer_to(error)
-    response = _error(status, str(error), hint)
+    what = _FIRST_BYTES.sub("", str(error)) if isinstance(error, ImageError) else str(error)
+    response = _error(status, what, hint)
     if status == 503:
         response.headers["Retry-After"] = "1"
     return response

@@ -24,7 +24,7 @@ from sagemaker_object_detection.serving.trace import Trace
 
 log = logging.getLogger(__name__)
 
-Picture = npt.NDArray[Any]
+Image = npt.NDArray[Any]
 
 
 class BatchEngine(Engine, Protocol):
@@ -42,10 +42,10 @@ class Watcher(Protocol):
     """Who is told of the queue; called from any thread."""
 
     def queued(self, change: int) -> None:
-        """So many more pictures (fewer if negative) wait."""
+        """So many more images (fewer if negative) wait."""
 
     def ran(self, batch: int) -> None:
-        """The engine ran on so many pictures at once."""
+        """The engine ran on so many images at once."""
 
 
 class NotReady(RuntimeError):
@@ -53,7 +53,7 @@ class NotReady(RuntimeError):
 
 
 class Overloaded(RuntimeError):
-    """More pictures wait than are taken on."""
+    """More images wait than are taken on."""
 
 
 class TooSlow(RuntimeError):
@@ -62,9 +62,9 @@ class TooSlow(RuntimeError):
 
 @dataclass(frozen=True)
 class _Job:
-    """A picture (3, S, S) that waits for its rows, and the trace of the request it came with."""
+    """An image (3, S, S) that waits for its rows, and the trace of the request it came with."""
 
-    picture: Picture
+    image: Image
     trace: Trace
     answer: Future[Rows] = field(default_factory=Future)
     since: float = field(default_factory=time.perf_counter)
@@ -73,13 +73,13 @@ class _Job:
 class Batcher:
     """Owns the thread that loads an engine and then runs what is waiting, batch by batch.
 
-    A picture that comes alone is run at once; what has come in during a run goes into the next
+    An image that comes alone is run at once; what has come in during a run goes into the next
     one together, as far as the engine's batch sizes reach.
 
     load: makes the engine; called in the thread.
-    max_waiting: pictures that may wait before Overloaded is raised.
-    patience: seconds of waiting, with those before a picture was decoded, until TooSlow is raised.
-    delay: seconds that a picture waits for others to make up a batch.
+    max_waiting: images that may wait before Overloaded is raised.
+    patience: seconds of waiting, with those before an image was decoded, until TooSlow is raised.
+    delay: seconds that an image waits for others to make up a batch.
     watcher: is told of the queue's length and of every batch.
     """
 
@@ -144,16 +144,16 @@ class Batcher:
         except TimeoutError:
             raise TooSlow("the model is still being loaded") from None
 
-    def detect(self, planes: Picture) -> Rows:
-        """Rows (B, N, 6) of pictures (B, 3, S, S), from any thread; each waits for its turn.
+    def detect(self, planes: Image) -> Rows:
+        """Rows (B, N, 6) of images (B, 3, S, S), from any thread; each waits for its turn.
 
         Raises Overloaded, TooSlow, or what the engine raised.
         """
-        jobs = [self._submit(picture, Trace()) for picture in planes]
+        jobs = [self._submit(image, Trace()) for image in planes]
         return np.stack([self._wait(job.answer, self._patience) for job in jobs])
 
-    def detect_traced(self, planes: Picture, trace: Trace) -> Rows:
-        """Rows (N, 6) of one picture (3, S, S); tells its trace how long it waited and ran, and
+    def detect_traced(self, planes: Image, trace: Trace) -> Rows:
+        """Rows (N, 6) of one image (3, S, S); tells its trace how long it waited and ran, and
         in how large a batch. From any thread.
 
         Raises Overloaded, TooSlow, or what the engine raised.
@@ -169,8 +169,8 @@ class Batcher:
             self._jobs.put(None, timeout=timeout)
         self._thread.join(timeout)
 
-    def _submit(self, picture: Picture, trace: Trace) -> _Job:
-        job = _Job(picture, trace)
+    def _submit(self, image: Image, trace: Trace) -> _Job:
+        job = _Job(image, trace)
         self._tell_queued(+1)  # before it can be taken out, or the length would be -1
         try:
             self._jobs.put_nowait(job)
@@ -223,7 +223,7 @@ class Batcher:
             return
         start = self._running_since = time.perf_counter()
         try:
-            rows = engine.detect(np.stack([job.picture for job in wanted]))
+            rows = engine.detect(np.stack([job.image for job in wanted]))
         except Exception as error:
             log.exception("The model failed on a batch of %d.", len(wanted))
             self._ran(wanted, start, failed=True)
@@ -231,8 +231,8 @@ class Batcher:
                 job.answer.set_exception(error)
             return
         self._ran(wanted, start, failed=False)
-        for job, picture_rows in zip(wanted, rows, strict=True):
-            job.answer.set_result(picture_rows)
+        for job, image_rows in zip(wanted, rows, strict=True):
+            job.answer.set_result(image_rows)
 
     def _ran(self, jobs: list[_Job], start: float, failed: bool) -> None:
         """Note how a run went, before anyone has its result."""

@@ -33,7 +33,7 @@ class Plan:
     """What is served, and how; made before there are workers, which share it.
 
     Attributes:
-        folder: of the artefact.
+        folder: of the artifact.
         config: what it says of itself.
         engine: openvino or mxnet.
         onnx: of a twin that is not in the folder, made in memory.
@@ -47,7 +47,7 @@ class Plan:
 
 @contextmanager
 def _mended_by_the_user() -> Iterator[None]:
-    """What is wrong with an artefact becomes a ClientError."""
+    """What is wrong with an artifact becomes a ClientError."""
     try:
         yield
     except ArtifactError as error:
@@ -67,7 +67,7 @@ def make_plan(
         image_shape: of the service's, whose files may not say it.
 
     Raises:
-        ClientError: the artefact cannot be used, or not as the settings ask.
+        ClientError: the artifact cannot be used, or not as the settings ask.
     """
     if not folder.is_dir():
         artifact.require_files(folder)
@@ -133,7 +133,7 @@ def choose(settings: Settings) -> tuple[str, str]:
 def load_engine(plan: Plan, settings: Settings, threads: int) -> BatchEngine:
     """The engine of a plan, in the thread that is to use it.
 
-    Raises ClientError when the artefact cannot be used.
+    Raises ClientError when the artifact cannot be used.
     """
     engine = (
         _load_openvino(plan, settings, threads)

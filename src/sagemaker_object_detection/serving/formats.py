@@ -20,7 +20,7 @@ Render = Callable[[Detections, Sequence[str]], Mapping[str, Any]]
 
 
 def objects(detections: Detections, class_names: Sequence[str]) -> Mapping[str, Any]:
-    """Named objects, best first; bbox is xyxy in pixels of the picture that was sent."""
+    """Named objects, best first; bbox is xyxy in pixels of the image that was sent."""
     corners = to_px(detections.boxes.astype(np.float64), detections.width, detections.height)
     return {
         "predictions": [
@@ -131,20 +131,47 @@ def _offer(default_form: str, default_accept: str) -> tuple[Sequence[Answer], An
 
 def _preferred(accept: str, answers: Sequence[Answer], default: Answer) -> Answer:
     """See choose."""
-    ranges = [_parse(part, place) for place, part in enumerate(accept.split(",")) if part.strip()]
+    ranges = [_parse(part) for part in accept.split(",") if part.strip()]
     best: tuple[tuple[float, int, int, bool], Answer] | None = None
     for answer in answers:
-        covering = [one for one in ranges if one.covers(answer)]
+        covering = [
+            (2 - kind.count("*") + len(parameters), -place, q, kind)
+            for place, (kind, parameters, q) in enumerate(ranges)
+            if kind in ("*/*", "application/*", answer.content_type)
+            and parameters.items() <= answer.parameters.items()
+        ]
         if not covering:
             continue
-        decisive = max(covering, key=lambda one: (one.specificity, -one.place))
-        takes_default = "*" in decisive.kind and answer is default
-        rank = (decisive.q, decisive.specificity, -decisive.place, takes_default)
-        if decisive.q > 0 and (best is None or rank > best[0]):
+        specificity, place, q, kind = max(covering)
+        rank = (q, specificity, place, "*" in kind and answer is default)
+        if q > 0 and (best is None or rank > best[0]):
             best = (rank, answer)
     if best is None:
         raise NotAcceptable(f"the Accept header {accept!r} names nothing that can be answered")
     return best[1]
+
+
+def _parse(text: str) -> tuple[str, dict[str, str], float]:
+    """A media range as its type, those of its parameters that an answer may have, and its q."""
+    kind, *rest = (part.strip().lower() for part in text.split(";"))
+    parameters = {}
+    q = 1.0
+    for part in rest:
+        name, _, value = (piece.strip().strip('"') for piece in part.partition("="))
+        if name == "q":
+            q = _quality(value)
+        elif name in ("format", "annotation"):
+            parameters[name] = value
+    return "*/*" if kind == "*" else kind, parameters, q
+
+
+def _quality(text: str) -> float:
+    """A q-value in 0..1; what is none counts as 0, so that the range asks for nothing."""
+    try:
+        value = float(text)
+    except ValueError:
+        return 0.0
+    return min(value, 1.0) if value > 0 else 0.0
 
 
 def offered() -> str:
@@ -164,47 +191,3 @@ def _answers(default_form: str) -> list[Answer]:
         Answer(JSON_LINES, default_form),
         *lines,
     ]
-
-
-@dataclass(frozen=True)
-class _Range:
-    """One element of an Accept header."""
-
-    kind: str
-    parameters: Mapping[str, str]
-    q: float
-    place: int
-
-    @property
-    def specificity(self) -> int:
-        """0 for */*, 1 for application/*, 2 for a whole type, more with parameters."""
-        return 2 - self.kind.count("*") + len(self.parameters)
-
-    def covers(self, answer: Answer) -> bool:
-        """Whether the answer has this type, and every parameter that is asked for."""
-        if self.kind not in ("*/*", "application/*", answer.content_type):
-            return False
-        return all(answer.parameters.get(name) == text for name, text in self.parameters.items())
-
-
-def _parse(text: str, place: int) -> _Range:
-    kind, *rest = (part.strip().lower() for part in text.split(";"))
-    parameters = {}
-    q = 1.0
-    for part in rest:
-        name, _, value = (piece.strip() for piece in part.partition("="))
-        value = value.strip('"')
-        if name == "q":
-            q = _quality(value)
-        elif name in ("format", "annotation"):
-            parameters[name] = value
-    return _Range("*/*" if kind == "*" else kind, parameters, q, place)
-
-
-def _quality(text: str) -> float:
-    """A q-value in 0..1; what is none counts as 0, so that the range asks for nothing."""
-    try:
-        value = float(text)
-    except ValueError:
-        return 0.0
-    return min(value, 1.0) if value > 0 else 0.0

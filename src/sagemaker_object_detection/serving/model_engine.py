@@ -11,11 +11,14 @@ import logging
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +28,7 @@ import numpy.typing as npt
 from sagemaker_object_detection.inference.predictor import Rows
 from sagemaker_object_detection.platform.child import Child
 from sagemaker_object_detection.platform.python_process import with_package
-from sagemaker_object_detection.serving.messages import Connection, Head
-from sagemaker_object_detection.serving.model_process import NO_MEMORY, UNUSABLE
+from sagemaker_object_detection.serving.model_process import NO_MEMORY, UNUSABLE, receive, send
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +43,7 @@ LOAD_PATIENCE = 300.0
 
 
 class UnusableModel(ValueError):
-    """An artefact that cannot be served."""
+    """An artifact that cannot be served."""
 
 
 class InsufficientMemory(RuntimeError):
@@ -49,22 +51,24 @@ class InsufficientMemory(RuntimeError):
 
 
 class ModelFailed(RuntimeError):
-    """The process of a model failed or ended; the next picture starts it again."""
+    """The process of a model failed or ended; the next image starts it again."""
 
 
 @dataclass(frozen=True)
 class _Running:
     child: Child
-    connection: Connection
+    stream: socket.socket
+    link: Connection
 
 
 class ModelEngine:
-    """Runs pictures in the process of a model; a BatchEngine.
+    """Runs images in the process of a model; a BatchEngine.
 
     A process that has ended, or was ended because it took too long, is started again for the
-    next picture. start and detect are for one thread, which has to live as long as the process.
+    next image. start and detect are for one thread, which has to live as long as the process.
 
-    folder: of the artefact. environ: of the process; its settings are read from it.
+    folder: of the artifact; class_names, image_shape and batch_sizes are those of the model, once
+    it was started. environ: of the process; its settings are read from it.
     patience: seconds for a run. load_patience: seconds for loading.
     """
 
@@ -80,7 +84,9 @@ class ModelEngine:
         self._patience = patience
         self._load_patience = load_patience
         self._running: _Running | None = None
-        self._told: Head = {}
+        self.class_names: tuple[str, ...] = ()
+        self.image_shape = 0
+        self.batch_sizes: tuple[int, ...] = ()
         self._closed = False
         self._ending = threading.Lock()
 
@@ -92,6 +98,9 @@ class ModelEngine:
         if self._closed:
             raise ModelFailed(_UNLOADED)
         ours, theirs = socket.socketpair()
+        patience = struct.pack("ll", max(1, round(self._patience)), 0)
+        for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):  # in the middle of a message
+            ours.setsockopt(socket.SOL_SOCKET, option, patience)
         with theirs:
             command = [
                 *(sys.executable, "-W", "ignore", "-m", _MODULE),
@@ -108,10 +117,12 @@ class ModelEngine:
                 raise InsufficientMemory(
                     f"the process of the model cannot be started ({error.strerror})"
                 ) from error
-        self._running = _Running(child, Connection(ours))
+        self._running = _Running(child, ours, Connection(os.dup(ours.fileno())))
         if self._closed:  # meanwhile, when there was nothing to end yet
             self._end()
-        self._told, _ = self._receive(self._load_patience, loading=True)
+        told, _ = self._exchange(self._load_patience, loading=True)
+        self.class_names = tuple(told["class_names"])
+        self.image_shape, self.batch_sizes = told["image_shape"], tuple(told["batch_sizes"])
         return self
 
     @property
@@ -120,34 +131,17 @@ class ModelEngine:
         running = self._running
         return None if running is None else running.child.process.pid
 
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """In the order of the class_ids; as the two below known once it was started."""
-        return tuple(self._told["class_names"])
-
-    @property
-    def image_shape(self) -> int:
-        """As BatchEngine."""
-        return int(self._told["image_shape"])
-
-    @property
-    def batch_sizes(self) -> tuple[int, ...]:
-        """As BatchEngine."""
-        return tuple(self._told["batch_sizes"])
-
     def warm_up(self) -> None:
         """The process has run every batch size before it said that it is ready."""
 
     def detect(self, planes: npt.NDArray[Any]) -> Rows:
         """As BatchEngine. Raises ModelFailed, InsufficientMemory."""
-        connection = self._started().connection
-        pictures = np.ascontiguousarray(planes)
-        head = {"type": pictures.dtype.name, "shape": pictures.shape}
-        try:
-            connection.send(head, pictures.data.cast("B"), self._patience)
-        except OSError as error:
-            raise self._ended(error, loading=False) from error
-        told, content = self._receive(self._patience, loading=False)
+        if self._running is None:
+            log.warning("Starting the process of %s again.", self._folder)
+            self.start()
+        images = np.ascontiguousarray(planes)
+        head = {"type": images.dtype.name, "shape": images.shape}
+        told, content = self._exchange(self._patience, False, head, images.data.cast("B"))
         rows: Rows = np.frombuffer(content, np.float32).reshape(told["shape"])
         return rows
 
@@ -156,25 +150,25 @@ class ModelEngine:
         self._closed = True
         self._end()
 
-    def _started(self) -> _Running:
-        if self._running is None:
-            log.warning("Starting the process of %s again.", self._folder)
-            self.start()
-        running = self._running
-        if running is None:
-            raise ModelFailed(_UNLOADED)
-        return running
-
-    def _receive(self, patience: float, loading: bool) -> tuple[Head, bytearray]:
+    def _exchange(
+        self,
+        patience: float,
+        loading: bool,
+        head: Mapping[str, object] | None = None,
+        content: memoryview | bytes = b"",
+    ) -> tuple[dict[str, Any], bytes]:
+        """Send a message, if there is one, and wait for the next."""
         running = self._running
         if running is None:
             raise ModelFailed(_UNLOADED)
         try:
-            told, content = running.connection.receive(patience)
+            if head is not None:
+                send(running.link, head, content)
+            told, answer = receive(running.link, patience)
         except (OSError, EOFError) as error:
             raise self._ended(error, loading) from error
         if "fault" not in told:
-            return told, content
+            return told, answer
         if loading:
             self._end()
         if told["fault"] == NO_MEMORY:
@@ -185,8 +179,9 @@ class ModelEngine:
 
     def _ended(self, error: Exception, loading: bool) -> Exception:
         """What to raise when the process does not answer; it is gone afterwards."""
-        code = self._end(_SECONDS_TO_END if isinstance(error, EOFError) else 0.0)
-        if isinstance(error, TimeoutError):
+        late = isinstance(error, TimeoutError | BlockingIOError)
+        code = self._end(0.0 if late else _SECONDS_TO_END)
+        if late:
             return ModelFailed("the process of the model took too long and was ended")
         if self._closed:
             return ModelFailed(_UNLOADED)
@@ -205,12 +200,14 @@ class ModelEngine:
             running, self._running = self._running, None
         if running is None:
             return 0
-        running.connection.shut()
+        with suppress(OSError):
+            running.stream.shutdown(socket.SHUT_RDWR)  # also wakes the thread that waits on it
         process = running.child.process
         try:
             code = process.wait(wait)
         except subprocess.TimeoutExpired:
             running.child.kill()
             code = process.wait()
-        running.connection.close()
+        running.link.close()
+        running.stream.close()
         return code

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sagemaker_object_detection.platform import memory
-from sagemaker_object_detection.serving.admission import Admission
+from sagemaker_object_detection.serving.admission import Admission, TracedPredictor
 from sagemaker_object_detection.serving.batching import (
     BatchEngine,
     Batcher,
@@ -21,7 +21,6 @@ from sagemaker_object_detection.serving.batching import (
 )
 from sagemaker_object_detection.serving.model_engine import InsufficientMemory
 from sagemaker_object_detection.serving.settings import Settings
-from sagemaker_object_detection.serving.traced import TracedPredictor
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +73,7 @@ class Model:
 class Models:
     """The table of models. Nothing waits for a model to be loaded but who asks for that one.
 
-    make_engine: makes the engine of an artefact's folder, not yet started.
+    make_engine: makes the engine of an artifact's folder, not yet started.
     admission: to all models together.
     watcher: is told of all models' queues and batches.
     available: bytes of memory that are left, None where that is not known.
@@ -99,7 +98,7 @@ class Models:
         """Guards all of the above, and is held for no longer than reading and writing it."""
 
     def load(self, name: str, url: str, folder: Path, need: int) -> None:
-        """Load the artefact in `folder` and return when it can be used.
+        """Load the artifact in `folder` and return when it can be used.
 
         Of two calls for one name, the second waits for the first.
         need: bytes of memory that it takes.

@@ -7,24 +7,30 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Callable
+from pathlib import Path
 
 from flask import Flask, Response, jsonify, request
 from werkzeug.routing import BaseConverter
 
-from sagemaker_object_detection.platform.paths import Paths
-from sagemaker_object_detection.serving.admission import Admission
+from sagemaker_object_detection.model import artifact
+from sagemaker_object_detection.model.artifact import ArtifactError
+from sagemaker_object_detection.model.inside import require_inside
+from sagemaker_object_detection.platform.paths import DEFAULT_BASE_DIR, Paths
 from sagemaker_object_detection.serving.answers import BadModelsRequest
 from sagemaker_object_detection.serving.app import bare_app, invoke
 from sagemaker_object_detection.serving.engines import choose
 from sagemaker_object_detection.serving.metrics import INVOKE, Metrics
-from sagemaker_object_detection.serving.model_engine import ModelEngine
+from sagemaker_object_detection.serving.model_engine import UnusableModel
 from sagemaker_object_detection.serving.models import Model, Models
-from sagemaker_object_detection.serving.models_folder import memory_need, model_folder
-from sagemaker_object_detection.serving.settings import Settings
+from sagemaker_object_detection.serving.settings import MXNET, Settings
 
 _LARGEST_BODY = 2**16
 _LONGEST_NAME = 1024
+_MEGABYTE = 2**20
+_TWINS = frozenset({artifact.ONNX_FILE, artifact.INT8_FILE})
+_WEIGHTS = ".params"
 _ROUTES = (
     "A multi-model endpoint has GET /ping, /metrics and /models, POST /models, GET and DELETE "
     "/models/{name} and POST /models/{name}/invoke."
@@ -39,25 +45,15 @@ class _Name(BaseConverter):
 
 
 def create_models_app(
-    environ: Mapping[str, str], settings: Settings, metrics: Metrics, admission: Admission
+    models: Models,
+    paths: Paths,
+    settings: Settings,
+    metrics: Metrics,
+    check_ready: Callable[[], object] = lambda: None,
 ) -> Flask:
-    """The WSGI application of an endpoint whose models run in processes of their own.
-
-    environ: of the processes. admission: to all models together.
-    """
-    models = Models(
-        lambda folder: ModelEngine(folder, environ, settings.timeout),
-        settings,
-        admission,
-        metrics,
-    )
-    return app_of(models, Paths.from_environment(environ), settings, metrics)
-
-
-def app_of(models: Models, paths: Paths, settings: Settings, metrics: Metrics) -> Flask:
-    """The WSGI application around a table of models; it is healthy without any."""
+    """The WSGI application of an endpoint with many models; it is healthy without any."""
     engine, _ = choose(settings)
-    app = bare_app(lambda: None, settings, metrics, _ROUTES)
+    app = bare_app(check_ready, settings, metrics, _ROUTES)
     app.url_map.converters["model"] = _Name
     app.url_map.merge_slashes = False
 
@@ -132,3 +128,46 @@ def _name_before(token: str | None) -> str | None:
         return base64.b64decode(token, b"-_", validate=True).decode()
     except ValueError:
         raise BadModelsRequest("next_page_token is none that this endpoint has given") from None
+
+
+def model_folder(url: str, paths: Paths) -> Path:
+    """The folder that a url means, with all links on the way followed.
+
+    url: a path below /opt/ml/models, which is looked for in the tree of `paths`.
+    Raises UnusableModel when it is outside, missing or no folder, or holds a link to outside of
+    itself or something that is neither file nor folder: of a model, nothing else is ever read.
+    """
+    inside = Path(DEFAULT_BASE_DIR) / paths.models_dir.name
+    try:
+        root = Path(os.path.realpath(paths.models_dir))
+        folder = Path(os.path.realpath(paths.moved(Path(url))))
+        if not Path(url).is_absolute() or root not in folder.parents:
+            raise UnusableModel(f"the url {url!r} is not below {inside}")
+        if not folder.is_dir():
+            raise UnusableModel(f"the url {url!r} is no folder, or is missing")
+        require_inside(folder)
+    except ArtifactError as error:
+        raise UnusableModel(str(error)) from error
+    except (OSError, ValueError) as error:
+        if isinstance(error, UnusableModel):
+            raise
+        raise UnusableModel(f"the url {url!r} cannot be read ({error})") from error
+    return folder
+
+
+def memory_need(folder: Path, engine: str) -> int:
+    """Bytes that loading an artifact may take at its height, from the sizes of its files.
+
+    engine: openvino or mxnet.
+
+    docs/decisions.md has the measurements. What MXNet does to make a missing twin takes more than
+    the model does afterwards.
+    """
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
+    twin = max((size for name, size in sizes.items() if name in _TWINS), default=0)
+    weights = max((size for name, size in sizes.items() if name.endswith(_WEIGHTS)), default=0)
+    if engine == MXNET:
+        return 300 * _MEGABYTE + 4 * weights
+    if twin:
+        return 120 * _MEGABYTE + 3 * twin
+    return 350 * _MEGABYTE + 8 * weights

@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.kinds import Choice, Flag, Kind, Real, Whole
 from sagemaker_object_detection.platform.logs import LogLevel
 from sagemaker_object_detection.serving import formats
+
+log = logging.getLogger(__name__)
 
 AUTO, OPENVINO, MXNET = "auto", "openvino", "mxnet"
 NO_MEAN = (0.0, 0.0, 0.0)
@@ -60,10 +63,12 @@ class Accept:
         return str(value)
 
 
+PORT_VARIABLE = "SAGEMAKER_BIND_TO_PORT"
+
 _VARIABLES: Mapping[str, tuple[str, Kind]] = {
-    "port": ("SAGEMAKER_BIND_TO_PORT", Whole(1, 65535)),
-    "workers": ("SAGEMAKER_MODEL_SERVER_WORKERS", Whole(1)),
-    "timeout": ("SAGEMAKER_MODEL_SERVER_TIMEOUT", Whole(1)),
+    "port": (PORT_VARIABLE, Whole(1, 65535)),
+    "workers": ("SAGEMAKER_MODEL_SERVER_WORKERS", Whole(1, 256)),
+    "timeout": ("SAGEMAKER_MODEL_SERVER_TIMEOUT", Whole(1, 3600)),
     "max_payload_mb": ("SAGEMAKER_MAX_PAYLOAD_IN_MB", Whole(0, 1024)),
     "accept": ("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", Accept()),
     "response": ("OBJECT_DETECTION_RESPONSE", Choice(("objects", "builtin"))),
@@ -80,27 +85,24 @@ _VARIABLES: Mapping[str, tuple[str, Kind]] = {
     "multi_model": ("SAGEMAKER_MULTI_MODEL", Flag("true", "false")),
 }
 
+_SYNONYMS = {"timeout": "SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS"}
+_OTHERS = ("SAGEMAKER_BASE_DIR", "OBJECT_DETECTION_CPU_DEVICES", "OBJECT_DETECTION_WEIGHTS")
+"""Variables that are read elsewhere in this package."""
+
+_NEAR = 0.85
+"""How much a variable of the platform's prefix must resemble one of ours to be taken for a typing
+error; the platform sets many that are not read here."""
+
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of an endpoint.
+    """Settings of an endpoint; docs/endpoint.md has what each variable means.
 
-    timeout: seconds after which a request that has no answer is given up; in a batch transform
-        as many as the platform waits for, unless it is given.
-    max_payload_mb: the largest body; SageMaker gives 0 for "no limit" in batch transform.
-    accept: the Accept header that counts for requests that have none or leave it open.
-    response: the form of an answer when the request asks for none, objects or builtin.
-    threshold: detections need a score greater than this; None: as the form has it.
-    engine: openvino or mxnet, or auto, see serving.engines.
-    precision: what OpenVINO computes in, or auto.
+    timeout: seconds; in a batch transform as many as the platform waits for, unless it is given.
+    max_payload_mb: SageMaker gives 0 for "no limit" in batch transform.
+    threshold, max_batch: None: as suits the response format, the engine.
     mean: RGB that is subtracted from every pixel before the network sees it.
-    max_batch: pictures that are computed at a time; None: as suits the engine.
-    max_delay_ms: how long a picture waits for others to be computed with.
-    max_waiting: requests that a worker has at work; one more is answered 503 at once.
-    page: whether GET / serves the page to try the model with; without it, it is 404.
-    log_level: what is less important than this is not logged, on the scale of Python's logging.
-    batch: whether this is a batch transform.
-    multi_model: whether models are loaded and unloaded while the endpoint runs.
+    log_level: on the scale of Python's logging.
     """
 
     port: int = 8080
@@ -130,13 +132,16 @@ class Settings:
     def from_environment(cls, environ: Mapping[str, str]) -> Settings:
         """Read the variables that are set and not empty.
 
-        Raises ClientError with all faults, each naming variable, value and cure.
+        Raises ClientError with all faults, each naming variable, value and fix.
         """
         values: dict[str, object] = {}
         faults = []
         for field in fields(cls):
             variable, kind = _VARIABLES[field.name]
             text = environ.get(variable, "").strip()
+            if not text and field.name in _SYNONYMS:
+                text = environ.get(_SYNONYMS[field.name], "").strip()
+                variable = _SYNONYMS[field.name] if text else variable
             if not text:
                 continue
             try:
@@ -158,3 +163,18 @@ class Settings:
         if values.get("batch"):
             values.setdefault("timeout", BATCH_TIMEOUT)
         return cls(**values)  # type: ignore[arg-type]
+
+
+def warn_of_unknown(environ: Mapping[str, str]) -> None:
+    """Log which variables look as if they were meant for the endpoint and are not read."""
+    known = {variable for variable, _ in _VARIABLES.values()} | {*_SYNONYMS.values(), *_OTHERS}
+    for prefix, cutoff in (("OBJECT_DETECTION_", 0.6), ("SAGEMAKER_", _NEAR)):
+        ends = [name.removeprefix(prefix) for name in known if name.startswith(prefix)]
+        for name in sorted(environ.keys() - known):
+            if not name.startswith(prefix):
+                continue
+            near = get_close_matches(name.removeprefix(prefix), ends, 1, cutoff)
+            if near:
+                log.warning("%s is not read: did you mean %s%s?", name, prefix, near[0])
+            elif prefix == "OBJECT_DETECTION_":
+                log.warning("%s is not read: no variable has this name.", name)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 Stage = Literal["receive", "decode", "queue", "model", "encode"]
 
-ARRIVED: ContextVar[float | None] = ContextVar("arrived", default=None)
-"""When the first bytes came of the request that this thread answers, by time.perf_counter."""
+RECEIVED_HEADER = "X-Received-Seconds"
+"""Set by nginx: how long the request took to arrive."""
 
 STAGES: tuple[Stage, ...] = get_args(Stage)
 """In the order of a request: its arrival, from the first byte until a thread has the body, making
@@ -28,7 +27,7 @@ class Trace:
     taken with, as all of these: seconds has those of the stages that were reached, total the
     whole once finish was called; it also counts what lies between the stages.
     body_bytes: length of the body, as declared until it is read. image_size: (width, height) in
-    pixels as displayed. batch: pictures in the model's run. detections: those in the answer.
+    pixels as displayed. batch: images in the model's run. detections: those in the answer.
     error: what went wrong.
     """
 
@@ -43,12 +42,10 @@ class Trace:
     error: str | None = None
 
     @classmethod
-    def since(cls, arrived: float | None) -> Trace:
-        """That of a request whose first bytes came then, by time.perf_counter; None: now."""
-        now = time.perf_counter()
-        started = now if arrived is None else arrived
-        trace = cls(time.time() - (now - started), started)
-        trace.seconds["receive"] = now - started
+    def begun(cls, seconds_ago: float) -> Trace:
+        """That of a request whose first bytes came so long ago."""
+        trace = cls(time.time() - seconds_ago, time.perf_counter() - seconds_ago)
+        trace.seconds["receive"] = seconds_ago
         return trace
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""The document behind GET /, put together from the template, style, scripts and samples here.
+"""The page at GET /, put together from the template, style, scripts and samples here.
 
 It stands alone: style, scripts and sample pictures are in it, and its Content-Security-Policy lets
 nothing else run, load or connect but what it was made of and the endpoint itself.
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from flask import Flask, Response, request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 _FOLDER = Path(__file__).parent
@@ -35,6 +36,23 @@ class Document:
 
     html: str
     policy: str
+
+
+def add_page(app: Flask, class_names: Sequence[str], least_score: float) -> None:
+    """Serve the page at GET /, made once; what the arguments mean, `render` says."""
+    document = render(class_names, least_score)
+
+    @app.get("/")
+    def page() -> Response:
+        response = Response(document.html, mimetype="text/html")
+        response.headers["Content-Security-Policy"] = document.policy
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Referrer-Policy"] = "no-referrer"
+        # Another model may answer at the same address next time.
+        response.headers["Cache-Control"] = "no-cache"
+        response.add_etag()
+        response.make_conditional(request)
+        return response
 
 
 def render(class_names: Sequence[str], least_score: float) -> Document:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from werkzeug.datastructures import Headers
 
-from sagemaker_object_detection.serving import request_log
+from sagemaker_object_detection.serving import observe
 from sagemaker_object_detection.serving.trace import Trace
 
 TRACE = Trace(
@@ -24,7 +24,7 @@ TRACE = Trace(
 
 @pytest.fixture
 def stream() -> Iterator[io.StringIO]:
-    log = request_log.log
+    log = observe.log
     before = (log.handlers, log.propagate, log.level)
     yield io.StringIO()
     log.handlers, log.propagate, log.level = before
@@ -32,7 +32,7 @@ def stream() -> Iterator[io.StringIO]:
 
 def test_line() -> None:
     headers = Headers({"content-type": "image/jpeg", "X-Amzn-SageMaker-Inference-Id": "a-1"})
-    text = request_log.line(TRACE, "POST", "/invocations", headers, 200)
+    text = observe.line(TRACE, "POST", "/invocations", headers, 200)
     assert "\n" not in text
     assert list(json.loads(text).items()) == [
         ("time", "2023-11-14T22:13:20.123+00:00"),
@@ -53,7 +53,7 @@ def test_line() -> None:
 
 
 def test_what_is_not_known_is_left_out() -> None:
-    text = request_log.line(Trace(error="empty"), "GET", "/", Headers(), 404)
+    text = observe.line(Trace(error="empty"), "GET", "/", Headers(), 404)
     assert set(json.loads(text)) == {"time", "method", "path", "status", "ms", "error"}
 
 
@@ -69,16 +69,16 @@ def test_what_is_not_known_is_left_out() -> None:
     ],
 )
 def test_id(headers: dict[str, str], expected: str) -> None:
-    text = request_log.line(TRACE, "POST", "/invocations", Headers(headers), 200)
+    text = observe.line(TRACE, "POST", "/invocations", Headers(headers), 200)
     assert json.loads(text)["id"] == expected
 
 
 @pytest.mark.parametrize("letter", ["y", '"', "é", "\N{GRINNING FACE}"])
 def test_a_line_is_short_and_one_line_whatever_the_client_writes(letter: str) -> None:
     evil = 'x" ' + 8000 * letter
-    headers = Headers({"Content-Type": evil, "X-Request-Id": evil, request_log.TARGET_HEADER: evil})
+    headers = Headers({"Content-Type": evil, "X-Request-Id": evil, observe.TARGET_HEADER: evil})
     trace = Trace(error=f"first\nsecond {evil}")
-    text = request_log.line(trace, "GET", f"/{evil}", headers, 404)
+    text = observe.line(trace, "GET", f"/{evil}", headers, 404)
     assert len(text) < 4096
     assert "\n" not in text
     error = json.loads(text)["error"]
@@ -98,11 +98,11 @@ def test_a_line_is_short_and_one_line_whatever_the_client_writes(letter: str) ->
     ],
 )
 def test_levels(stream: io.StringIO, path: str, status: int, level: int) -> None:
-    request_log.setup(stream, level + 1)
-    request_log.write(TRACE, "POST", path, Headers(), status)
+    observe.setup_log(stream, level + 1)
+    observe.write(TRACE, "POST", path, Headers(), status)
     assert stream.getvalue() == ""
-    request_log.setup(stream, level)
-    request_log.write(TRACE, "POST", path, Headers(), status)
+    observe.setup_log(stream, level)
+    observe.write(TRACE, "POST", path, Headers(), status)
     (line,) = stream.getvalue().splitlines()  # once, though it was set up twice
     assert json.loads(line)["status"] == status
 
@@ -110,6 +110,6 @@ def test_levels(stream: io.StringIO, path: str, status: int, level: int) -> None
 def test_the_lines_are_not_written_twice(
     stream: io.StringIO, caplog: pytest.LogCaptureFixture
 ) -> None:
-    request_log.setup(stream, logging.INFO)
-    request_log.write(TRACE, "POST", "/invocations", Headers(), 200)
+    observe.setup_log(stream, logging.INFO)
+    observe.write(TRACE, "POST", "/invocations", Headers(), 200)
     assert caplog.records == []  # nothing reaches the other log

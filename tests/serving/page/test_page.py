@@ -4,8 +4,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from sagemaker_object_detection.serving.page.document import render
-from sagemaker_object_detection.serving.page.view import add_page
+from sagemaker_object_detection.serving.page.document import add_page, render
 
 
 @pytest.fixture
