@@ -286,6 +286,52 @@ def test_progressive_jpeg(picture: npt.NDArray[np.uint8]) -> None:
         images.decode(jpeg[:-30])
 
 
+def _segment(marker: int, content: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content
+
+
+def _many_scans(picture: npt.NDArray[np.uint8], count: int, hidden: bytes = b"") -> bytes:
+    """A progressive JPEG with so many more scans that refine nothing, each behind a comment."""
+    data = _encode(".jpg", picture, cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+    header = bytes([1, data[data.index(b"\xff\xda") + 5], 0, 1, 5, 0x00])
+    return data[:-2] + (_segment(0xFE, hidden) + _segment(0xDA, header)) * count + data[-2:]
+
+
+@pytest.mark.parametrize("hidden", [b"", b"\xff\xd9"], ids=["plain", "an end in a comment"])
+def test_a_jpeg_of_very_many_scans_is_refused_at_once(
+    picture: npt.NDArray[np.uint8], hidden: bytes
+) -> None:
+    images.check(_many_scans(picture, 50, hidden))
+    data = _many_scans(picture, 20_000, hidden)
+    begun = time.perf_counter()
+    for read in (images.check, images.decode):
+        with pytest.raises(images.ImageError, match=r"a JPEG of 200\d\d scans, at most 100 are"):
+            read(data, "a.jpg")
+    assert time.perf_counter() - begun < 1
+
+
+def test_what_cameras_append_to_a_jpeg_is_no_scan_of_it(picture: npt.NDArray[np.uint8]) -> None:
+    """A video, for example, whose bytes may be any."""
+    data = _encode(".jpg", picture) + b"\xff\xda\0" * 200
+    assert images.check(data) == (60, 40)
+
+
+@pytest.mark.parametrize(
+    ("side", "sampling", "fits"),
+    [(8000, (1, 1, 1), True), (8200, (1, 1, 1), False), (11500, (2, 1, 1), True)],
+    ids=["4:4:4", "4:4:4, too large", "4:2:0"],
+)
+def test_the_coefficients_of_a_progressive_jpeg_have_a_limit(
+    side: int, sampling: tuple[int, ...], fits: bool
+) -> None:
+    parts = b"".join(bytes([i + 1, 17 * factor, 0]) for i, factor in enumerate(sampling))
+    frame = struct.pack(">BHHB", 8, side, side, len(sampling)) + parts
+    data = b"\xff\xd8" + _segment(0xC2, frame) + _segment(0xDA, bytes(6)) + b"\xff\xd9"
+    with pytest.raises(images.ImageError) as error:
+        images.check(data)
+    assert ("whose decoder takes more than 402 MB" in str(error.value)) != fits
+
+
 def test_resize_square(picture: npt.NDArray[np.uint8]) -> None:
     got = images.resize_square(picture, 20)
     assert got.shape == (20, 20, 3)

@@ -8,6 +8,7 @@ not checked here.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 
@@ -21,13 +22,20 @@ QUARTER_TURNS = frozenset({5, 6, 7, 8})
 """Orientations that swap width and height."""
 MAX_PIXELS = 2**27
 """More pixels than this (400 MB decoded) are refused before any memory is taken for them."""
+MAX_COEFFICIENT_BYTES = 3 * MAX_PIXELS
+"""A decoder holds the coefficients of a progressive JPEG in memory, two bytes each."""
+MAX_SCANS = 100
+"""Of a JPEG: encoders write ten or so, and each makes a decoder go through all coefficients."""
 
 _JPEG_START = b"\xff\xd8"
 _JPEG_END = b"\xff\xd9"
 _JPEG_SCAN = 0xDA
 _JPEG_APP1 = 0xE1
+_JPEG_PROGRESSIVE = 0xC2
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD8)})
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+"""What follows coded pixels, in which 0xFF stands before 0 or a restart marker alone."""
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _PNG_HEADER_END = 33
 _BMP_START = b"BM"
@@ -101,6 +109,8 @@ def _refuse_early(data: bytes, name: str) -> tuple[int, int]:
             f"{name} has too many pixels: {size[0]} x {size[1]}, at most {MAX_PIXELS} are read; "
             "make it smaller"
         )
+    if fault := _costly_jpeg(data):
+        raise ImageError(f"{name} {fault}; save it as a baseline JPEG")
     if _is_broken_png(data):
         raise ImageError(f"{name} {_what_is_wrong(data)}")
     return size
@@ -137,6 +147,40 @@ def is_truncated_jpeg(data: bytes) -> bool:
         if marker == _JPEG_SCAN:
             return data.find(_JPEG_END, start) < 0
     return True
+
+
+def _costly_jpeg(data: bytes) -> str | None:
+    """What makes a JPEG take far more time or memory than its pixels do, or None."""
+    if not data.startswith(_JPEG_START):
+        return None
+    if data.count(bytes([0xFF, _JPEG_SCAN])) > MAX_SCANS and (scans := _scans(data)) > MAX_SCANS:
+        return f"is a JPEG of {scans} scans, at most {MAX_SCANS} are read"
+    for marker, start, length in _jpeg_segments(data):
+        if marker == _JPEG_PROGRESSIVE and length >= 6:
+            height, width, count = struct.unpack_from(">HHB", data, start + 1)
+            sampling = [data[at] for at in range(start + 7, start + 6 + 3 * count, 3)]
+            sides = [(factors >> 4, factors & 15) for factors in sampling]
+            largest = max(across for across, _ in sides) * max(down for _, down in sides)
+            blocks = sum(across * down for across, down in sides) / max(1, largest)
+            if 2 * width * height * blocks > MAX_COEFFICIENT_BYTES:
+                return (
+                    f"is a progressive JPEG of {width} x {height} pixels, whose decoder takes more "
+                    f"than {MAX_COEFFICIENT_BYTES // 10**6} MB"
+                )
+    return None
+
+
+def _scans(data: bytes) -> int:
+    """Scans of a JPEG up to its end marker; what cameras append has some more."""
+    count, at = 0, 2
+    while found := _JPEG_MARKER.search(data, at):
+        marker, at = data[found.start() + 1], found.end()
+        if marker == _JPEG_END[1]:
+            break
+        count += marker == _JPEG_SCAN
+        if marker not in _JPEG_WITHOUT_LENGTH and at + 2 <= len(data):
+            at += struct.unpack_from(">H", data, at)[0]
+    return count
 
 
 def _is_broken_png(data: bytes) -> bool:
