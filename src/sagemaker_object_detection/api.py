@@ -59,13 +59,19 @@ class Detector:
 
     Attributes:
         class_names: class id 0 first.
-        threshold: detections need a score above it.
+        threshold: detections need a score above it; one number, or one a class.
     """
 
-    def __init__(self, engine: Engine, class_names: Sequence[str], threshold: float) -> None:
-        self.class_names = tuple(class_names)
-        self.threshold = threshold
-        self._predictor = Predictor(engine, class_names)
+    def __init__(
+        self,
+        engine: Engine,
+        class_names: Sequence[str],
+        threshold: float | None,
+        thresholds: Sequence[float] = (),
+    ) -> None:
+        self._predictor = Predictor(engine, class_names, thresholds)
+        self.class_names = self._predictor.class_names
+        self.threshold = self._predictor.thresholds if threshold is None else threshold
         self._lock = threading.Lock()
 
     def __call__(self, image: str | os.PathLike[str] | bytes | npt.ArrayLike) -> Detections:
@@ -112,7 +118,7 @@ def _pixels(image: str | os.PathLike[str] | bytes | npt.ArrayLike) -> Image:
 def load(
     path: str | os.PathLike[str],
     engine: Literal["auto", "openvino", "mxnet"] = "auto",
-    threshold: float = 0.2,
+    threshold: float | None = None,
 ) -> Detector:
     """Load a model of this project or of the service's algorithm.
 
@@ -120,7 +126,8 @@ def load(
         path: its folder, or the model.tar.gz of a training job.
         engine: what runs it; auto as an endpoint chooses, whose environment variables, such as
             OBJECT_DETECTION_PRECISION, count.
-        threshold: detections need a score above it.
+        threshold: detections need a score above it. By default that of the best F1 of each class,
+            as training found it.
 
     Raises JobError: there is no model, or it cannot be used.
     """
@@ -129,7 +136,7 @@ def load(
 
     if engine not in ("auto", "openvino", "mxnet"):
         raise ClientError(f"engine is {engine!r}. Give auto, openvino or mxnet.")
-    if not 0 <= threshold <= 1:
+    if threshold is not None and not 0 <= threshold <= 1:
         raise ClientError(f"threshold is {threshold}. Give a number in 0..1.")
     folder = Path(path).expanduser()
     if not folder.exists():
@@ -144,7 +151,7 @@ def load(
         plan = make_plan(opened, settings, os.environ)
         loaded = load_engine(plan, settings, physical_cores())
         loaded.warm_up()
-    return Detector(loaded, plan.config.class_names, threshold)
+    return Detector(loaded, plan.config.class_names, threshold, plan.config.thresholds)
 
 
 def train(

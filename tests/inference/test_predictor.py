@@ -57,6 +57,17 @@ def test_above_is_strict(threshold: float, count: int) -> None:
     assert len(kept) == len(kept.boxes) == len(kept.class_ids) == count
 
 
+def test_a_threshold_for_each_class() -> None:
+    found = Predictor(_Engine(), ["a", "b"]).finish(ROWS, (64, 48))
+    assert found.above((0.1, 0.95)).class_ids.tolist() == [0]
+    assert found.above((0.95, 0.1)).class_ids.tolist() == [1]
+
+
+def test_thresholds_of_a_model_that_states_none() -> None:
+    assert Predictor(_Engine(), ["a", "b"]).thresholds == (0.2, 0.2)
+    assert Predictor(_Engine(), ["a", "b"], (0.3, 0.6)).thresholds == (0.3, 0.6)
+
+
 def test_nothing_found() -> None:
     rows = np.full((5, 6), -1, np.float32)
     found = Predictor(_Engine(), ["a"]).finish(rows, (64, 48))

@@ -15,6 +15,7 @@ CONFIG = ModelConfig(
     class_names=("cell", "größer"),
     image_shape=300,
     base_network="resnet-50",
+    thresholds=(0.25, 1.0),
     validation={"mAP": 0.5},
     versions={"mxnet": "1.9.1"},
 )
@@ -45,6 +46,8 @@ def test_writing_twice_replaces(tmp_path: Path) -> None:
         ({"class_names": ["a", 3]}, "class_names must be non-empty strings", "a number"),
         ({"image_shape": "300"}, "image_shape must be a positive integer, got '300'", "string"),
         ({"image_shape": True}, "image_shape must be a positive integer", "a bool is an int"),
+        ({"thresholds": [0.5]}, "thresholds must be a number in 0..1 for each class", "too few"),
+        ({"thresholds": [0.5, 2]}, "thresholds must be a number in 0", "out of range"),
         ({"nms_threshold": 2}, r"nms_threshold must be in 0\.\.1, got 2", "out of range"),
         ({"validation": []}, "validation must be an object", "a list"),
         ({"twins": 3}, "twins must be an object, got 3", "a number"),

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cv2
@@ -46,12 +46,16 @@ def engine() -> _Engine:
 
 @pytest.fixture
 def make(engine: _Engine) -> Callable[..., FlaskClient]:
-    def client(fault: str | None = None, **settings: Any) -> FlaskClient:  # noqa: ANN401
+    def client(
+        fault: str | None = None,
+        thresholds: Sequence[float] = (),
+        **settings: Any,  # noqa: ANN401
+    ) -> FlaskClient:
         def check_ready() -> None:
             if fault is not None:
                 raise NotReady(fault)
 
-        predictor = TracedPredictor(engine, ["cat", "dog"])
+        predictor = TracedPredictor(engine, ["cat", "dog"], thresholds=thresholds)
         return create_app(predictor, check_ready, Settings(**settings)).test_client()
 
     return client
@@ -255,6 +259,26 @@ def test_the_page_can_be_switched_off(make: Make) -> None:
 def test_the_page_knows_the_least_score(make: Make) -> None:
     assert "scores up to 0.2." in make().get("/").text
     assert "scores up to 0.35." in make(threshold=0.35).get("/").text
+    assert "scores up to 0.6." in make(thresholds=(0.5, 0.7)).get("/").text
+
+
+def test_thresholds_of_the_model(make: Make) -> None:
+    """They count for predictions where nobody says otherwise, and not for the service's answer."""
+
+    def found(accept: str, custom: str = "", **given: Any) -> list[int]:  # noqa: ANN401
+        headers = {"Accept": accept, ATTRIBUTES: custom}
+        answer = make(thresholds=(0.1, 0.95), **given).post(
+            "/invocations", data=JPEG, headers=headers
+        )
+        assert answer.json is not None
+        rows = answer.json.get("predictions") or answer.json["prediction"]
+        return [int(row["class_id"] if isinstance(row, dict) else row[0]) for row in rows]
+
+    every = found("application/json;format=builtin")
+    assert set(every) == {0, 1}
+    assert set(found("application/json;format=objects")) == {0}
+    assert found("application/json;format=objects", "threshold=0.01") == every
+    assert found("application/json;format=objects", threshold=0.01) == every
 
 
 def test_method_not_allowed_names_the_methods(make: Make) -> None:

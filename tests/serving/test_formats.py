@@ -139,15 +139,15 @@ def test_json_lines_end_with_a_line_break() -> None:
 @pytest.mark.parametrize(
     ("form", "threshold", "expected"),
     [
-        ("objects", None, 0.2),
+        ("objects", None, (0.3, 0.6)),
         ("builtin", None, 0.01),
         ("annotation", None, 0.01),
         ("objects", 0.0, 0.0),
         ("builtin", 0.7, 0.7),
     ],
 )
-def test_least_score(form: str, threshold: float | None, expected: float) -> None:
-    assert formats.least_score(form, threshold) == expected
+def test_least_score(form: str, threshold: float | None, expected: object) -> None:
+    assert formats.least_score(form, threshold, (0.3, 0.6)) == expected
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,9 @@ def test_results_that_were_before_a_checkpoint(
     assert _written(job) == REPORT
     metrics = json.loads((job.paths.output_data_dir / "metrics.json").read_text())
     assert (metrics["epoch"], metrics["epochs"], metrics["images"]) == (1, 2, 1)
+    thresholds = artifact.read_config(job.paths.model_dir).thresholds
+    assert len(thresholds) == 2
+    assert all(0 < threshold < 1 for threshold in thresholds)
     assert "The model itself is whole" not in _warnings(caplog)
 
 

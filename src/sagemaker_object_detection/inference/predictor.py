@@ -48,28 +48,34 @@ class Detections:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def above(self, threshold: float) -> Detections:
-        """The detections whose score is greater than `threshold`."""
-        count = int(np.count_nonzero(self.scores > threshold))
+    def above(self, threshold: float | Sequence[float]) -> Detections:
+        """The detections whose score is greater than `threshold`, one number or one a class."""
+        limits = np.asarray(threshold)
+        kept = self.scores > (limits[self.class_ids] if limits.ndim else limits)
         return Detections(
-            self.class_ids[:count],
-            self.scores[:count],
-            self.boxes[:count],
-            self.width,
-            self.height,
+            self.class_ids[kept], self.scores[kept], self.boxes[kept], self.width, self.height
         )
+
+
+DEFAULT_THRESHOLD = 0.2
+"""Of models that state none: those of the service, and those that were not validated."""
 
 
 class Predictor:
     """Decodes a picture, has an engine look at it and sorts what the engine says.
 
+    thresholds: one a class, above which its detections are shown where nobody says otherwise.
+
     prepare and finish are the halves before and after the engine, for callers with batches of
     their own. Safe for threads if the engine is.
     """
 
-    def __init__(self, engine: Engine, class_names: Sequence[str]) -> None:
+    def __init__(
+        self, engine: Engine, class_names: Sequence[str], thresholds: Sequence[float] = ()
+    ) -> None:
         self.engine = engine
         self.class_names = tuple(class_names)
+        self.thresholds = tuple(thresholds) or (DEFAULT_THRESHOLD,) * len(self.class_names)
 
     def predict(self, data: bytes, name: str = "the image") -> Detections:
         """Detections in an encoded picture; `name` is what an error calls it.

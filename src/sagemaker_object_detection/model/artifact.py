@@ -48,6 +48,8 @@ class ModelConfig:
 
     class_names: one name for each class_id, in order.
     image_shape: side of the square input in pixels.
+    thresholds: for each class_id the score above which its detections have the best F1 on the
+        validation channel; empty when nothing was validated.
     validation: the validation mAP and how it was computed; empty when nothing was validated.
     test: the same of the test channel, empty without one.
     twins: what was measured of the twins for CPUs, see training's log; empty without them.
@@ -59,6 +61,7 @@ class ModelConfig:
     base_network: str
     nms_threshold: float = 0.45
     preprocessing: Mapping[str, Any] = field(default_factory=lambda: dict(PREPROCESSING))
+    thresholds: tuple[float, ...] = ()
     validation: Mapping[str, Any] = field(default_factory=dict)
     test: Mapping[str, Any] = field(default_factory=dict)
     twins: Mapping[str, Any] = field(default_factory=dict)
@@ -73,6 +76,7 @@ class ModelConfig:
             ("image_shape", "a positive integer", _is_number(self.image_shape, int, low=1)),
             ("base_network", "a name", _is_name(self.base_network)),
             ("nms_threshold", "in 0..1", _is_number(self.nms_threshold, int, float, high=1)),
+            ("thresholds", "a number in 0..1 for each class, or none", self._thresholds_fit()),
             ("preprocessing", "an object", isinstance(self.preprocessing, Mapping)),
             ("validation", "an object", isinstance(self.validation, Mapping)),
             ("test", "an object", isinstance(self.test, Mapping)),
@@ -82,6 +86,11 @@ class ModelConfig:
         for name, expected, fits in checks:
             if not fits:
                 raise ValueError(f"{name} must be {expected}, got {getattr(self, name)!r}")
+
+    def _thresholds_fit(self) -> bool:
+        numbers = self.thresholds
+        fit = all(_is_number(number, int, float, high=1) for number in numbers)
+        return fit and len(numbers) in (0, len(self.class_names))
 
     def require_names(self, num_classes: int, path: Path) -> None:
         """Raise ArtifactError when the network at `path` tells more classes apart than have names.
@@ -127,6 +136,8 @@ def read_config(folder: Path) -> ModelConfig:
             f"{path}: class_names must be a list, got {known['class_names']!r}; {CURE}"
         )
     known["class_names"] = tuple(known["class_names"])
+    if isinstance(known.get("thresholds"), list):
+        known["thresholds"] = tuple(known["thresholds"])
     try:
         return ModelConfig(**known)
     except ValueError as error:

@@ -104,8 +104,9 @@ class TracedPredictor(Predictor):
         engine: TracedEngine,
         class_names: Sequence[str],
         admission: Admission | None = None,
+        thresholds: Sequence[float] = (),
     ) -> None:
-        super().__init__(engine, class_names)
+        super().__init__(engine, class_names, thresholds)
         self._traced = engine
         self.admission = admission or Admission()
 

@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Callable
 from functools import partial
+from statistics import median
 
 from flask import Flask, Response, jsonify, request
 from gunicorn.http.errors import ParseException
@@ -71,7 +72,10 @@ def create_app(
         return invoke(predictor, settings)
 
     if settings.page:
-        add_page(app, predictor.class_names, formats.least_score("objects", settings.threshold))
+        start = settings.threshold
+        if start is None:
+            start = round(median(predictor.thresholds), 2)
+        add_page(app, predictor.class_names, start)
     return app
 
 
@@ -120,7 +124,8 @@ def invoke(predictor: TracedPredictor, settings: Settings) -> Response:
     detections = predictor.predict_traced(data, "the body", trace)
     threshold = settings.threshold if wanted.threshold is None else wanted.threshold
     with trace.stage("encode"):
-        found = wanted.apply(detections).above(formats.least_score(answer.form, threshold))
+        least = formats.least_score(answer.form, threshold, predictor.thresholds)
+        found = wanted.apply(detections).above(least)
         body = answer.render(found, predictor.class_names)
     trace.detections = len(found)
     return Response(body, mimetype=answer.content_type)

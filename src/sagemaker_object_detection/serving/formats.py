@@ -71,12 +71,13 @@ def annotation(detections: Detections, class_names: Sequence[str]) -> Mapping[st
     }
 
 
-FORMS: Mapping[str, tuple[Render, float]] = {
-    "objects": (objects, 0.2),
+FORMS: Mapping[str, tuple[Render, float | None]] = {
+    "objects": (objects, None),
     "builtin": (builtin, 0.01),
     "annotation": (annotation, 0.01),
 }
-"""Form -> its rendering, and the score that a detection must be above unless the user says."""
+"""Form -> its rendering, and the score that a detection must be above unless the user says; None:
+as the model has it for each class."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +95,18 @@ class Answer:
         return text + "\n" if self.content_type == JSON_LINES else text
 
 
-def least_score(form: str, threshold: float | None) -> float:
-    """The score that a detection must be above; `threshold` replaces the form's own."""
-    return FORMS[form][1] if threshold is None else threshold
+def least_score(
+    form: str, threshold: float | None, thresholds: Sequence[float]
+) -> float | Sequence[float]:
+    """The score that a detection must be above, or one a class.
+
+    threshold: replaces the form's own.
+    thresholds: the model's, one a class.
+    """
+    if threshold is not None:
+        return threshold
+    own = FORMS[form][1]
+    return thresholds if own is None else own
 
 
 class NotAcceptable(ValueError):

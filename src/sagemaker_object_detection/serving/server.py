@@ -170,7 +170,8 @@ class Server(BaseApplication):  # type: ignore[misc]
             batcher.check_ready()
             admission.check_ready()
 
-        predictor = TracedPredictor(batcher, self.plan.config.class_names, admission)
+        config = self.plan.config
+        predictor = TracedPredictor(batcher, config.class_names, admission, config.thresholds)
         return create_app(predictor, check_ready, self.settings, metrics)
 
     def run_until_stopped(self) -> int:

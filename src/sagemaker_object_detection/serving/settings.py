@@ -43,6 +43,23 @@ class Colour:
 
 
 @dataclass(frozen=True)
+class Threshold:
+    """A score, or auto: None."""
+
+    @property
+    def description(self) -> str:
+        return "auto or a number in 0..1"
+
+    def parse(self, text: str) -> float | None:
+        """Raises ValueError."""
+        return None if text.lower() == AUTO else Real(0, 1, True, True).parse(text)
+
+    def write(self, value: object) -> str:
+        """Text that parse reads."""
+        return AUTO if value is None else str(value)
+
+
+@dataclass(frozen=True)
 class Accept:
     """An Accept header that can be answered."""
 
@@ -72,7 +89,7 @@ _VARIABLES: Mapping[str, tuple[str, Kind]] = {
     "max_payload_mb": ("SAGEMAKER_MAX_PAYLOAD_IN_MB", Whole(0, 1024)),
     "accept": ("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", Accept()),
     "response": ("OBJECT_DETECTION_RESPONSE", Choice(("objects", "builtin"))),
-    "threshold": ("OBJECT_DETECTION_THRESHOLD", Real(0, 1, True, True)),
+    "threshold": ("OBJECT_DETECTION_THRESHOLD", Threshold()),
     "engine": ("OBJECT_DETECTION_ENGINE", Choice((AUTO, OPENVINO, MXNET))),
     "precision": ("OBJECT_DETECTION_PRECISION", Choice((AUTO, "int8", "bfloat16", "float32"))),
     "mean": ("OBJECT_DETECTION_MEAN", Colour()),

@@ -54,7 +54,7 @@ Raises OF_ONE_IMAGE, or another JobError when no further image would fare better
 
 
 @contextmanager
-def endpoint_detector(url: str, threshold: float) -> Iterator[tuple[Detect, int]]:
+def endpoint_detector(url: str, threshold: float | None) -> Iterator[tuple[Detect, int]]:
     """Predictions of the endpoint at http://host:port, and how many images to send at a time.
 
     Raises ClientError for an invalid URL, PlatformError when nothing answers there.
@@ -69,7 +69,8 @@ def endpoint_detector(url: str, threshold: float) -> Iterator[tuple[Detect, int]
         session.mount(scheme, HTTPAdapter(pool_maxsize=PARALLEL, max_retries=retry))
     session.headers["Accept"] = "application/json;format=objects"
     session.headers["Content-Type"] = "application/x-image"
-    session.headers[HEADER] = f"threshold={threshold!r}"
+    if threshold is not None:
+        session.headers[HEADER] = f"threshold={threshold!r}"
 
     def ask(method: str, path: str, data: bytes | None = None) -> requests.Response:
         try:
@@ -121,7 +122,9 @@ def _cause(error: BaseException) -> str:
 
 
 @contextmanager
-def model_detector(path: Path, class_names: Sequence[str]) -> Iterator[tuple[Detect, int]]:
+def model_detector(
+    path: Path, class_names: Sequence[str], threshold: float | None
+) -> Iterator[tuple[Detect, int]]:
     """Predictions of the model in a folder or archive, and how many images to give at a time.
 
     Raises ClientError: the model or the environment cannot be used, or has no such class.
@@ -134,10 +137,11 @@ def model_detector(path: Path, class_names: Sequence[str]) -> Iterator[tuple[Det
             )
         parallel = 2 * model.batch  # one half is decoded or drawn while the other is computed
         batcher = Batcher(model.load, parallel, patience=threading.TIMEOUT_MAX)
-        predictor = Predictor(batcher, known)
+        predictor = Predictor(batcher, known, model.config.thresholds)
+        least = predictor.thresholds if threshold is None else threshold
 
         def detect(data: bytes, name: str) -> Sequence[Prediction]:
-            answer = objects(predictor.predict(data, name), known)
+            answer = objects(predictor.predict(data, name).above(least), known)
             return msgspec.convert(answer["predictions"], list[Prediction])
 
         batcher.start()

@@ -76,7 +76,10 @@ class Result(msgspec.Struct):
 )
 @click.option("--url", help="Ask the endpoint at this address instead, as http://host:8080.")
 @click.option(
-    "--threshold", type=Share(), default=0.2, show_default=True, help="Scores must be greater."
+    "--threshold",
+    type=Share(),
+    help="Scores must be greater. By default that of the best F1 of each class, as training found "
+    "it, or as the endpoint has it.",
 )
 @click.option(
     "--classes",
@@ -91,7 +94,7 @@ def command(
     out: Path,
     model: Path | None,
     url: str | None,
-    threshold: float,
+    threshold: float | None,
     classes: tuple[str, ...] | None,
     top_k: int | None,
     overwrite: bool,
@@ -115,8 +118,7 @@ def command(
         raise click.UsageError("--model and --url exclude each other. Give one of them.")
 
     def choose(predictions: Sequence[Prediction]) -> list[Prediction]:
-        kept = [one for one in predictions if one.score > threshold]
-        kept = [one for one in kept if classes is None or one.class_name in classes]
+        kept = [one for one in predictions if classes is None or one.class_name in classes]
         return sorted(kept, key=lambda one: -one.score)[:top_k]
 
     with logged():
@@ -129,7 +131,7 @@ def command(
         with (
             detectors.endpoint_detector(url, threshold)
             if url is not None
-            else detectors.model_detector(folder, classes or ())
+            else detectors.model_detector(folder, classes or (), threshold)
         ) as (detect, parallel):
             make_writable(out)
             results, faults = annotate(images, detect, choose, out, parallel)

@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import mxnet as mx
 
@@ -81,8 +81,15 @@ class Finish:
         with _harmless("Figures and report of the validation channel are not all there"):
             names = artifact.read_config(self.job.paths.model_dir).class_names
             summary = summarise(results, names, self.job.hyperparameters.overlap_threshold)
+            self._write_thresholds(summary)
             self._write_results(progress, results, summary)
             self._write_report(progress, results, summary)
+
+    def _write_thresholds(self, summary: Summary) -> None:
+        """Into model.json; rounded down, since a detection has to be above them."""
+        folder = self.job.paths.model_dir
+        rounded = tuple(max(0.0, round(one - 5e-5, 4)) for one in summary.thresholds)
+        artifact.write_config(folder, replace(artifact.read_config(folder), thresholds=rounded))
 
     def _validate_again(self) -> Results | None:
         """Results of the artefact; None of a stream, which is over."""
