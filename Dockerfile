@@ -43,7 +43,7 @@ RUN /opt/pip/bin/pip --python /opt/venv/bin/python install --no-cache-dir --no-d
 FROM base AS weights
 ARG WEIGHTS=none
 ARG WEIGHTS_URL=
-COPY container/fetch_weights.py /build/
+COPY src/sagemaker_object_detection/model/zoo.py /build/fetch_weights.py
 RUN if [ "${WEIGHTS}" != none ]; then \
         apt-get update && apt-get install -y --no-install-recommends ca-certificates; \
     fi \

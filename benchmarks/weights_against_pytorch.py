@@ -107,17 +107,15 @@ def differences(python: str, side: int, dtype: str) -> dict[str, tuple[float, fl
     import mxnet as mx
     import numpy as np
     from gluoncv.model_zoo import get_model
+    from safetensors.numpy import load_file
 
-    from sagemaker_object_detection.model.safetensors import read_header, read_values
     from sagemaker_object_detection.model.torch_resnet import import_resnet
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         options = ["--python", python, "--side", str(side), "--dtype", dtype]
         subprocess.run([python, __file__, *options, "--reference", folder], check=True)
-        with (folder / SEEN).open("rb") as file:
-            tensors = read_header(file, folder / SEEN)
-            seen = {name: read_values(file, tensor) for name, tensor in tensors.items()}
+        seen = load_file(folder / SEEN)
         network = get_model("resnet50_v1b", pretrained=False)
         path = import_resnet(folder / WEIGHTS, folder)
         network.load_parameters(str(path), allow_missing=True)

@@ -299,7 +299,7 @@ def test_lonely_images_are_named_in_full(folders: tuple[Path, Path]) -> None:
 
 
 def test_pairs_take_little_memory(folders: tuple[Path, Path]) -> None:
-    """Once built, 100 bytes each at most."""
+    """Once built, 200 bytes each at most."""
     images, notes = folders
     count = 1000
     for number in range(count):
@@ -307,7 +307,7 @@ def test_pairs_take_little_memory(folders: tuple[Path, Path]) -> None:
         (notes / f"image_{number:010}.json").touch()
     pairs, size, _ = measured(lambda: json_pairs(images, notes))
     assert len(pairs) == count
-    assert size < 100 * count + 2**14
+    assert size < 200 * count + 2**14
 
 
 def test_images_with_annotations(folders: tuple[Path, Path]) -> None:

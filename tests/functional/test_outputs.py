@@ -145,7 +145,7 @@ def test_slow_work_is_never_silent(done: TrainingJob) -> None:
     assert told[-1] == "Channel 'test': 3 images done"
 
 
-@pytest.mark.parametrize("moment", ["The best model is of epoch 0", "Engine OpenVINO"])
+@pytest.mark.parametrize("moment", ["The best model is of epoch 0", "The INT8 twin is scored"])
 def test_stopped_while_twins_are_made(moment: str, tmp_path: Path) -> None:
     """SIGTERM: exit code 0 within 30 s, and the model is whole."""
     job = _job(tmp_path, epochs=1, tensorboard=0)

@@ -313,3 +313,22 @@ def test_damaged_artifact(
     damage(copy)
     with pytest.raises(ArtifactError, match=message):
         OpenVINOEngine.from_folder(copy, precision)
+
+
+IN_A_PROCESS_WITH_SIGNALS = """
+import signal, sys, threading
+from pathlib import Path
+from sagemaker_object_detection.inference.engine_openvino import OpenVINOEngine
+signal.signal(signal.SIGTERM, lambda *_: print("handled"))
+engines = [OpenVINOEngine.from_folder(Path(sys.argv[1]))]
+thread = threading.Thread(target=engines.clear)
+thread.start()
+thread.join()
+signal.raise_signal(signal.SIGTERM)
+"""
+
+
+def test_a_signal_after_another_thread_has_dropped_the_engine(folder: Path) -> None:
+    """Where the CPU has AMX, OpenVINO would leave this thread without a stack for the handler."""
+    command = [sys.executable, "-c", IN_A_PROCESS_WITH_SIGNALS, folder]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "handled\n"

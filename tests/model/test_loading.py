@@ -98,8 +98,9 @@ def saved(
         pytest.param(by_simple_bind, 1e-5, id="simple_bind"),
         pytest.param(by_plain_bind, 1e-5, id="bind"),
         pytest.param(by_fused_symbol_block, 1e-5, id="SymbolBlock, optimized as the endpoint's"),
-        # It fuses no layers, so that float32 rounds elsewhere: 1.3e-5 in these random networks.
-        pytest.param(by_symbol_block, 2e-5, id="SymbolBlock"),
+        # It fuses no layers, so that float32 rounds elsewhere: by up to 2.1e-5 in these random
+        # networks, whose activations grow, and by 6e-7 in a trained one (docs/benchmarks.md).
+        pytest.param(by_symbol_block, 5e-5, id="SymbolBlock"),
     ],
 )
 def test_the_rows_are_those_of_the_endpoint(

@@ -17,6 +17,7 @@ def test_defaults() -> None:
 def test_all_variables() -> None:
     got = Settings.from_environment(
         {
+            "OBJECT_DETECTION_HOST": "127.0.0.1",
             "SAGEMAKER_BIND_TO_PORT": "9000",
             "SAGEMAKER_MODEL_SERVER_WORKERS": "2",
             "SAGEMAKER_MODEL_SERVER_TIMEOUT": "120",
@@ -36,7 +37,7 @@ def test_all_variables() -> None:
     mean = (123.0, 117.0, 104.5)
     engine = ("openvino", "int8", mean, 4, 5)
     answer = ("application/jsonlines", "builtin", 0.5)
-    assert got == Settings(9000, 2, 120, 6, *answer, *engine, page=False, log_level=30)
+    assert got == Settings("127.0.0.1", 9000, 2, 120, 6, *answer, *engine, page=False, log_level=30)
     assert got.max_body_bytes == 6 * 2**20
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import queue
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -70,7 +71,7 @@ class OpenVINOEngine:
             options["INFERENCE_NUM_THREADS"] = threads
         try:
             model.reshape([1, 3, self.image_shape, self.image_shape])
-            compiled = core.compile_model(model, "CPU", options)
+            compiled = compile_for_cpu(core, model, options)
         except RuntimeError as error:
             raise ArtifactError(
                 f"OpenVINO cannot run {name} ({last_line(error)}); {artifact.CURE}"
@@ -170,6 +171,17 @@ class OpenVINOEngine:
                 self._idle.put(request)
         if len(started) < len(planes):
             self._detect_some(planes[len(started) :], into[len(started) :])
+
+
+def compile_for_cpu(core: Any, model: Any, options: Mapping[str, Any]) -> Any:
+    """Compile a model, in a thread of its own that ends.
+
+    Where the CPU has AMX, OpenVINO gives the thread that compiles first a stack for signal
+    handlers, and takes its memory back when the core goes, from whichever thread: the next signal
+    that the first thread gets would end the process (SIGSEGV).
+    """
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(core.compile_model, model, "CPU", options).result()
 
 
 def choose_precision(asked: str, has_int8: bool, flags: frozenset[str]) -> Precision:

@@ -7,6 +7,7 @@ engine that will serve it.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -21,6 +22,8 @@ from sagemaker_object_detection.inference.quantise import quantise_file
 from sagemaker_object_detection.model import artifact
 from sagemaker_object_detection.model.deployed import read_deploy_graph
 from sagemaker_object_detection.model.onnx_heads import convert_heads, write_onnx
+
+log = logging.getLogger(__name__)
 
 ALLOWED_FALL = 0.005
 CALIBRATION_IMAGES = 200
@@ -119,6 +122,7 @@ def judge_int8(
     path = folder / artifact.UNSCORED_FILE
     result = None
     try:
+        log.info("The INT8 twin is scored on the validation channel.")
         # A whole channel waits: as many pictures at a time as there are cores.
         found = score(OpenVINOEngine(path, "int8", threads, threads))
         if found is not None:

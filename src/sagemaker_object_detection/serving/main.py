@@ -50,6 +50,11 @@ def main() -> int:
         description="Answer requests with the model in /opt/ml/model, or in the folder model below "
         "SAGEMAKER_BASE_DIR. Settings are environment variables, not arguments.",
     ).parse_args()
+    return run()
+
+
+def run() -> int:
+    """Serve as the environment says until a signal ends it; return the exit code."""
     logs.setup(sys.stderr)
     try:
         return serve(os.environ)
@@ -67,7 +72,7 @@ def serve(environ: MutableMapping[str, str]) -> int:
     observe.setup_log(sys.stdout, settings.log_level)
     warn_of_unknown(environ)
     _raise_file_limit()
-    _require_free(settings.port)
+    _require_free(settings.host, settings.port)
     model_dir = Paths.from_environment(environ).model_dir
     threads = set_threads(environ, settings.workers)
     environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")
@@ -91,7 +96,7 @@ def serve(environ: MutableMapping[str, str]) -> int:
             "slowly occupy its threads. Install nginx (Debian: nginx-light).",
             settings.port,
         )
-        bind = f"0.0.0.0:{settings.port}"
+        bind = f"{settings.host}:{settings.port}"
         return _Owner(Server(settings, plan, threads, metrics, bind, _STOP_SECONDS)).run()
 
 
@@ -166,12 +171,12 @@ def _report_end(name: str, code: int) -> int:
     return code if name == "gunicorn" and code > 0 else PlatformError.exit_code
 
 
-def _require_free(port: int) -> None:
+def _require_free(host: str, port: int) -> None:
     """Raise ClientError unless the port can be listened on."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("0.0.0.0", port))
+            probe.bind((host, port))
             probe.listen()
         except OSError as error:
             fault = (

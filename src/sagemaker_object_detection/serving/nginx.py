@@ -75,6 +75,7 @@ def command(program: str, settings: Settings, folder: Path, log_descriptor: int)
     text = template.render(
         folder=folder,
         socket=socket_path(folder),
+        host=settings.host,
         port=settings.port,
         log=f"/proc/self/fd/{log_descriptor}",
         logged_headers=("Content-Type", *observe.ID_HEADERS, observe.TARGET_HEADER),

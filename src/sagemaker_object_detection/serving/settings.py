@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
+from ipaddress import IPv4Address
 
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.kinds import Choice, Flag, Kind, Real, Whole
@@ -80,9 +81,28 @@ class Accept:
         return str(value)
 
 
+@dataclass(frozen=True)
+class Address:
+    """An IPv4 address of this machine."""
+
+    @property
+    def description(self) -> str:
+        return "an IPv4 address, such as 127.0.0.1; 0.0.0.0 means all"
+
+    def parse(self, text: str) -> str:
+        """Raises ValueError."""
+        return str(IPv4Address(text))
+
+    def write(self, value: object) -> str:
+        """Text that parse reads."""
+        return str(value)
+
+
 PORT_VARIABLE = "SAGEMAKER_BIND_TO_PORT"
+HOST_VARIABLE = "OBJECT_DETECTION_HOST"
 
 _VARIABLES: Mapping[str, tuple[str, Kind]] = {
+    "host": (HOST_VARIABLE, Address()),
     "port": (PORT_VARIABLE, Whole(1, 65535)),
     "workers": ("SAGEMAKER_MODEL_SERVER_WORKERS", Whole(1, 256)),
     "timeout": ("SAGEMAKER_MODEL_SERVER_TIMEOUT", Whole(1, 3600)),
@@ -122,6 +142,7 @@ class Settings:
     log_level: on the scale of Python's logging.
     """
 
+    host: str = "0.0.0.0"
     port: int = 8080
     workers: int = 1
     timeout: int = 60

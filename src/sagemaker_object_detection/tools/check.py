@@ -133,7 +133,8 @@ def _check_network(job: Job, environ: Mapping[str, str]) -> None:
             elif given.use_pretrained_model:
                 raise ClientError(
                     f"use_pretrained_model is 1, but there are no weights for {name}. Give a "
-                    "channel 'pretrained' with a GluonCV .params file, or set it to 0."
+                    "channel 'pretrained' with a GluonCV .params file, get them by "
+                    f"`object-detection weights fetch {name}`, or set it to 0."
                 )
     if given.freeze_layer_pattern:
         layers = [n for n, p in network.parameters.items() if p.grad_req != "null"]

@@ -34,6 +34,7 @@ COMMANDS: Mapping[str, str] = {
     "evaluate": "Score a model on labeled images.",
     "export": "Write a model in a format of other libraries.",
     "predict": "Detect objects in images, draw and write them.",
+    "serve": "Serve a model over HTTP, with a page to try it.",
     "train": "Train a detector on labeled images.",
     "validate": "Check CHANNELS as training would.",
 }
@@ -61,6 +62,10 @@ def stop_on_signals() -> Iterator[None]:
             signal.signal(number, former[number])
 
 
+_OUT_HELP = (
+    "Folder for the new file, made if needed. Default: where training looks for weights, which is "
+    "OBJECT_DETECTION_WEIGHTS or else /opt/object-detection/weights."
+)
 _OF_PATHS = (errno.ENAMETOOLONG, errno.ELOOP)
 """What can only be the fault of a path that was given."""
 
@@ -122,19 +127,37 @@ def metrics(as_json: bool) -> None:
         click.echo(f"{metric['Name']:{width}}  {metric['Regex']}")
 
 
-@main.group("weights", short_help="Take over weights to start training from.")
+@main.group("weights", short_help="Get weights to start training from.")
 def weights() -> None:
-    """Take over weights to start training from, out of files that are here; nothing is fetched."""
+    """Get weights to start training from: of GluonCV's model zoo, or out of a file that is here."""
+
+
+@weights.command("fetch", short_help="Download a base network trained on ImageNet.")
+@click.argument("network")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help=_OUT_HELP)
+@click.option("--url", help="Of a mirror, with {file} for the name of the file.")
+def fetch_command(network: str, out: Path | None, url: str | None) -> None:
+    """Download the weights of NETWORK, a base_network, and compare their checksum.
+
+    They are those of GluonCV's model zoo, trained on ImageNet. Training, which fetches nothing,
+    finds them in its folder of weights. A file that is there already stays.
+    """
+    from sagemaker_object_detection.model.weights import weights_folder
+    from sagemaker_object_detection.model.zoo import URL, FetchError, chosen, fetch
+
+    folder = out or weights_folder(os.environ)
+    make_folder(folder)
+    try:
+        for found in chosen(network):
+            path = fetch(found, folder, url or URL)
+            click.echo(f"Wrote {path}: SHA-1 {found.sha1} as expected.")
+    except FetchError as error:
+        raise ClientError(str(error)) from error
 
 
 @weights.command("import", short_help="Take over a ResNet-50 of torchvision or timm.")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for the new file, made if needed. Default: where training looks for weights, "
-    "which is OBJECT_DETECTION_WEIGHTS or else /opt/object-detection/weights.",
-)
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help=_OUT_HELP)
 def import_command(file: Path, out: Path | None) -> None:
     """Take over the ResNet-50 in FILE, a .safetensors of torchvision or timm.
 

@@ -131,6 +131,7 @@ def _closing(paths: Paths, code: int) -> str:
     lines = [
         f"Model:    {paths.model_dir}",
         f"Report:   {paths.output_data_dir / 'report.html'}",
+        f"Serve:    object-detection serve {model}",
         f"Predict:  object-detection predict IMAGES --model {model} --out predictions",
         f"Export:   object-detection export --onnx {model} detector.onnx",
     ]

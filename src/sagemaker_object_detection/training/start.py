@@ -92,13 +92,15 @@ def _weights(job: Job, spec: Spec, environ: Mapping[str, str]) -> Path | None:
     elif asked:
         raise ClientError(
             f"use_pretrained_model is 1, but there are no weights for {spec.base_network}: neither "
-            "a channel 'pretrained' with a GluonCV .params file nor weights in the image. Give one "
-            "of them, or set use_pretrained_model to 0."
+            "a channel 'pretrained' with a GluonCV .params file nor weights in the image. Get them "
+            f"by `object-detection weights fetch {spec.base_network}`, or set use_pretrained_model "
+            "to 0."
         )
     else:
         log.warning(
             "use_pretrained_model was not given and there are no weights for %s: training starts "
-            "from scratch, which needs more epochs.",
+            "from scratch, which needs more epochs. `object-detection weights fetch %s` gets them.",
+            spec.base_network,
             spec.base_network,
         )
     return path

@@ -1,6 +1,6 @@
-"""Fetch weights trained on ImageNet while an image is built, checked by their checksums.
+"""Fetch weights trained on ImageNet, checked by their checksums: when a user asks for them.
 
-    container/fetch_weights.py WEIGHTS FOLDER [--url TEMPLATE]
+    zoo.py WEIGHTS FOLDER [--url TEMPLATE]     # while an image is built, without any library
 
 WEIGHTS is `none`, `imagenet` for the service's two networks, or values of base_network separated by
 commas. The files are those of GluonCV's model zoo, with the names and SHA-1 sums of its table;

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 from gluoncv.model_zoo import model_store
 
-from container import fetch_weights
-from container.fetch_weights import ZOO, FetchError, Weights, chosen, fetch
+from sagemaker_object_detection.model import zoo
 from sagemaker_object_detection.model.specs import BASE_NETWORKS, get_spec
 from sagemaker_object_detection.model.weights import find_weights
+from sagemaker_object_detection.model.zoo import ZOO, FetchError, Weights, chosen, fetch
 
-SCRIPT = Path(fetch_weights.__file__)
+SCRIPT = Path(zoo.__file__)
 CONTENT = bytes(range(256)) * 5000
 MADE = Weights("made", hashlib.sha1(CONTENT).hexdigest())
 MEMBER = f"{MADE.file}.params"
@@ -65,7 +65,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Server]:
-    monkeypatch.setattr(fetch_weights.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(zoo.time, "sleep", lambda seconds: None)
     with _Server(("127.0.0.1", 0), _Handler) as server:
         server.answers, server.asked = [(200, _zip(**{MEMBER: CONTENT}))], []
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
@@ -170,7 +170,7 @@ def test_nobody_there(tmp_path: Path, server: _Server) -> None:
 def test_a_small_archive_of_a_large_file(
     server: _Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetch_weights, "LARGEST", 2**20)
+    monkeypatch.setattr(zoo, "LARGEST", 2**20)
     server.answers = [(200, _zip(**{MEMBER: bytes(2**21)}))]
     with pytest.raises(FetchError, match="more than 1048576 bytes"):
         fetch(MADE, tmp_path, server.template)
@@ -184,7 +184,7 @@ def test_the_table_is_gluoncvs(base_network: str, tmp_path: Path) -> None:
     assert model_store._model_sha1[weights.name] == weights.sha1
     assert (
         model_store._url_format.format(repo_url=model_store.apache_repo_url, file_name="{file}")
-        == fetch_weights.URL
+        == zoo.URL
     )
     path = tmp_path / f"{weights.file}.params"
     path.touch()
@@ -242,16 +242,16 @@ def test_the_program_on_what_is_there(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(fetch_weights, "ZOO", {"vgg-16": MADE, "resnet-50": MADE})
+    monkeypatch.setattr(zoo, "ZOO", {"vgg-16": MADE, "resnet-50": MADE})
     monkeypatch.setattr(
-        sys, "argv", ["fetch_weights.py", "imagenet", str(tmp_path), "--url", server.template]
+        sys, "argv", ["zoo.py", "imagenet", str(tmp_path), "--url", server.template]
     )
-    fetch_weights.main()
+    zoo.main()
     assert f"{tmp_path / MEMBER}: SHA-1 {MADE.sha1} as expected" in capsys.readouterr().out
     assert len(server.asked) == 1
 
 
 def test_the_page_has_the_table() -> None:
-    page = (SCRIPT.parents[1] / "docs" / "weights.md").read_text()
+    page = (SCRIPT.parents[3] / "docs" / "weights.md").read_text()
     for base_network, weights in ZOO.items():
         assert f"| `{base_network}` | `{weights.file}.params` | {weights.sha1} |" in page
