@@ -60,6 +60,7 @@ def test_figures_equal_those_worked_out_by_hand(tmp_path: Path) -> None:
     score = float(np.float32(0.7))
     assert metrics == {
         "mAP": pytest.approx(cat / 2),
+        "mAP_interval": {"low": pytest.approx(0.2778, abs=0.01), "high": 0.5},
         "overlap_threshold": 0.5,
         "AP": {"cat": pytest.approx(cat), "dog": 0.0, "cow": None},
         "best_threshold": {

@@ -25,7 +25,9 @@ def summary_of(confusion: NDArray[Any], average: tuple[float, ...] = ()) -> Summ
         Curve(nothing, nothing, nothing, value, 0 if np.isnan(value) else 5)
         for value in average or (0.5,) * classes
     )
-    return Summary(0.5, tuple(class_names(classes)), curves, (None,) * classes, confusion, {})
+    return Summary(
+        0.5, tuple(class_names(classes)), curves, (None,) * classes, confusion, {}, (0, 1)
+    )
 
 
 SMALL = np.array([[60, 0, 16], [10, 800, 190], [0, 200, 0]])

@@ -19,7 +19,7 @@ def lines(image: Image, *names: str) -> list[str]:
 def test_the_table() -> None:
     rows = np.array([(0, 0.75, *HERE), (1, 0.5, *HERE), (1, 0.25, *THERE)], np.float32)
     image = (rows, np.array([HERE, THERE, THERE]), [0, 1, 2], [False, False, True])
-    name, counts, head, *classes, mean, coco, more = lines(image, "cat", "spotted dog", "hen")
+    name, counts, head, *classes, mean, interval, coco, more = lines(image, "cat", "spotted dog", "hen")
     assert name == "validation"
     assert counts == (
         "  1 images, 2 boxes to find and 1 difficult ones that do not count, 3 detections"
@@ -33,6 +33,7 @@ def test_the_table() -> None:
     ]
     assert len({len(row) for row in (head, *classes)}) == 1
     assert mean.startswith("  mAP 0.7500 (IoU above 0.5, all points")
+    assert interval == "      95 % interval 0.7500 to 0.7500, by drawing other images from these"
     assert coco.startswith("  COCO: AP 0.7500, AP50 0.7500")
     assert more.strip().endswith("ARl 1.0000")
 

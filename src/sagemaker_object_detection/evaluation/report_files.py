@@ -51,6 +51,7 @@ def metrics_of(results: Results, summary: Summary, about: Mapping[str, Any]) -> 
     best = dict(zip(summary.labels, summary.best, strict=True))
     return {
         "mAP": summary.mean,
+        "mAP_interval": dict(zip(("low", "high"), summary.interval, strict=True)),
         "overlap_threshold": summary.overlap_threshold,
         "AP": {label: finite(curve.average_precision) for label, curve in curves.items()},
         "coco": dict(summary.coco),

@@ -20,6 +20,7 @@ from sagemaker_object_detection.evaluation.average_precision import (
     rank,
 )
 from sagemaker_object_detection.evaluation.coco import coco_suite
+from sagemaker_object_detection.evaluation.interval import interval, sample_means
 from sagemaker_object_detection.evaluation.results import Results
 
 DEFAULT_THRESHOLD = 0.5
@@ -37,6 +38,7 @@ class Summary:
             detection is right.
         confusion: int64 (C + 1, C + 1), see evaluation.confusion, at `thresholds`.
         coco: COCO's twelve figures; None where there is nothing to measure.
+        interval: in which mAP would lie with 95 of 100 other samples of as many images.
     """
 
     overlap_threshold: float
@@ -45,6 +47,7 @@ class Summary:
     best: tuple[BestThreshold | None, ...]
     confusion: NDArray[Any]
     coco: Mapping[str, float | None]
+    interval: tuple[float, float]
 
     @property
     def thresholds(self) -> tuple[float, ...]:
@@ -81,6 +84,7 @@ def summarise(
         best=best,
         confusion=confusion(results, count, overlap_threshold, _thresholds(best)),
         coco=coco_suite(results, count) if coco is None else coco,
+        interval=interval(sample_means(results, count, overlap_threshold)),
     )
 
 

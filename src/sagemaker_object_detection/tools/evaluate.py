@@ -20,6 +20,7 @@ from sagemaker_object_detection.data.sources import categories, open_sources
 from sagemaker_object_detection.data.tally import Limits, refusals
 from sagemaker_object_detection.evaluation.coco import read_results
 from sagemaker_object_detection.evaluation.evaluate import SCORING_BATCH, evaluate
+from sagemaker_object_detection.evaluation.interval import in_words, interval, sample_means
 from sagemaker_object_detection.evaluation.report_files import metrics_of
 from sagemaker_object_detection.evaluation.results import Results
 from sagemaker_object_detection.evaluation.summary import Summary, summarise
@@ -78,6 +79,11 @@ from sagemaker_object_detection.tools.output import logged, prepare_file, printa
     "then takes the place of MODEL.",
 )
 @click.option(
+    "--against",
+    type=click.Path(exists=True, path_type=Path),
+    help="Another model, to be compared with MODEL on the same images.",
+)
+@click.option(
     "--json",
     "json_file",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -94,6 +100,7 @@ def command(
     max_dropped_images: float,
     max_dropped_boxes: float,
     detections_file: Path | None,
+    against: Path | None,
     json_file: Path | None,
 ) -> None:
     """Score a MODEL, the folder or the model.tar.gz of a training job, on DATA.
@@ -107,12 +114,13 @@ def command(
     \b
     object-detection evaluate model.tar.gz data/validation --json scores.json
     object-detection evaluate ground_truth.json --detections detections.json
+    object-detection evaluate old/model data/test --against new/model
     """
     if precision and engine != OPENVINO:
         raise click.UsageError("--precision is for --engine openvino; MXNet computes in float32.")
     prepare_file(json_file)
     if detections_file is not None:
-        if data or not first.is_file():
+        if data or against or not first.is_file():
             raise click.UsageError(
                 "--detections takes one COCO file of the boxes that are there, and no model."
             )
@@ -127,14 +135,39 @@ def command(
         opened = channels_of(data, attribute_names)
         channels = _score_model(first, image_shape, opened, settings, limits, overlap_threshold)
         about = {"model": str(first), "engine": engine}
-    written = {}
+    written: dict[str, dict[str, Any]] = {}
+    seen: dict[str, tuple[Results, Summary]] = {}
     with logged():
         for scored, summary in channels:
             click.echo(scores_text(scored.channel, scored.results, summary) + "\n")
             computed = {"precision": scored.precision} if scored.precision else {}
             written[scored.channel] = metrics_of(scored.results, summary, computed)
+            seen[scored.channel] = scored.results, summary
+        if against is not None:
+            about["against"] = str(against)
+            others = _score_model(against, image_shape, opened, settings, limits, overlap_threshold)
+            for scored, summary in others:
+                click.echo(scores_text(f"{scored.channel}, {against}", scored.results, summary))
+                difference = _compare(*seen[scored.channel], scored.results, summary)
+                written[scored.channel]["against"] = difference
+                words = in_words(str(first), str(against), *difference.values())
+                click.echo(printable(f"  {words}\n"))
     if json_file is not None:
         write_file(json_file, json.dumps({**about, "channels": written}, indent=1) + "\n")
+
+
+def _compare(first: Results, one: Summary, second: Results, other: Summary) -> dict[str, float]:
+    """By how much the second model's mAP is better, over the same images."""
+    if one.labels != other.labels:
+        raise ClientError(
+            f"The models have different classes ({', '.join(one.labels)}; "
+            f"{', '.join(other.labels)}). Compare models of the same classes."
+        )
+    drawn = (
+        sample_means(results, len(one.labels), one.overlap_threshold) for results in (second, first)
+    )
+    low, high = interval(next(drawn) - next(drawn))
+    return {"difference": other.mean - one.mean, "low": low, "high": high}
 
 
 def _score_model(
@@ -276,6 +309,8 @@ def _lines(results: Results, summary: Summary) -> Iterator[str]:
         f"mAP {summary.mean:.4f} (IoU above {summary.overlap_threshold:g}, all points, mean over "
         "the classes that occur)"
     )
+    low, high = summary.interval
+    yield f"    95 % interval {low:.4f} to {high:.4f}, by drawing other images from these"
     coco = [f"{name} {_figure(value)}" for name, value in summary.coco.items()]
     yield "COCO: " + ", ".join(coco[:6])
     yield "      " + ", ".join(coco[6:])
