@@ -13,8 +13,12 @@ import pytest
 from sagemaker_object_detection.images import ImageError
 from sagemaker_object_detection.serving import models as models_module
 from sagemaker_object_detection.serving.admission import Admission
-from sagemaker_object_detection.serving.batching import NotReady, Overloaded
-from sagemaker_object_detection.serving.model_engine import InsufficientMemory, UnusableModel
+from sagemaker_object_detection.serving.batching import (
+    InsufficientMemory,
+    NotReady,
+    Overloaded,
+    UnusableModel,
+)
 from sagemaker_object_detection.serving.models import AlreadyLoaded, Models, UnknownModel
 from sagemaker_object_detection.serving.settings import Settings
 from sagemaker_object_detection.serving.trace import Trace

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sagemaker_object_detection.platform.paths import Paths
-from sagemaker_object_detection.serving.model_engine import UnusableModel
+from sagemaker_object_detection.serving.batching import UnusableModel
 from sagemaker_object_detection.serving.models_routes import memory_need, model_folder
 from sagemaker_object_detection.serving.settings import MXNET, OPENVINO
 

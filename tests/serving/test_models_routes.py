@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import logging
 from pathlib import Path
@@ -14,12 +15,12 @@ from flask.testing import FlaskClient
 from sagemaker_object_detection.platform.paths import Paths
 from sagemaker_object_detection.serving import models as models_module
 from sagemaker_object_detection.serving import observe
-from sagemaker_object_detection.serving.metrics import Metrics
-from sagemaker_object_detection.serving.model_engine import (
+from sagemaker_object_detection.serving.batching import (
     InsufficientMemory,
     ModelFailed,
     UnusableModel,
 )
+from sagemaker_object_detection.serving.metrics import Metrics
 from sagemaker_object_detection.serving.models import Models
 from sagemaker_object_detection.serving.models_routes import create_models_app
 from sagemaker_object_detection.serving.settings import Settings
@@ -181,6 +182,13 @@ def test_faults_of_loading_and_of_a_run(
     answer = client.post("/models/a/invoke", data=JPEG)
     assert answer.status_code == status
     assert answer.json["error"] == str(fault)
+
+
+def test_a_process_that_cannot_be_started(client: FlaskClient, engine: _Engine) -> None:
+    engine.fault_of_load = OSError(errno.ENOMEM, "Cannot allocate memory")
+    answer = _load(client)
+    assert answer.status_code == 507
+    assert "Cannot allocate memory" in answer.json["error"]
 
 
 def test_loaded_already(client: FlaskClient) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from sagemaker_object_detection.images import ImageError
 from sagemaker_object_detection.serving import formats, limits
-from sagemaker_object_detection.serving.batching import NotReady, Overloaded, TooSlow
-from sagemaker_object_detection.serving.model_engine import (
+from sagemaker_object_detection.serving.batching import (
     InsufficientMemory,
     ModelFailed,
+    NotReady,
+    Overloaded,
+    TooSlow,
     UnusableModel,
 )
 from sagemaker_object_detection.serving.models import AlreadyLoaded, UnknownModel

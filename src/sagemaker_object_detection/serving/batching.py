@@ -60,6 +60,18 @@ class TooSlow(RuntimeError):
     """The engine did not answer in time."""
 
 
+class UnusableModel(ValueError):
+    """An artifact that cannot be served."""
+
+
+class InsufficientMemory(RuntimeError):
+    """Memory does not suffice for a model."""
+
+
+class ModelFailed(RuntimeError):
+    """The process of a model failed or ended; the next image starts it again."""
+
+
 @dataclass(frozen=True)
 class _Job:
     """An image (3, S, S) that waits for its rows, and the trace of the request it came with."""

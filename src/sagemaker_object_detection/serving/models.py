@@ -15,11 +15,11 @@ from sagemaker_object_detection.serving.admission import Admission, TracedPredic
 from sagemaker_object_detection.serving.batching import (
     BatchEngine,
     Batcher,
+    InsufficientMemory,
     NotReady,
     Overloaded,
     Watcher,
 )
-from sagemaker_object_detection.serving.model_engine import InsufficientMemory
 from sagemaker_object_detection.serving.settings import Settings
 
 log = logging.getLogger(__name__)

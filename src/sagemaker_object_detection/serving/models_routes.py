@@ -20,9 +20,9 @@ from sagemaker_object_detection.model.inside import require_inside
 from sagemaker_object_detection.platform.paths import DEFAULT_BASE_DIR, Paths
 from sagemaker_object_detection.serving.answers import BadModelsRequest
 from sagemaker_object_detection.serving.app import bare_app, invoke
+from sagemaker_object_detection.serving.batching import UnusableModel
 from sagemaker_object_detection.serving.engines import choose
 from sagemaker_object_detection.serving.metrics import INVOKE, Metrics
-from sagemaker_object_detection.serving.model_engine import UnusableModel
 from sagemaker_object_detection.serving.models import Model, Models
 from sagemaker_object_detection.serving.settings import MXNET, Settings
 
