@@ -10,6 +10,7 @@ from multiprocessing import Pipe
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import pytest
 from onnx import numpy_helper
@@ -178,13 +179,20 @@ def test_a_process_that_ended_is_started_again(
     assert engine.detect(PICTURES).shape[0] == 2
 
 
-def test_a_process_that_hangs_is_ended(make: Make) -> None:
+@pytest.mark.parametrize(
+    "planes",
+    [
+        pytest.param(PICTURES, id="while it is to answer"),
+        pytest.param(np.zeros((1, 3, 1024, 1024), np.uint8), id="while it is to receive"),
+    ],
+)
+def test_a_process_that_hangs_is_ended(make: Make, planes: npt.NDArray[np.uint8]) -> None:
     engine = make(patience=0.5).start()
     pid = engine.pid
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
     with pytest.raises(ModelFailed, match="too long"):
-        engine.detect(PICTURES)
+        engine.detect(planes)
     assert _gone(pid)
 
 

@@ -29,7 +29,7 @@ class UnsupportedContentType(ValueError):
 
 
 class BadModelsRequest(ValueError):
-    """A body or a query that a multi-model endpoint cannot read."""
+    """A request to load a model whose body cannot be read."""
 
 
 _SEND_IMAGE = "Send the bytes of one JPEG, PNG, WebP or BMP image as the body."
@@ -45,8 +45,7 @@ ANSWERS: dict[type[Exception], tuple[int, str]] = {
     ),
     BadModelsRequest: (
         400,
-        'Send {"model_name": "...", "url": "/opt/ml/models/.../model"} to POST /models, and to '
-        "GET /models the nextPageToken of the page before as next_page_token.",
+        'Send {"model_name": "...", "url": "/opt/ml/models/.../model"}.',
     ),
     UnusableModel: (
         400,
