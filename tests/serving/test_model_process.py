@@ -48,8 +48,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make(folder: Path) -> Iterator[Make]:
     made: list[ModelProcess] = []
 
-    def make(folder: Path = folder, patience: float = 30.0, **options: float) -> ModelProcess:
-        made.append(ModelProcess(folder, ENVIRON, patience, **options))
+    def make(folder: Path = folder, patience: float = 30.0) -> ModelProcess:
+        made.append(ModelProcess(folder, ENVIRON, patience))
         return made[-1]
 
     yield make
@@ -196,8 +196,9 @@ def test_a_process_that_hangs_is_ended(make: Make, planes: npt.NDArray[np.uint8]
     assert _gone(pid)
 
 
-def test_loading_takes_too_long(make: Make) -> None:
-    engine = make(load_patience=0.05)
+def test_loading_takes_too_long(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_process, "LOAD_PATIENCE", 0.05)
+    engine = make()
     with pytest.raises(ModelFailed, match="too long"):
         engine.start()
     assert engine.pid is None

@@ -60,7 +60,7 @@ def engine() -> _Engine:
 def client(engine: _Engine, tmp_path: Path) -> FlaskClient:
     (tmp_path / "models" / "a" / "model").mkdir(parents=True)
     settings, metrics = Settings(), Metrics()
-    models = Models(lambda folder: engine, settings, watcher=metrics, available=lambda: 2**40)
+    models = Models(lambda folder: engine, settings, metrics=metrics, available=lambda: 2**40)
     return create_models_app(models, Paths(tmp_path), settings, metrics).test_client()
 
 

@@ -51,10 +51,9 @@ log = logging.getLogger(__name__)
 LOAD_PATIENCE = 300.0
 """Seconds for loading a model, conversion included: on two cores a large one takes 20."""
 
+_UNLOADED = "the model is being unloaded"
 _MODULE = "sagemaker_object_detection.serving.model_process"
 _SECONDS_TO_END = 5.0
-_OOM_SCORE = Path("/proc/self/oom_score_adj")
-_KILLED_FIRST = "500"
 
 
 class ModelProcess:
@@ -63,25 +62,17 @@ class ModelProcess:
     A process that ended, or was ended because a run took too long, is started again for the next
     image. start and detect are for one thread, which has to live as long as the process.
 
-    environ: of the process, which reads its settings from it. patience, load_patience: seconds for
-    a run and for loading.
+    environ: of the process, which reads its settings from it. patience: seconds for a run.
     """
 
     class_names: tuple[str, ...] = ()
     image_shape = 0
     batch_sizes: tuple[int, ...] = ()
 
-    def __init__(
-        self,
-        folder: Path,
-        environ: Mapping[str, str],
-        patience: float,
-        load_patience: float = LOAD_PATIENCE,
-    ) -> None:
+    def __init__(self, folder: Path, environ: Mapping[str, str], patience: float) -> None:
         self._folder = folder
         self._environ = with_package(environ)
         self._patience = patience
-        self._load_patience = load_patience
         self._running: tuple[Child, Connection] | None = None
         self._closed = False
         self._guard = threading.Lock()
@@ -94,7 +85,7 @@ class ModelProcess:
         """
         with self._guard:
             if self._closed:
-                raise _unloaded()
+                raise ModelFailed(_UNLOADED)
             link, theirs = Pipe()
             with theirs:
                 place = (str(theirs.fileno()), str(os.getpid()), str(self._folder))
@@ -103,7 +94,7 @@ class ModelProcess:
                 child = Child.start(name, command, self._environ, theirs.fileno())
             self._running = child, link
         try:
-            loaded = self._answer(self._load_patience)
+            loaded = self._answer(LOAD_PATIENCE)
         except Exception:
             self._end()
             raise
@@ -137,7 +128,7 @@ class ModelProcess:
         """What the process sends next, of the images if there are any."""
         running = self._running
         if running is None:
-            raise _unloaded()
+            raise ModelFailed(_UNLOADED)
         child, link = running
         late = threading.Event()
 
@@ -158,7 +149,7 @@ class ModelProcess:
                 failure = "the process of the model took too long and was ended"
                 raise ModelFailed(failure) from error
             if code is None:
-                raise _unloaded() from error
+                raise ModelFailed(_UNLOADED) from error
             if code == -signal.SIGKILL:
                 raise InsufficientMemory(
                     "the process of the model was killed, most often because memory is short"
@@ -182,10 +173,6 @@ class ModelProcess:
         except subprocess.TimeoutExpired:
             child.kill()
             return child.process.wait()
-
-
-def _unloaded() -> ModelFailed:
-    return ModelFailed("the model is being unloaded")
 
 
 def run(link: Connection, folder: Path) -> None:
@@ -234,6 +221,6 @@ def _fault(error: Exception, kind: type[Exception]) -> Exception:
 if __name__ == "__main__":
     end_with_parent(int(sys.argv[2]))
     with suppress(OSError):  # when memory is short, the system is to end a model, not the server
-        _OOM_SCORE.write_text(_KILLED_FIRST)
+        Path("/proc/self/oom_score_adj").write_text("500")
     logs.setup(sys.stderr, Settings.from_environment(os.environ).log_level)
     run(Connection(int(sys.argv[1])), Path(sys.argv[3]))

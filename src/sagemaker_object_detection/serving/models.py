@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from sagemaker_object_detection.platform import memory
 from sagemaker_object_detection.serving.admission import Admission, TracedPredictor
 from sagemaker_object_detection.serving.batching import (
-    BatchEngine,
     Batcher,
     InsufficientMemory,
     NotReady,
     Overloaded,
-    Watcher,
 )
+from sagemaker_object_detection.serving.metrics import Metrics
+from sagemaker_object_detection.serving.model_process import ModelProcess
 from sagemaker_object_detection.serving.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -42,17 +41,6 @@ class AlreadyLoaded(RuntimeError):
     """A name under which there is a model."""
 
 
-class StartedEngine(BatchEngine, Protocol):
-    """An engine that is started and closed, see model_process; it has class_names once started."""
-
-    @property
-    def class_names(self) -> Sequence[str]: ...
-
-    def start(self) -> BatchEngine: ...
-
-    def close(self) -> None: ...
-
-
 @dataclass(eq=False)
 class _Model:
     """need: bytes that loading takes. predictor: None while it is being loaded. in_use: requests
@@ -60,13 +48,13 @@ class _Model:
 
     url: str
     need: int
-    engine: StartedEngine
+    process: ModelProcess
     batcher: Batcher
     predictor: TracedPredictor | None = None
     in_use: int = 0
 
     def free(self) -> None:
-        self.engine.close()  # a run that takes too long ends with it
+        self.process.close()  # a run that takes too long ends with it
         self.batcher.close()
         memory.give_back()
 
@@ -74,23 +62,23 @@ class _Model:
 class Models:
     """The table of models. Requests wait only for a change of the model that they name.
 
-    make_engine: makes the engine of an artifact's folder, not yet started.
-    admission, watcher: of all models together.
+    make_process: makes the process of an artifact's folder, not yet started.
+    admission, metrics: of all models together.
     available: bytes of memory that are left, None where that is not known.
     """
 
     def __init__(
         self,
-        make_engine: Callable[[Path], StartedEngine],
+        make_process: Callable[[Path], ModelProcess],
         settings: Settings,
         admission: Admission | None = None,
-        watcher: Watcher | None = None,
+        metrics: Metrics | None = None,
         available: Callable[[], int | None] = memory.available,
     ) -> None:
-        self._make_engine = make_engine
+        self._make_process = make_process
         self._settings = settings
         self._admission = admission or Admission()
-        self._watcher = watcher
+        self._metrics = metrics
         self._available = available
         self._changes = threading.BoundedSemaphore(MAX_CHANGES)
         self._models: dict[str, _Model] = {}
@@ -121,7 +109,7 @@ class Models:
                 raise
             with self._changed:
                 model.predictor = TracedPredictor(
-                    model.batcher, model.engine.class_names, self._admission
+                    model.batcher, model.process.class_names, self._admission
                 )
                 self._changed.notify_all()
         log.info("Loaded the model %r of %s.", name, url)
@@ -175,10 +163,10 @@ class Models:
         return model
 
     def _make(self, url: str, folder: Path, need: int) -> _Model:
-        engine, settings = self._make_engine(folder), self._settings
+        process, settings = self._make_process(folder), self._settings
         waiting, delay = self._admission.most, settings.max_delay_ms / 1000
-        batcher = Batcher(engine.start, waiting, settings.timeout, delay, self._watcher)
-        return _Model(url, need, engine, batcher)
+        batcher = Batcher(process.start, waiting, settings.timeout, delay, self._metrics)
+        return _Model(url, need, process, batcher)
 
     def _require(self, need: int) -> None:
         """Raise InsufficientMemory unless there is enough, besides what is being loaded."""
