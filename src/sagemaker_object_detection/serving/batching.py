@@ -12,7 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -113,12 +113,9 @@ class Batcher:
 
         Raises what loading raised.
         """
-        try:
-            self._loaded.result(timeout)
-        except TimeoutError:
-            if not self._loaded.done():
-                return False
-            raise
+        if not wait([self._loaded], timeout).done:
+            return False
+        self._loaded.result()
         return True
 
     def check_ready(self) -> None:

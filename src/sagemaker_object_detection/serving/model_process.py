@@ -3,8 +3,8 @@
 Each model has its own process: ending it gives back all memory, MXNet's included, and a crash or a
 hang affects no other model. ModelProcess is the server's side. The process itself is
 `python -m sagemaker_object_detection.serving.model_process DESCRIPTOR PARENT FOLDER`: it loads the
-artifact in FOLDER, sends a Loaded, and then answers each batch of images with its rows. Instead of
-either it may send the exception that the server is to raise.
+artifact in FOLDER, sends class names, image_shape and batch sizes, and then answers each batch of
+images with its rows. Instead of any answer it may send the exception that the server is to raise.
 """
 
 from __future__ import annotations
@@ -75,8 +75,7 @@ class ModelProcess:
         self._patience = patience
         self._running: tuple[Child, Connection] | None = None
         self._closed = False
-        self._guard = threading.Lock()
-        """Of the two above."""
+        self._guard = threading.Lock()  # of the two above
 
     def start(self) -> ModelProcess:
         """Start the process, wait until the model is loaded and has run once; return self.
@@ -146,8 +145,7 @@ class ModelProcess:
         except (OSError, EOFError) as error:
             code = self._end(_SECONDS_TO_END)
             if late.is_set():
-                failure = "the process of the model took too long and was ended"
-                raise ModelFailed(failure) from error
+                raise ModelFailed("the process of the model took too long and was ended") from error
             if code is None:
                 raise ModelFailed(_UNLOADED) from error
             if code == -signal.SIGKILL:
@@ -194,14 +192,13 @@ def run(link: Connection, folder: Path) -> None:
 
 
 def _load(folder: Path) -> tuple[BatchEngine, tuple[str, ...]]:
-    """The engine, and the names of its classes."""
     settings = Settings.from_environment(os.environ)
     threads = set_threads(os.environ)
     plan = make_plan(folder, settings, os.environ)
     engine = load_engine(plan, settings, threads)
     engine.warm_up()
     class_names = plan.config.class_names
-    del plan  # it may hold an ONNX model that was made in memory, as large as the model
+    del plan  # it may hold an ONNX model in memory, as large as the model
     memory.give_back()
     return engine, class_names
 
