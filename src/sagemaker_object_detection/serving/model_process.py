@@ -22,6 +22,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from sagemaker_object_detection.inference.conversion import ConversionKilled
@@ -140,7 +141,8 @@ class ModelProcess:
         timer.start()
         try:
             if planes is not None:
-                link.send(planes)
+                link.send((planes.dtype.str, planes.shape))
+                link.send_bytes(planes.ravel())  # a pickle would copy them several times
             answer = link.recv()
         except (OSError, EOFError) as error:
             code = self._end(_SECONDS_TO_END)
@@ -183,7 +185,8 @@ def run(link: Connection, folder: Path) -> None:
             return
         link.send((class_names, engine.image_shape, engine.batch_sizes))
         while True:
-            planes = link.recv()
+            dtype, shape = link.recv()
+            planes = np.frombuffer(link.recv_bytes(), dtype).reshape(shape)
             try:
                 answer: Rows | Exception = engine.detect(planes)
             except Exception as error:  # noqa: BLE001 - the server reports it to the client
