@@ -28,10 +28,6 @@ class UnsupportedContentType(ValueError):
     """A body that is declared to be something else than an image."""
 
 
-class BadModelsRequest(ValueError):
-    """A request to load a model whose body cannot be read."""
-
-
 _SEND_IMAGE = "Send the bytes of one JPEG, PNG, WebP or BMP image as the body."
 _TRY_AGAIN = "Try again later, send fewer requests at a time, or use more or larger instances."
 
@@ -43,14 +39,11 @@ ANSWERS: dict[type[Exception], tuple[int, str]] = {
         400,
         f"Send {limits.HEADER} like 'threshold=0.4;top_k=20;classes=car,dog', or leave it out.",
     ),
-    BadModelsRequest: (
-        400,
-        'Send {"model_name": "...", "url": "/opt/ml/models/.../model"}.',
-    ),
     UnusableModel: (
         400,
-        "Give the folder of an unpacked model.tar.gz of a training job with this algorithm, or of "
-        "the service's own; the log of the endpoint may say more.",
+        'Send {"model_name": "...", "url": "/opt/ml/models/.../model"}, the folder of an '
+        "unpacked model.tar.gz of a training job with this algorithm, or of the service's own. The "
+        "log of the endpoint may say more.",
     ),
     UnknownModel: (404, "GET /models lists what is loaded, POST /models loads."),
     formats.NotAcceptable: (406, f"Leave Accept out, or use one of: {formats.offered()}."),

@@ -52,7 +52,7 @@ class TooSlow(RuntimeError):
 
 
 class UnusableModel(ValueError):
-    """An artifact that cannot be served."""
+    """An artifact that cannot be served, or a request to load one that cannot be read."""
 
 
 class InsufficientMemory(RuntimeError):

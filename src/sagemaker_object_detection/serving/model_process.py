@@ -142,7 +142,7 @@ class ModelProcess:
         try:
             if planes is not None:
                 link.send((planes.dtype.str, planes.shape))
-                link.send_bytes(planes.ravel())  # a pickle would copy them several times
+                link.send_bytes(planes.ravel().data)  # a pickle would copy them several times
             answer = link.recv()
         except (OSError, EOFError) as error:
             code = self._end(_SECONDS_TO_END)

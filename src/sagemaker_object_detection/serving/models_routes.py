@@ -18,7 +18,6 @@ from sagemaker_object_detection.model import artifact
 from sagemaker_object_detection.model.artifact import ArtifactError
 from sagemaker_object_detection.model.inside import require_inside
 from sagemaker_object_detection.platform.paths import DEFAULT_BASE_DIR, Paths
-from sagemaker_object_detection.serving.answers import BadModelsRequest
 from sagemaker_object_detection.serving.app import bare_app, invoke
 from sagemaker_object_detection.serving.batching import UnusableModel
 from sagemaker_object_detection.serving.engines import choose
@@ -95,18 +94,18 @@ def create_models_app(
 
 
 def _wanted() -> tuple[str, str]:
-    """Name and url of a request to load a model. Raises BadModelsRequest."""
+    """Name and url of a request to load a model. Raises UnusableModel."""
     try:
         body = json.loads(request.stream.read())
         name, url = body["model_name"], body["url"]
     except (ValueError, RecursionError, TypeError, LookupError) as error:
-        raise BadModelsRequest(
+        raise UnusableModel(
             f"the body is not a JSON object with model_name and url ({type(error).__name__})"
         ) from None
     if not isinstance(name, str) or not isinstance(url, str):
-        raise BadModelsRequest("model_name or url is not a text")
+        raise UnusableModel("model_name or url is not a text")
     if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
-        raise BadModelsRequest(f"model_name is not 1 to {_LONGEST_NAME} printable characters")
+        raise UnusableModel(f"model_name is not 1 to {_LONGEST_NAME} printable characters")
     return name, url
 
 
