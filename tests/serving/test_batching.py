@@ -226,7 +226,7 @@ class _Watcher:
 def test_traces_and_watcher() -> None:
     engine, watcher = _Engine(batch_sizes=(1, 4)), _Watcher()
     traces = [Trace() for _ in range(4)]
-    with _running(engine, watcher=watcher, max_waiting=3) as batcher, ThreadPoolExecutor(4) as pool:
+    with _running(engine, metrics=watcher, max_waiting=3) as batcher, ThreadPoolExecutor(4) as pool:
         engine.go.clear()
         jobs = [pool.submit(batcher.detect_traced, _picture(0)[0], traces[0])]
         engine.entered.acquire()

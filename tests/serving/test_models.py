@@ -13,8 +13,12 @@ import pytest
 from sagemaker_object_detection.images import ImageError
 from sagemaker_object_detection.serving import models as models_module
 from sagemaker_object_detection.serving.admission import Admission
-from sagemaker_object_detection.serving.batching import NotReady, Overloaded
-from sagemaker_object_detection.serving.model_engine import InsufficientMemory, UnusableModel
+from sagemaker_object_detection.serving.batching import (
+    InsufficientMemory,
+    NotReady,
+    Overloaded,
+    UnusableModel,
+)
 from sagemaker_object_detection.serving.models import AlreadyLoaded, Models, UnknownModel
 from sagemaker_object_detection.serving.settings import Settings
 from sagemaker_object_detection.serving.trace import Trace
@@ -30,6 +34,7 @@ class _Engine:
     image_shape = 8
     batch_sizes = (1,)
     class_names = ("cat", "dog")
+    thresholds = ()
 
     def __init__(self, fault: Exception | None = None, held: bool = False) -> None:
         self.fault = fault
@@ -89,7 +94,7 @@ def _load(models: Models, name: str = "a", need: int = 1) -> None:
 
 
 def _names(models: Models) -> list[str]:
-    return [model.name for model in models.page()[0]]
+    return list(models.urls())
 
 
 def _soon(condition: Callable[[], bool]) -> None:
@@ -104,14 +109,14 @@ def _soon(condition: Callable[[], bool]) -> None:
 
 def test_life_of_a_model(models: Models, factory: _Factory) -> None:
     _load(models)
-    assert models.find("a").url == "url of a"
+    assert models.urls() == {"a": "url of a"}
     with models.use("a") as predictor:
         assert predictor.class_names == ("cat", "dog")
         assert len(predictor.predict(JPEG)) == 0
     models.unload("a")
     assert factory.made[0].closed
     assert _names(models) == []
-    for call in (models.find, models.unload, lambda name: models.use(name).__enter__()):
+    for call in (models.unload, lambda name: models.use(name).__enter__()):
         with pytest.raises(UnknownModel, match="'a'"):
             call("a")
 
@@ -171,8 +176,6 @@ def test_while_one_is_loaded_others_are_used(
     assert _names(models) == ["b"]
     with pytest.raises(NotReady, match="still being loaded"), models.use("a"):
         pass
-    with pytest.raises(UnknownModel, match="still being loaded"):
-        models.find("a")
     factory.made[1].may_load.set()
     loading.result(PATIENCE)
     assert _names(models) == ["a", "b"]
@@ -265,9 +268,10 @@ def test_requests_to_all_models_are_limited(models: Models) -> None:
 
 
 def test_changes_are_limited(
-    models: Models, factory: _Factory, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+    factory: _Factory, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(models_module, "MAX_CHANGES", 2)
+    models = Models(factory, Settings(), available=lambda: None)
     factory.coming = [_Engine(held=True), _Engine(held=True)]
     loading: list[Future[None]] = [pool.submit(_load, models, name) for name in "ab"]
     _soon(lambda: len(factory.made) == 2)
@@ -278,19 +282,6 @@ def test_changes_are_limited(
     for one in loading:
         one.result(PATIENCE)
     _load(models, "c")
-
-
-def test_pages(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models_module, "_PAGE", 2)
-    for name in ("d", "b", "a", "c", "ä"):
-        _load(models, name)
-    found, more = models.page()
-    assert ([model.name for model in found], more) == (["a", "b"], True)
-    models.unload("b")  # the page before, and where the next begins
-    found, more = models.page("b")
-    assert ([model.name for model in found], more) == (["c", "d"], True)
-    found, more = models.page("d")
-    assert ([model.name for model in found], more) == (["ä"], False)
 
 
 def test_many_threads_at_once(factory: _Factory, pool: ThreadPoolExecutor) -> None:

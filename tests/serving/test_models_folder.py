@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sagemaker_object_detection.platform.paths import Paths
-from sagemaker_object_detection.serving.model_engine import UnusableModel
+from sagemaker_object_detection.serving.batching import UnusableModel
 from sagemaker_object_detection.serving.models_routes import memory_need, model_folder
 from sagemaker_object_detection.serving.settings import MXNET, OPENVINO
 
@@ -53,9 +53,9 @@ def test_the_tree_may_lie_behind_a_link(base: Path, tmp_path: Path) -> None:
         pytest.param("/etc", "not below", id="anywhere"),
         pytest.param("models/a/model", "not below", id="relative"),
         pytest.param("file:///opt/ml/models/a/model", "not below", id="a real URL"),
-        pytest.param("/opt/ml/models/a\0b", "cannot be read", id="zero byte"),
-        pytest.param("/opt/ml/models/\ud800", "cannot be read", id="half a character"),
-        pytest.param("/opt/ml/models/" + "x" * 5000, "cannot be read", id="too long a name"),
+        pytest.param("/opt/ml/models/a\0b", "cannot be used", id="zero byte"),
+        pytest.param("/opt/ml/models/\ud800", "cannot be used", id="half a character"),
+        pytest.param("/opt/ml/models/" + "x" * 5000, "cannot be used", id="too long a name"),
     ],
 )
 def test_refused(base: Path, url: str, what: str) -> None:

@@ -19,7 +19,9 @@ def lines(image: Image, *names: str) -> list[str]:
 def test_the_table() -> None:
     rows = np.array([(0, 0.75, *HERE), (1, 0.5, *HERE), (1, 0.25, *THERE)], np.float32)
     image = (rows, np.array([HERE, THERE, THERE]), [0, 1, 2], [False, False, True])
-    name, counts, head, *classes, mean, interval, coco, more = lines(image, "cat", "spotted dog", "hen")
+    name, counts, head, *classes, mean, interval, coco, more = lines(
+        image, "cat", "spotted dog", "hen"
+    )
     assert name == "validation"
     assert counts == (
         "  1 images, 2 boxes to find and 1 difficult ones that do not count, 3 detections"

@@ -7,17 +7,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from sagemaker_object_detection.images import header_size
-from sagemaker_object_detection.inference.predictor import (
-    Detections,
-    Engine,
-    Planes,
-    Predictor,
-    Rows,
-)
-from sagemaker_object_detection.serving.batching import NotReady, Overloaded, TooSlow
+from sagemaker_object_detection.inference.predictor import Detections, Predictor
+from sagemaker_object_detection.serving.batching import Batcher, NotReady, Overloaded, TooSlow
 from sagemaker_object_detection.serving.trace import Trace
 
 LARGE_PIXELS = 2**24
@@ -89,25 +83,18 @@ class Admission:
             raise NotReady(f"decoding an image takes more than {self._patience:g} seconds")
 
 
-class TracedEngine(Engine, Protocol):
-    """An engine that tells how long an image waited and ran."""
-
-    def detect_traced(self, planes: Planes, trace: Trace) -> Rows:
-        """One image (3, S, S) -> its rows (N, 6); sets queue, model and batch of the trace."""
-
-
 class TracedPredictor(Predictor):
-    """A predictor on a traced engine, which notes in a request's trace where its time goes."""
+    """A predictor on a batcher, which notes in a request's trace where its time goes."""
 
     def __init__(
         self,
-        engine: TracedEngine,
+        batcher: Batcher,
         class_names: Sequence[str],
         admission: Admission | None = None,
         thresholds: Sequence[float] = (),
     ) -> None:
-        super().__init__(engine, class_names, thresholds)
-        self._traced = engine
+        super().__init__(batcher, class_names, thresholds)
+        self._batcher = batcher
         self.admission = admission or Admission()
 
     def predict_traced(self, data: bytes, name: str, trace: Trace) -> Detections:
@@ -119,6 +106,6 @@ class TracedPredictor(Predictor):
         with self.admission.admitted():
             planes, size = self.admission.decode(data, lambda data: self.prepare(data, name), trace)
             trace.image_size = size
-            rows = self._traced.detect_traced(planes, trace)
+            rows = self._batcher.detect_traced(planes, trace)
         with trace.stage("encode"):
             return self.finish(rows, size)

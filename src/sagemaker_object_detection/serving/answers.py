@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from sagemaker_object_detection.images import ImageError
 from sagemaker_object_detection.serving import formats, limits
-from sagemaker_object_detection.serving.batching import NotReady, Overloaded, TooSlow
-from sagemaker_object_detection.serving.model_engine import (
+from sagemaker_object_detection.serving.batching import (
     InsufficientMemory,
     ModelFailed,
+    NotReady,
+    Overloaded,
+    TooSlow,
     UnusableModel,
 )
 from sagemaker_object_detection.serving.models import AlreadyLoaded, UnknownModel
@@ -26,10 +28,6 @@ class UnsupportedContentType(ValueError):
     """A body that is declared to be something else than an image."""
 
 
-class BadModelsRequest(ValueError):
-    """A body or a query that a multi-model endpoint cannot read."""
-
-
 _SEND_IMAGE = "Send the bytes of one JPEG, PNG, WebP or BMP image as the body."
 _TRY_AGAIN = "Try again later, send fewer requests at a time, or use more or larger instances."
 
@@ -41,15 +39,11 @@ ANSWERS: dict[type[Exception], tuple[int, str]] = {
         400,
         f"Send {limits.HEADER} like 'threshold=0.4;top_k=20;classes=car,dog', or leave it out.",
     ),
-    BadModelsRequest: (
-        400,
-        'Send {"model_name": "...", "url": "/opt/ml/models/.../model"} to POST /models, and to '
-        "GET /models the nextPageToken of the page before as next_page_token.",
-    ),
     UnusableModel: (
         400,
-        "Give the folder of an unpacked model.tar.gz of a training job with this algorithm, or of "
-        "the service's own; the log of the endpoint may say more.",
+        'Send {"model_name": "...", "url": "/opt/ml/models/.../model"}, the folder of an '
+        "unpacked model.tar.gz of a training job with this algorithm, or of the service's own. The "
+        "log of the endpoint may say more.",
     ),
     UnknownModel: (404, "GET /models lists what is loaded, POST /models loads."),
     formats.NotAcceptable: (406, f"Leave Accept out, or use one of: {formats.offered()}."),

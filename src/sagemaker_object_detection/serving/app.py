@@ -24,9 +24,9 @@ from sagemaker_object_detection.serving.answers import (
     answer_to,
     too_large,
 )
+from sagemaker_object_detection.serving.batching import InsufficientMemory
 from sagemaker_object_detection.serving.limits import Limits
 from sagemaker_object_detection.serving.metrics import Metrics
-from sagemaker_object_detection.serving.model_engine import InsufficientMemory
 from sagemaker_object_detection.serving.observe import current_trace, observe
 from sagemaker_object_detection.serving.page.document import add_page
 from sagemaker_object_detection.serving.settings import Settings

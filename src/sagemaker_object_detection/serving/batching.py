@@ -12,7 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sagemaker_object_detection.inference.predictor import Engine, Rows
+from sagemaker_object_detection.serving.metrics import Metrics
 from sagemaker_object_detection.serving.trace import Trace
 
 log = logging.getLogger(__name__)
@@ -38,16 +39,6 @@ class BatchEngine(Engine, Protocol):
         """Run every batch size once."""
 
 
-class Watcher(Protocol):
-    """Who is told of the queue; called from any thread."""
-
-    def queued(self, change: int) -> None:
-        """So many more images (fewer if negative) wait."""
-
-    def ran(self, batch: int) -> None:
-        """The engine ran on so many images at once."""
-
-
 class NotReady(RuntimeError):
     """Predictions cannot be expected to succeed; the message says why."""
 
@@ -58,6 +49,18 @@ class Overloaded(RuntimeError):
 
 class TooSlow(RuntimeError):
     """The engine did not answer in time."""
+
+
+class UnusableModel(ValueError):
+    """An artifact that cannot be served, or a request to load one that cannot be read."""
+
+
+class InsufficientMemory(RuntimeError):
+    """Memory does not suffice for a model."""
+
+
+class ModelFailed(RuntimeError):
+    """The process of a model failed or ended; the next image starts it again."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class Batcher:
     max_waiting: images that may wait before Overloaded is raised.
     patience: seconds of waiting, with those before an image was decoded, until TooSlow is raised.
     delay: seconds that an image waits for others to make up a batch.
-    watcher: is told of the queue's length and of every batch.
+    metrics: count the images that wait, and batches.
     """
 
     def __init__(
@@ -89,12 +92,12 @@ class Batcher:
         max_waiting: int = 64,
         patience: float = 60.0,
         delay: float = 0.0,
-        watcher: Watcher | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self._load = load
         self._delay = delay
         self._patience = patience
-        self._watcher = watcher
+        self._metrics = metrics
         self._jobs: queue.Queue[_Job | None] = queue.Queue(max_waiting)
         self._loaded: Future[BatchEngine] = Future()
         self._failed = False
@@ -110,12 +113,9 @@ class Batcher:
 
         Raises what loading raised.
         """
-        try:
-            self._loaded.result(timeout)
-        except TimeoutError:
-            if not self._loaded.done():
-                return False
-            raise
+        if not wait([self._loaded], timeout).done:
+            return False
+        self._loaded.result()
         return True
 
     def check_ready(self) -> None:
@@ -241,10 +241,10 @@ class Batcher:
             job.trace.add("queue", start - job.since)
             job.trace.add("model", end - start)
             job.trace.batch = len(jobs)
-        if self._watcher is not None:
-            self._watcher.ran(len(jobs))
+        if self._metrics is not None:
+            self._metrics.ran(len(jobs))
         self._failed, self._running_since = failed, None
 
     def _tell_queued(self, change: int) -> None:
-        if self._watcher is not None:
-            self._watcher.queued(change)
+        if self._metrics is not None:
+            self._metrics.queued(change)

@@ -189,9 +189,7 @@ class Shifted:
         self.batch_sizes = engine.batch_sizes
 
     def detect(self, planes: npt.NDArray[Any]) -> Rows:
-        """As Engine."""
         return self._engine.detect(planes.astype(np.float32) - self._mean)
 
     def warm_up(self) -> None:
-        """As BatchEngine."""
         self._engine.warm_up()

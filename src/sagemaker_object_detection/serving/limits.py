@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
@@ -17,8 +17,7 @@ from sagemaker_object_detection.platform.kinds import Kind, Real, Whole
 HEADER = "X-Amzn-SageMaker-Custom-Attributes"
 """Free text of at most 1024 ASCII characters that the platform passes on both ways (D.6)."""
 
-_THRESHOLD = Real(0, 1, True, True)
-_TOP_K = Whole(1)
+_KINDS: dict[str, Kind] = {"threshold": Real(0, 1, True, True), "top_k": Whole(1)}
 _CLASS_ID = re.compile(r"[0-9]{1,9}")  # int refuses texts of thousands of digits
 _NAMES_SHOWN = 20
 
@@ -48,21 +47,17 @@ class Limits:
         letters that no header takes.
         Raises BadAttribute on a value that cannot be used, or a key that is given twice.
         """
-        parsers: dict[str, tuple[str, Callable[[str], Any]]] = {
-            "threshold": ("threshold", lambda text: _parse("threshold", text, _THRESHOLD)),
-            "top_k": ("top_k", lambda text: _parse("top_k", text, _TOP_K)),
-            "classes": ("class_ids", lambda text: _class_ids(text, class_names)),
-        }
         values: dict[str, Any] = {}
         for part in attributes.split(";"):
             key, _, text = (piece.strip() for piece in part.partition("="))
-            if key.lower() not in parsers:
-                continue
-            field, parser = parsers[key.lower()]
-            if field in values:
+            key = key.lower()
+            if key in values:
                 raise BadAttribute(f"the custom attribute {key} is given twice; give it once")
-            values[field] = parser(text)
-        return cls(**values)
+            if key in _KINDS:
+                values[key] = _parse(key, text, _KINDS[key])
+            elif key == "classes":
+                values[key] = _class_ids(text, class_names)
+        return cls(values.get("threshold"), values.get("top_k"), values.get("classes"))
 
     def apply(self, detections: Detections) -> Detections:
         """The best top_k detections of the classes; the threshold is for the form to apply."""

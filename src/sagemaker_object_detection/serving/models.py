@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from sagemaker_object_detection.platform import memory
 from sagemaker_object_detection.serving.admission import Admission, TracedPredictor
 from sagemaker_object_detection.serving.batching import (
-    BatchEngine,
     Batcher,
+    InsufficientMemory,
     NotReady,
     Overloaded,
-    Watcher,
 )
-from sagemaker_object_detection.serving.model_engine import InsufficientMemory
+from sagemaker_object_detection.serving.metrics import Metrics
+from sagemaker_object_detection.serving.model_process import ModelProcess
 from sagemaker_object_detection.serving.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -28,99 +27,91 @@ MAX_CHANGES = 32
 """Models that are loaded or unloaded at a time before the endpoint answers 503; each keeps a
 thread of the server busy."""
 
-_PAGE = 100
 _MEGABYTE = 2**20
 
 
 class UnknownModel(LookupError):
     """A name under which no model is loaded."""
 
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no model is loaded under the name {name!r}")
+
 
 class AlreadyLoaded(RuntimeError):
     """A name under which there is a model."""
 
 
-class StartedEngine(BatchEngine, Protocol):
-    """An engine that can be started and closed, see model_engine."""
-
-    @property
-    def class_names(self) -> Sequence[str]:
-        """In the order of the class_ids, once it is started."""
-
-    def start(self) -> BatchEngine:
-        """Load the model; called in the thread that is to use it."""
-
-    def close(self) -> None:
-        """Give its memory back; from any thread."""
-
-
 @dataclass(eq=False)
-class Model:
-    """A model under its name; predictor is None until it is loaded.
+class _Model:
+    """need: bytes that loading takes. predictor: None while it is being loaded. in_use: requests
+    that it is answering."""
 
-    need: bytes that loading takes. in_use: requests that it is answering.
-    """
-
-    name: str
     url: str
     need: int
-    engine: StartedEngine
+    process: ModelProcess
     batcher: Batcher
-    predictor: TracedPredictor | None = field(default=None)
+    predictor: TracedPredictor | None = None
     in_use: int = 0
+
+    def free(self) -> None:
+        self.process.close()  # a run that takes too long ends with it
+        self.batcher.close()
+        memory.give_back()
 
 
 class Models:
-    """The table of models. Nothing waits for a model to be loaded but who asks for that one.
+    """The table of models. Requests wait only for a change of the model that they name.
 
-    make_engine: makes the engine of an artifact's folder, not yet started.
-    admission: to all models together.
-    watcher: is told of all models' queues and batches.
+    make_process: makes the process of an artifact's folder, not yet started.
+    admission, metrics: of all models together.
     available: bytes of memory that are left, None where that is not known.
     """
 
     def __init__(
         self,
-        make_engine: Callable[[Path], StartedEngine],
+        make_process: Callable[[Path], ModelProcess],
         settings: Settings,
         admission: Admission | None = None,
-        watcher: Watcher | None = None,
+        metrics: Metrics | None = None,
         available: Callable[[], int | None] = memory.available,
     ) -> None:
-        self._make_engine = make_engine
+        self._make_process = make_process
         self._settings = settings
         self._admission = admission or Admission()
-        self._watcher = watcher
+        self._metrics = metrics
         self._available = available
-        self._models: dict[str, Model] = {}
-        self._changes = 0
+        self._changes = threading.BoundedSemaphore(MAX_CHANGES)
+        self._models: dict[str, _Model] = {}
         self._changed = threading.Condition()
-        """Guards all of the above, and is held for no longer than reading and writing it."""
+        """Guards the table and its models, and is held only for reading and writing them."""
 
     def load(self, name: str, url: str, folder: Path, need: int) -> None:
-        """Load the artifact in `folder` and return when it can be used.
+        """Load the artifact in `folder`, which takes `need` bytes; return when it can be used.
 
         Of two calls for one name, the second waits for the first.
-        need: bytes of memory that it takes.
 
         Raises AlreadyLoaded, InsufficientMemory, Overloaded, and what starting the engine raises.
         """
         with self._change():
-            model = self._enter(name, url, folder, need)
+            with self._changed:
+                if self._settled(name) is not None:
+                    raise AlreadyLoaded(f"a model is loaded already under the name {name!r}")
+                self._require(need)
+                model = self._models[name] = self._make(url, folder, need)
             try:
                 model.batcher.start()
                 model.batcher.wait_loaded()
-                predictor = TracedPredictor(
-                    model.batcher, model.engine.class_names, self._admission
-                )
             except BaseException:
                 with self._changed:
                     del self._models[name]
                     self._changed.notify_all()
-                self._free(model)
+                model.free()
                 raise
             with self._changed:
-                model.predictor = predictor
+                process = model.process
+                model.predictor = TracedPredictor(
+                    model.batcher, process.class_names, self._admission, process.thresholds
+                )
                 self._changed.notify_all()
         log.info("Loaded the model %r of %s.", name, url)
 
@@ -131,12 +122,13 @@ class Models:
         """
         with self._change():
             with self._changed:
-                while (model := self._known(name)).predictor is None:
-                    self._changed.wait()
+                model = self._settled(name)
+                if model is None:
+                    raise UnknownModel(name)
                 del self._models[name]
-                # By then who waits is given up; what still runs ends with the process.
+                # By then requests have timed out; a run that goes on ends with the process.
                 self._changed.wait_for(lambda: not model.in_use, self._settings.timeout)
-            self._free(model)
+            model.free()
         log.info("Unloaded the model %r.", name)
 
     @contextmanager
@@ -146,7 +138,9 @@ class Models:
         Raises UnknownModel, NotReady while it is being loaded.
         """
         with self._changed:
-            model = self._known(name)
+            model = self._models.get(name)
+            if model is None:
+                raise UnknownModel(name)
             if model.predictor is None:
                 raise NotReady(f"the model {name!r} is still being loaded")
             model.in_use += 1
@@ -157,51 +151,23 @@ class Models:
                 model.in_use -= 1
                 self._changed.notify_all()
 
-    def find(self, name: str) -> Model:
-        """A model that is loaded. Raises UnknownModel."""
+    def urls(self) -> dict[str, str]:
+        """Name -> url of the models that are loaded, ordered by name."""
         with self._changed:
-            model = self._known(name)
-            if model.predictor is None:
-                raise UnknownModel(f"the model {name!r} is still being loaded")
-            return model
+            loaded = {name: one.url for name, one in self._models.items() if one.predictor}
+        return dict(sorted(loaded.items()))
 
-    def page(self, after: str | None = None) -> tuple[list[Model], bool]:
-        """Up to 100 loaded models by name, those behind the name `after`; whether there are more.
+    def _settled(self, name: str) -> _Model | None:
+        """The model under a name, waiting while it is being loaded; None without one."""
+        while (model := self._models.get(name)) is not None and model.predictor is None:
+            self._changed.wait()
+        return model
 
-        A model that is there all the time is on one of the pages, whatever comes and goes.
-        """
-        with self._changed:
-            loaded = [model for model in self._models.values() if model.predictor is not None]
-        found = sorted(
-            (model for model in loaded if after is None or model.name > after),
-            key=lambda model: model.name,
-        )
-        return found[:_PAGE], len(found) > _PAGE
-
-    def _known(self, name: str) -> Model:
-        try:
-            return self._models[name]
-        except KeyError:
-            raise UnknownModel(f"no model is loaded under the name {name!r}") from None
-
-    def _enter(self, name: str, url: str, folder: Path, need: int) -> Model:
-        """Put a model that is to be loaded into the table."""
-        with self._changed:
-            while (other := self._models.get(name)) is not None:
-                if other.predictor is not None:
-                    raise AlreadyLoaded(f"a model is loaded already under the name {name!r}")
-                self._changed.wait()
-            self._require(need)
-            engine = self._make_engine(folder)
-            batcher = Batcher(
-                engine.start,
-                self._admission.most,
-                self._settings.timeout,
-                self._settings.max_delay_ms / 1000,
-                self._watcher,
-            )
-            model = self._models[name] = Model(name, url, need, engine, batcher)
-            return model
+    def _make(self, url: str, folder: Path, need: int) -> _Model:
+        process, settings = self._make_process(folder), self._settings
+        waiting, delay = self._admission.most, settings.max_delay_ms / 1000
+        batcher = Batcher(process.start, waiting, settings.timeout, delay, self._metrics)
+        return _Model(url, need, process, batcher)
 
     def _require(self, need: int) -> None:
         """Raise InsufficientMemory unless there is enough, besides what is being loaded."""
@@ -217,17 +183,10 @@ class Models:
 
     @contextmanager
     def _change(self) -> Iterator[None]:
-        with self._changed:
-            if self._changes >= MAX_CHANGES:
-                raise Overloaded(f"{self._changes} models are being loaded or unloaded already")
-            self._changes += 1
+        """Raises Overloaded when there are too many at a time."""
+        if not self._changes.acquire(blocking=False):
+            raise Overloaded(f"{MAX_CHANGES} models are being loaded or unloaded already")
         try:
             yield
         finally:
-            with self._changed:
-                self._changes -= 1
-
-    def _free(self, model: Model) -> None:
-        model.engine.close()  # a run that takes too long ends with it
-        model.batcher.close()
-        memory.give_back()
+            self._changes.release()

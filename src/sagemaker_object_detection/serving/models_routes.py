@@ -5,10 +5,10 @@ A model's name is whatever the platform makes up: it is a key of a table and not
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 from flask import Flask, Response, jsonify, request
@@ -18,19 +18,16 @@ from sagemaker_object_detection.model import artifact
 from sagemaker_object_detection.model.artifact import ArtifactError
 from sagemaker_object_detection.model.inside import require_inside
 from sagemaker_object_detection.platform.paths import DEFAULT_BASE_DIR, Paths
-from sagemaker_object_detection.serving.answers import BadModelsRequest
 from sagemaker_object_detection.serving.app import bare_app, invoke
+from sagemaker_object_detection.serving.batching import UnusableModel
 from sagemaker_object_detection.serving.engines import choose
 from sagemaker_object_detection.serving.metrics import INVOKE, Metrics
-from sagemaker_object_detection.serving.model_engine import UnusableModel
-from sagemaker_object_detection.serving.models import Model, Models
+from sagemaker_object_detection.serving.models import Models, UnknownModel
 from sagemaker_object_detection.serving.settings import MXNET, Settings
 
-_LARGEST_BODY = 2**16
+_PAGE = 100
 _LONGEST_NAME = 1024
 _MEGABYTE = 2**20
-_TWINS = frozenset({artifact.ONNX_FILE, artifact.INT8_FILE})
-_WEIGHTS = ".params"
 _ROUTES = (
     "A multi-model endpoint has GET /ping, /metrics and /models, POST /models, GET and DELETE "
     "/models/{name} and POST /models/{name}/invoke."
@@ -66,16 +63,22 @@ def create_models_app(
 
     @app.get("/models")
     def page() -> Response:
-        found, more = models.page(_name_before(request.args.get("next_page_token")))
-        answer: dict[str, object] = {"models": [_told(one.name, one.url) for one in found]}
-        if more:
-            answer["nextPageToken"] = _token(found[-1])
-        return jsonify(answer)
+        """Up to 100 models by name. The token of the next page is the last name on this one: a
+        model that is loaded all the time is on one page, whatever is loaded or unloaded."""
+        last = request.args.get("next_page_token", "")
+        behind = ((name, url) for name, url in models.urls().items() if name > last)
+        found = [_told(name, url) for name, url in islice(behind, _PAGE)]
+        more = next(behind, None) is not None
+        return jsonify(
+            {"models": found} | ({"nextPageToken": found[-1]["modelName"]} if more else {})
+        )
 
     @app.get("/models/<model:name>")
     def describe(name: str) -> Response:
-        model = models.find(name)
-        return jsonify(_told(model.name, model.url))
+        url = models.urls().get(name)
+        if url is None:
+            raise UnknownModel(name)
+        return jsonify(_told(name, url))
 
     @app.delete("/models/<model:name>")
     def unload(name: str) -> Response:
@@ -91,43 +94,23 @@ def create_models_app(
 
 
 def _wanted() -> tuple[str, str]:
-    """Name and url of a request to load a model. Raises BadModelsRequest."""
-    data = request.stream.read()
-    if len(data) > _LARGEST_BODY:
-        raise BadModelsRequest(f"the body is larger than {_LARGEST_BODY} bytes")
+    """Name and url of a request to load a model. Raises UnusableModel."""
     try:
-        body = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise BadModelsRequest(f"the body is not JSON ({type(error).__name__})") from None
-    if not isinstance(body, dict):
-        raise BadModelsRequest("the body is not an object")
-    for key in ("model_name", "url"):
-        if not isinstance(body.get(key), str) or not body[key]:
-            raise BadModelsRequest(f"{key} is missing, empty or no text")
-    name, url = body["model_name"], body["url"]
-    if not name.isprintable() or len(name) > _LONGEST_NAME:
-        raise BadModelsRequest(
-            f"model_name is longer than {_LONGEST_NAME} characters, or cannot be printed"
-        )
+        body = json.loads(request.stream.read())
+        name, url = body["model_name"], body["url"]
+    except (ValueError, RecursionError, TypeError, LookupError) as error:
+        raise UnusableModel(
+            f"the body is not a JSON object with model_name and url ({type(error).__name__})"
+        ) from None
+    if not isinstance(name, str) or not isinstance(url, str):
+        raise UnusableModel("model_name or url is not a text")
+    if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
+        raise UnusableModel(f"model_name is not 1 to {_LONGEST_NAME} printable characters")
     return name, url
 
 
 def _told(name: str, url: str) -> dict[str, str]:
     return {"modelName": name, "modelUrl": url}
-
-
-def _token(last: Model) -> str:
-    """What the client gives back to have the models behind this one."""
-    return base64.urlsafe_b64encode(last.name.encode()).decode()
-
-
-def _name_before(token: str | None) -> str | None:
-    if not token:
-        return None
-    try:
-        return base64.b64decode(token, b"-_", validate=True).decode()
-    except ValueError:
-        raise BadModelsRequest("next_page_token is none that this endpoint has given") from None
 
 
 def model_folder(url: str, paths: Paths) -> Path:
@@ -137,37 +120,32 @@ def model_folder(url: str, paths: Paths) -> Path:
     Raises UnusableModel when it is outside, missing or no folder, or holds a link to outside of
     itself or something that is neither file nor folder: of a model, nothing else is ever read.
     """
-    inside = Path(DEFAULT_BASE_DIR) / paths.models_dir.name
     try:
         root = Path(os.path.realpath(paths.models_dir))
         folder = Path(os.path.realpath(paths.moved(Path(url))))
         if not Path(url).is_absolute() or root not in folder.parents:
-            raise UnusableModel(f"the url {url!r} is not below {inside}")
+            raise ArtifactError(f"it is not below {DEFAULT_BASE_DIR}/{paths.models_dir.name}")
         if not folder.is_dir():
-            raise UnusableModel(f"the url {url!r} is no folder, or is missing")
+            raise ArtifactError("it is no folder, or is missing")
         require_inside(folder)
-    except ArtifactError as error:
-        raise UnusableModel(str(error)) from error
-    except (OSError, ValueError) as error:
-        if isinstance(error, UnusableModel):
-            raise
-        raise UnusableModel(f"the url {url!r} cannot be read ({error})") from error
+    except (OSError, ValueError) as error:  # ArtifactError is a ValueError
+        raise UnusableModel(f"the url {url!r} cannot be used: {error}") from error
     return folder
 
 
 def memory_need(folder: Path, engine: str) -> int:
     """Bytes that loading an artifact may take at its height, from the sizes of its files.
 
-    engine: openvino or mxnet.
+    docs/decisions.md has the measurements. Converting a model to ONNX takes more than the model
+    does afterwards.
 
-    docs/decisions.md has the measurements. What MXNet does to make a missing twin takes more than
-    the model does afterwards.
+    engine: openvino or mxnet.
     """
     sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
-    twin = max((size for name, size in sizes.items() if name in _TWINS), default=0)
-    weights = max((size for name, size in sizes.items() if name.endswith(_WEIGHTS)), default=0)
+    onnx = max(sizes.get(name, 0) for name in (artifact.ONNX_FILE, artifact.INT8_FILE))
+    params = max((size for name, size in sizes.items() if name.endswith(".params")), default=0)
     if engine == MXNET:
-        return 300 * _MEGABYTE + 4 * weights
-    if twin:
-        return 120 * _MEGABYTE + 3 * twin
-    return 350 * _MEGABYTE + 8 * weights
+        return 300 * _MEGABYTE + 4 * params
+    if onnx:
+        return 120 * _MEGABYTE + 3 * onnx
+    return 350 * _MEGABYTE + 8 * params

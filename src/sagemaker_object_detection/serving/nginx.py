@@ -21,7 +21,7 @@ from sagemaker_object_detection.platform.orphans import fork
 from sagemaker_object_detection.serving import limits, observe
 from sagemaker_object_detection.serving.answers import nginx_errors
 from sagemaker_object_detection.serving.metrics import Metrics
-from sagemaker_object_detection.serving.model_engine import LOAD_PATIENCE
+from sagemaker_object_detection.serving.model_process import LOAD_PATIENCE
 from sagemaker_object_detection.serving.observe import refuse
 from sagemaker_object_detection.serving.settings import Settings
 from sagemaker_object_detection.serving.trace import RECEIVED_HEADER, Trace

@@ -39,7 +39,7 @@ from sagemaker_object_detection.serving.app import create_app
 from sagemaker_object_detection.serving.batching import BatchEngine, Batcher
 from sagemaker_object_detection.serving.engines import Plan, load_engine
 from sagemaker_object_detection.serving.metrics import Metrics, forget_worker
-from sagemaker_object_detection.serving.model_engine import ModelEngine
+from sagemaker_object_detection.serving.model_process import ModelProcess
 from sagemaker_object_detection.serving.models import MAX_CHANGES, Models
 from sagemaker_object_detection.serving.models_routes import create_models_app
 from sagemaker_object_detection.serving.observe import refuse
@@ -156,7 +156,7 @@ class Server(BaseApplication):  # type: ignore[misc]
         admission = Admission(waiting, max(2, self.threads), patience)
         if self.plan is None:
             models = Models(
-                lambda folder: ModelEngine(folder, os.environ, patience),
+                lambda folder: ModelProcess(folder, os.environ, patience),
                 self.settings,
                 admission,
                 metrics,

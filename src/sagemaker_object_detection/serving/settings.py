@@ -31,14 +31,12 @@ class Colour:
         return "three numbers in 0..255 for red, green and blue, as 123,117,104"
 
     def parse(self, text: str) -> tuple[float, ...]:
-        """Raises ValueError."""
         parts = text.split(",")
         if len(parts) != 3:
             raise ValueError(f"has {len(parts)} parts")
         return tuple(Real(0, 255, True, True).parse(part.strip()) for part in parts)
 
     def write(self, value: object) -> str:
-        """Text that parse reads."""
         assert isinstance(value, tuple)
         return ",".join(map(str, value))
 
@@ -69,7 +67,6 @@ class Accept:
         return f"one of {formats.offered()}"
 
     def parse(self, text: str) -> str:
-        """Raises ValueError."""
         try:
             formats.choose(text, Settings.response)
         except formats.NotAcceptable:
@@ -77,7 +74,6 @@ class Accept:
         return text
 
     def write(self, value: object) -> str:
-        """Text that parse reads."""
         return str(value)
 
 

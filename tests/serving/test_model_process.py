@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from multiprocessing import Pipe
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import pytest
 from onnx import numpy_helper
@@ -19,13 +18,13 @@ from onnx import numpy_helper
 from sagemaker_object_detection.inference.conversion import ConversionKilled, convert
 from sagemaker_object_detection.model import artifact
 from sagemaker_object_detection.serving import model_process
-from sagemaker_object_detection.serving.engines import load_engine, make_plan
-from sagemaker_object_detection.serving.model_engine import (
+from sagemaker_object_detection.serving.batching import (
     InsufficientMemory,
-    ModelEngine,
     ModelFailed,
     UnusableModel,
 )
+from sagemaker_object_detection.serving.engines import load_engine, make_plan
+from sagemaker_object_detection.serving.model_process import ModelProcess
 from sagemaker_object_detection.serving.settings import Settings
 from tests import tiny_model
 
@@ -34,7 +33,7 @@ PICTURES = np.random.default_rng(0).integers(
     0, 256, (2, 3, tiny_model.SIDE, tiny_model.SIDE), np.uint8
 )
 
-Make = Callable[..., ModelEngine]
+Make = Callable[..., ModelProcess]
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +46,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make(folder: Path) -> Iterator[Make]:
-    made: list[ModelEngine] = []
+    made: list[ModelProcess] = []
 
-    def make(folder: Path = folder, patience: float = 30.0, **options: float) -> ModelEngine:
-        made.append(ModelEngine(folder, ENVIRON, patience, **options))
+    def make(folder: Path = folder, patience: float = 30.0) -> ModelProcess:
+        made.append(ModelProcess(folder, ENVIRON, patience))
         return made[-1]
 
     yield make
@@ -161,7 +160,7 @@ def test_a_wrong_picture_is_a_failure_and_no_end(make: Make) -> None:
 @pytest.mark.parametrize(
     ("number", "kind", "what"),
     [
-        pytest.param(signal.SIGSEGV, ModelFailed, "signal SIGSEGV", id="a crash"),
+        pytest.param(signal.SIGSEGV, ModelFailed, "SIGSEGV", id="a crash"),
         pytest.param(signal.SIGKILL, InsufficientMemory, "memory is short", id="out of memory"),
     ],
 )
@@ -180,45 +179,32 @@ def test_a_process_that_ended_is_started_again(
     assert engine.detect(PICTURES).shape[0] == 2
 
 
-def test_a_process_that_hangs_is_ended(make: Make) -> None:
+@pytest.mark.parametrize(
+    "planes",
+    [
+        pytest.param(PICTURES, id="while it is to answer"),
+        pytest.param(np.zeros((1, 3, 1024, 1024), np.uint8), id="while it is to receive"),
+    ],
+)
+def test_a_process_that_hangs_is_ended(make: Make, planes: npt.NDArray[np.uint8]) -> None:
     engine = make(patience=0.5).start()
     pid = engine.pid
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
     with pytest.raises(ModelFailed, match="too long"):
-        engine.detect(PICTURES)
+        engine.detect(planes)
     assert _gone(pid)
 
 
-@pytest.mark.parametrize(
-    ("number", "kind"),
-    [
-        pytest.param(errno.ENOMEM, InsufficientMemory, id="no memory for a process"),
-        pytest.param(errno.EAGAIN, InsufficientMemory, id="too many processes"),
-        pytest.param(errno.EACCES, PermissionError, id="anything else"),
-    ],
-)
-def test_a_process_that_cannot_be_started(
-    make: Make, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[Exception]
-) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise OSError(number, os.strerror(number))
-
+def test_loading_takes_too_long(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_process, "LOAD_PATIENCE", 0.05)
     engine = make()
-    monkeypatch.setattr(subprocess, "Popen", fail)
-    with pytest.raises(kind, match=os.strerror(number)):
-        engine.start()
-    assert engine.pid is None
-
-
-def test_loading_takes_too_long(make: Make) -> None:
-    engine = make(load_patience=0.05)
     with pytest.raises(ModelFailed, match="too long"):
         engine.start()
     assert engine.pid is None
 
 
-def _raised_by_start(engine: ModelEngine, meanwhile: Callable[[int], None]) -> list[Exception]:
+def _raised_by_start(engine: ModelProcess, meanwhile: Callable[[int], None]) -> list[Exception]:
     """What start raises when something is done while it waits for the process."""
     raised: list[Exception] = []
 
@@ -297,17 +283,17 @@ class MXNetError(RuntimeError):
 @pytest.mark.parametrize(
     ("error", "fault"),
     [
-        pytest.param(MemoryError(), model_process.NO_MEMORY, id="no memory"),
+        pytest.param(MemoryError(), InsufficientMemory, id="no memory"),
         pytest.param(
-            MXNetError("Failed to allocate CPU Memory"), model_process.NO_MEMORY, id="nor MXNet"
+            MXNetError("Failed to allocate CPU Memory"), InsufficientMemory, id="nor MXNet"
         ),
-        pytest.param(ConversionKilled("killed"), model_process.NO_MEMORY, id="nor to convert"),
-        pytest.param(PermissionError(13, "", "x"), model_process.UNUSABLE, id="not readable"),
-        pytest.param(RuntimeError("odd"), model_process.FAILED, id="anything else"),
+        pytest.param(ConversionKilled("killed"), InsufficientMemory, id="nor to convert"),
+        pytest.param(PermissionError(13, "", "x"), UnusableModel, id="not readable"),
+        pytest.param(RuntimeError("odd"), UnusableModel, id="anything else"),
     ],
 )
 def test_what_the_process_tells_of_a_fault(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, fault: str
+    folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, fault: type[Exception]
 ) -> None:
     def fail(*_: object) -> None:
         raise error
@@ -316,16 +302,4 @@ def test_what_the_process_tells_of_a_fault(
     monkeypatch.setattr(model_process, "make_plan", fail)
     ours, theirs = Pipe()
     model_process.run(theirs, folder)
-    told, _ = model_process.receive(ours, 5)
-    assert told["fault"] == fault
-
-
-def test_messages_arrive_whole_or_not_at_all() -> None:
-    ours, theirs = Pipe()
-    model_process.send(theirs, {"shape": [1, 2], "ä": "ö"}, b"abc")
-    assert model_process.receive(ours, 5) == ({"shape": [1, 2], "ä": "ö"}, b"abc")
-    with pytest.raises(TimeoutError):
-        model_process.receive(ours, 0.05)
-    theirs.close()
-    with pytest.raises(EOFError):
-        model_process.receive(ours, 5)
+    assert type(ours.recv()) is fault
