@@ -4,6 +4,9 @@ python benchmarks/gate.py speed [--rounds 5] [--repeats 10]
 Photographs of 640x480 in each form through the gate, against cv2.imdecode on the same bytes in
 memory, with the same threads. Sides take turns; each round has its ratio: machines are noisy.
 
+python benchmarks/gate.py coco
+A COCO file of 63 MB and 150,000 boxes with outlines: process time and peak memory of reading it.
+
 python benchmarks/gate.py memory [--records 200000]
 Tiny pictures with one to three boxes in each form, through all that ./train does before training:
 what the peak of the process's memory grows by from a tenth of the records to all of them.
@@ -12,6 +15,7 @@ what the peak of the process's memory grows by from a tenth of the records to al
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
@@ -39,6 +43,16 @@ from sagemaker_object_detection.platform.world import World
 from sagemaker_object_detection.training.channels import read_channels
 from sagemaker_object_detection.training.communicator import Alone
 
+COCO_IMAGES, COCO_BOXES = 20_000, 150_000
+_READ_COCO = """
+import sys, time
+from pathlib import Path
+from sagemaker_object_detection.data.sources.coco import CocoSource
+begun = time.process_time()
+CocoSource(*map(Path, sys.argv[1:]))
+peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
+print(f"{time.process_time() - begun:.2f} CPU-s, {peak:.0f} MiB")
+"""
 THREADS = len(os.sched_getaffinity(0))
 SPEED_FORMS = ("recordio", "sagemaker-json", "coco")
 _AT_A_TIME = 16
@@ -124,6 +138,41 @@ def speed(rounds: int, repeats: int) -> None:
         print(f"{form:14s} ratio {statistics.median(found):.3f} (median of {rounds})")
 
 
+def coco() -> None:
+    """Print seconds and MiB of three processes that read the file."""
+    folder = data.BUILD / "coco-file"
+    file = folder / "instances.json"
+    if not file.exists():
+        (folder / "images").mkdir(parents=True, exist_ok=True)
+        names = [f"{number:012}.jpg" for number in range(COCO_IMAGES)]
+        for name in names:
+            (folder / "images" / name).touch()
+        random = np.random.default_rng(0)
+        outlines = random.uniform(0, 640, (COCO_BOXES, 36)).round(2).tolist()
+        corners = random.uniform(0, 300, (COCO_BOXES, 4)).round(2).tolist()
+        boxes = [
+            {
+                "segmentation": [outline],
+                "iscrowd": 0,
+                "image_id": number % COCO_IMAGES,
+                "bbox": box,
+                "category_id": number % 90 + 1,
+                "id": number,
+            }
+            for number, (outline, box) in enumerate(zip(outlines, corners, strict=True))
+        ]
+        images = [
+            {"file_name": name, "height": 480, "width": 640, "id": number}
+            for number, name in enumerate(names)
+        ]
+        categories = [{"id": number, "name": f"class {number}"} for number in range(1, 91)]
+        content = {"images": images, "annotations": boxes, "categories": categories}
+        file.write_text(json.dumps(content))
+    print(data.machine(), f"{file.stat().st_size / 1e6:.0f} MB, {COCO_BOXES} boxes", flush=True)
+    for _ in range(3):
+        subprocess.run([sys.executable, "-c", _READ_COCO, folder / "images", file], check=True)
+
+
 def peak_of_reading(base: Path) -> None:
     """Read a job's channels; print the peak of this process's memory in bytes."""
     job = load_job({BASE_DIR_VARIABLE: str(base)})
@@ -156,7 +205,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("speed", "memory"))
+    parser.add_argument("what", choices=("speed", "memory", "coco"))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--records", type=int, default=200_000)
@@ -165,6 +214,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.tree:
         peak_of_reading(options.tree)
+    elif options.what == "coco":
+        coco()
     elif options.what == "speed":
         speed(options.rounds, options.repeats)
     else:
