@@ -29,5 +29,15 @@ def test_text_color(background: Color, text: Color) -> None:
     assert text_color_on(background) == text
 
 
+def test_text_on_the_color_of_a_class_can_be_read() -> None:
+    """The contrast of WCAG AA: 4.5."""
+    colors = np.array([color_of(k) for k in range(90)]) / 255
+    linear = np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)
+    luminance = linear @ [0.2126, 0.7152, 0.0722]
+    is_black = np.array([text_color_on(color_of(k)) == BLACK for k in range(90)])
+    contrast = np.where(is_black, (luminance + 0.05) / 0.05, 1.05 / (luminance + 0.05))
+    assert contrast.min() >= 4.5
+
+
 def test_css() -> None:
     assert css((255, 10, 0)) == "#ff0a00"

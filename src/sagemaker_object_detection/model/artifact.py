@@ -83,6 +83,12 @@ class ModelConfig:
             if not fits:
                 raise ValueError(f"{name} must be {expected}, got {getattr(self, name)!r}")
 
+    @property
+    def validation_map(self) -> float | None:
+        """The validation mAP; None when nothing was validated."""
+        value = self.validation.get("mAP")
+        return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
     def require_names(self, num_classes: int, path: Path) -> None:
         """Raise ArtifactError when the network at `path` tells more classes apart than have names.
 
