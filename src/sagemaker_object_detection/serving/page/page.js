@@ -101,10 +101,8 @@ class Card {
     return make("li", {}, row);
   }
 
-  /*
-   * Boxes and labels, the best on top, in pixels of the image; lines and letters keep their size on the screen. A label
-   * is put where it is whole and covers none of a better detection; without such a place it is seen when it is picked.
-   */
+  /* Boxes and labels, the best on top, in pixels of the image; lines and letters keep their size on the screen. A label
+   * is put where it is whole and covers none of a better detection; without such a place it is seen when it is picked. */
   draw() {
     if (this.size === null) return;
     const [svg, frames, labels, placed] = [this.at("boxes"), make("g"), make("g"), []];
@@ -149,8 +147,9 @@ class Card {
     for (const layer of [this.at("picture"), overlay]) canvas.getContext("2d").drawImage(layer, 0, 0, width, height);
     const blob = await new Promise((done) => canvas.toBlob(done));
     if (blob === null) return say("This browser cannot write an image of this size.");
-    const name = `${this.file.name.replace(/\.\w+$/, "")}-detections.png`;
-    make("a", { href: URL.createObjectURL(blob), download: name }).click();
+    const [href, name] = [URL.createObjectURL(blob), this.file.name.replace(/\.\w+$/, "")];
+    make("a", { href, download: `${name}-detections.png` }).click();
+    setTimeout(() => URL.revokeObjectURL(href), 60_000);
   }
 
   command() {
@@ -206,7 +205,7 @@ function send(some) {
   for (const card of some) {
     card.root.classList.add("waiting");
     card.at("failure").hidden = card.at("answer").hidden = true;
-    queue = queue.then(() => card.ask());
+    queue = queue.then(() => card.ask()).catch(reportError);
   }
   update();
 }
