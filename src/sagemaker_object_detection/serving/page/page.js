@@ -62,7 +62,7 @@ class Card {
     const isReadable = said?.predictions?.every?.((one) => one.class_id in toggles && one.bbox?.length === 4);
     if (!isReadable) throw failure("This page cannot read the answer. Reload it.", this.text.slice(0, 300));
     this.predictions = said.predictions.toSorted((one, other) => other.score - one.score);
-    this.at("json").textContent = `{"predictions": [${said.predictions.map((one) => `\n  ${JSON.stringify(one)}`)}\n]}`;
+    this.at("json").textContent = `{"predictions": [${said.predictions.map((one) => `\n${JSON.stringify(one)}`)}\n]}`;
   }
 
   /* The endpoint may read an image that this browser cannot show. */
