@@ -35,7 +35,7 @@ CLIPPED = """
     const svg = element.localName === "text" && element.ownerSVGElement.getBoundingClientRect();
     return box.right > page.documentElement.clientWidth + 0.5 || box.left < -0.5
       || (svg && (box.right > svg.right + 1 || box.left < svg.left - 1))
-      || (element.clientWidth && element.scrollWidth > element.clientWidth + 1);
+      || (!svg && element.clientWidth && element.scrollWidth > element.clientWidth + 1);
   })
 """
 """A function of a document: its elements that are cut off or reach beyond the window."""

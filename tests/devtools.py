@@ -93,16 +93,16 @@ class Browser(Connection):
         x, y = self._middle(selector)
         self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
 
-    def choose_file(self, path: Path, opener: Callable[[], None]) -> None:
+    def choose_files(self, paths: Sequence[Path], opener: Callable[[], None]) -> None:
         """Answer the file dialogue that `opener` brings up."""
         self.call("Page.setInterceptFileChooserDialog", enabled=True)
         opener()
         node = self.wait_event("Page.fileChooserOpened")["backendNodeId"]
-        self.call("DOM.setFileInputFiles", files=[str(path)], backendNodeId=node)
+        self.call("DOM.setFileInputFiles", files=[*map(str, paths)], backendNodeId=node)
 
-    def drop_file(self, path: Path, x: int, y: int) -> Iterator[str]:
-        """Drag a file over the page and let it go; yields each step's name after it."""
-        data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
+    def drop_files(self, paths: Sequence[Path], x: int, y: int) -> Iterator[str]:
+        """Drag files over the page and let them go; yields each step's name after it."""
+        data = {"items": [], "files": [*map(str, paths)], "dragOperationsMask": 1}
         for kind in ("dragEnter", "dragOver", "drop"):
             self.call("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
             yield kind

@@ -13,13 +13,13 @@ import pytest
 
 import sagemaker_object_detection
 from sagemaker_object_detection import Detector, JobError, load, train
+from sagemaker_object_detection.colors import color_of
 from sagemaker_object_detection.images import ImageError
 from sagemaker_object_detection.model import artifact
 from sagemaker_object_detection.model.deployed import read_deploy_graph
 from sagemaker_object_detection.model.onnx_heads import convert_heads, write_onnx
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.tools import training_job
-from sagemaker_object_detection.tools.predict import color_of
 from tests import tiny_model
 from tests.tools.format_trees import write, write_tree
 

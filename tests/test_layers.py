@@ -12,10 +12,11 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 PACKAGE = "sagemaker_object_detection"
 SOURCE = REPOSITORY / "src" / PACKAGE
 
-BOTTOM = {"boxes", "images", "platform"}
+BOTTOM = {"boxes", "colors", "images", "platform"}
 MODEL = BOTTOM | {"model"}
 MAY_IMPORT = {
     "boxes": set(),
+    "colors": set(),
     "images": set(),
     "platform": set(),
     "model": BOTTOM,

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from sagemaker_object_detection.colors import color_of, css
 from sagemaker_object_detection.evaluation.report_tables import (
     class_scores,
     images_per_second,
@@ -35,6 +36,7 @@ SMALL = np.array([[60, 0, 16], [10, 800, 190], [0, 200, 0]])
 
 def test_classes_stand_by_their_score_and_those_without_boxes_last() -> None:
     rows = class_scores(summary_of(np.zeros((4, 4), np.int64), (0.1, float("nan"), 0.9)))
+    assert rows[0].color == css(color_of(2))
     assert [(row.label, row.average_precision, row.boxes) for row in rows] == [
         ("kind 2", 0.9, 5),
         ("kind 0", 0.1, 5),

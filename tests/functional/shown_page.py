@@ -17,8 +17,8 @@ WEAK = (2, 1)
 """A cell that is so little red that its score is 0.38."""
 
 _BOXES = """
-[...document.querySelectorAll("#boxes .frame")].map(frame => {
-  const picture = document.querySelector("#picture").getBoundingClientRect();
+[...document.querySelectorAll(".boxes .frame")].map(frame => {
+  const picture = frame.closest(".stage").querySelector(".picture").getBoundingClientRect();
   const box = frame.querySelector(".line").getBoundingClientRect();
   return [
     (box.left - picture.left) / picture.width, (box.top - picture.top) / picture.height,
@@ -36,15 +36,15 @@ class ShownPage:
         self.address = f"http://127.0.0.1:{endpoint.port}/"
         browser.open(self.address, width)
 
-    def choose(self, file: Path) -> None:
-        """Send a file and wait until there is an answer to it, or an error."""
-        self.browser.choose_file(file, lambda: self.browser.click("label[for=file]"))
-        self.wait_settled()
+    def choose(self, *files: Path) -> None:
+        """Send files and wait until there is an answer to each, or an error."""
+        self.browser.choose_files(files, lambda: self.browser.click("label[for=file]"))
+        self.wait_settled(len(files))
 
-    def wait_settled(self) -> None:
+    def wait_settled(self, images: int = 1) -> None:
         self.browser.wait_until(
-            "document.querySelector('#failure').checkVisibility()"
-            " || document.querySelector('#result:not(.waiting)')?.checkVisibility()"
+            f"document.querySelectorAll('.card').length === {images}"
+            " && !document.querySelector('.card.waiting')"
         )
 
     def text(self, selector: str) -> str:
@@ -67,7 +67,7 @@ class ShownPage:
 
     @property
     def answer(self) -> Any:  # noqa: ANN401
-        return json.loads(self.text("#json"))
+        return json.loads(self.texts(".json")[0])
 
     def set_threshold(self, value: float) -> None:
         """Move the slider as a finger does."""

@@ -257,9 +257,9 @@ def test_the_page_can_be_switched_off(make: Make) -> None:
 
 
 def test_the_page_knows_the_least_score(make: Make) -> None:
-    assert "scores up to 0.2." in make().get("/").text
-    assert "scores up to 0.35." in make(threshold=0.35).get("/").text
-    assert "scores up to 0.6." in make(thresholds=(0.5, 0.7)).get("/").text
+    assert "do: above 0.2." in make().get("/").text
+    assert "do: above 0.35." in make(threshold=0.35).get("/").text
+    assert "do: above 0.6." in make(thresholds=(0.5, 0.7)).get("/").text
 
 
 def test_thresholds_of_the_model(make: Make) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from sagemaker_object_detection.model import artifact
 from sagemaker_object_detection.model.artifact import ArtifactError
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.serving import engines
-from sagemaker_object_detection.serving.engines import Plan, Shifted, load_engine, make_plan
+from sagemaker_object_detection.serving.engines import Plan, Shifted, facts, load_engine, make_plan
 from sagemaker_object_detection.serving.settings import Settings
 from tests import service_artifact, tiny_model
 from tests.rows import require_same_detections
@@ -165,3 +166,13 @@ def test_nothing_beside_the_folder_is_read(folder: Path, tmp_path: Path) -> None
     params.symlink_to(secret)
     with pytest.raises(ClientError, match=r"0000\.params is a link to outside of"):
         make_plan(folder, Settings(), {})
+
+
+@pytest.mark.parametrize("mean", [(0.0, 0.0, 0.0), (1.0, 2.0, 3.0)])
+def test_facts_of_a_model(folder: Path, mean: tuple[float, float, float]) -> None:
+    settings = Settings(precision="float32", mean=mean)
+    plan = make_plan(folder, settings, {})
+    wanted = {"Model": str(folder), "Network": "tiny, 32 px", "Engine": "OpenVINO, float32"}
+    assert facts(plan, load_engine(plan, settings, 1)) == wanted
+    scored = replace(plan, config=replace(plan.config, validation={"mAP": 0.51239}))
+    assert facts(scored, load_engine(plan, settings, 1)) == {**wanted, "Validation mAP": "0.5124"}

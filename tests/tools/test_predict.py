@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from sagemaker_object_detection.colors import color_of, css
 from sagemaker_object_detection.images import decode, orientation
 from sagemaker_object_detection.model import artifact
 from sagemaker_object_detection.model.deployed import read_deploy_graph
 from sagemaker_object_detection.model.onnx_heads import convert_heads, write_onnx
 from sagemaker_object_detection.tools import cli
-from sagemaker_object_detection.tools.predict import color_of
 from tests import tiny_model
 from tests.data.samples import write_coco, write_images, write_manifest, write_records
 from tests.orientation import stored, with_tag
@@ -104,7 +104,7 @@ def test_the_page(model: Path, tmp_path: Path) -> None:
     assert "a &amp; &lt;b&gt; #1.png" in page
     assert "<b>" not in page
     assert page.count("red 2") == 2
-    assert f"rgb{color_of(1)}" in page
+    assert css(color_of(1)) in page
     assert "http" not in page
     assert "<script" not in page
 

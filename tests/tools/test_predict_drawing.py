@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from sagemaker_object_detection.colors import color_of
 from sagemaker_object_detection.tools.detectors import Prediction
-from sagemaker_object_detection.tools.predict import color_of, draw_detections
+from sagemaker_object_detection.tools.predict import draw_detections
 
 GREY = np.full((300, 400, 3), 128, np.uint8)
 
@@ -83,9 +84,3 @@ def test_a_view_in_another_order_of_channels() -> None:
 def test_names_that_the_font_has_no_letters_for(name: str, shown: str) -> None:
     drawn = draw_detections(GREY, [one(class_id=3, name=name)])
     np.testing.assert_array_equal(drawn, draw_detections(GREY, [one(class_id=3, name=shown)]))
-
-
-def test_colors_of_neighbours_differ() -> None:
-    colors = np.array([color_of(k) for k in range(20)], np.float64)
-    assert len({tuple(c) for c in colors.tolist()}) == 20
-    assert (np.abs(np.diff(colors, axis=0)).sum(axis=1) > 150).all()

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from sagemaker_object_detection.colors import color_of, css
 from sagemaker_object_detection.evaluation.summary import Summary
 
 COCO_MEANINGS = {
@@ -34,6 +35,7 @@ class ClassScore:
     """Average precision of a class; None without boxes."""
 
     label: str
+    color: str
     average_precision: float | None
     boxes: int
 
@@ -84,8 +86,13 @@ class Span:
 def class_scores(summary: Summary) -> list[ClassScore]:
     """The classes by their score, best first, those without boxes last."""
     rows = [
-        ClassScore(label, curve.average_precision if curve.positives else None, curve.positives)
-        for label, curve in zip(summary.labels, summary.curves, strict=True)
+        ClassScore(
+            label,
+            css(color_of(class_id)),
+            curve.average_precision if curve.positives else None,
+            curve.positives,
+        )
+        for class_id, (label, curve) in enumerate(zip(summary.labels, summary.curves, strict=True))
     ]
     return sorted(
         rows,

@@ -87,6 +87,12 @@ class ModelConfig:
             if not fits:
                 raise ValueError(f"{name} must be {expected}, got {getattr(self, name)!r}")
 
+    @property
+    def validation_map(self) -> float | None:
+        """The validation mAP; None when nothing was validated."""
+        value = self.validation.get("mAP")
+        return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
     def _thresholds_fit(self) -> bool:
         numbers = self.thresholds
         fit = all(_is_number(number, int, float, high=1) for number in numbers)

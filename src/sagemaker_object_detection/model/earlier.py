@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 
 from sagemaker_object_detection.model import artifact
 from sagemaker_object_detection.model.archive import SYMBOL_ENDING
-from sagemaker_object_detection.model.artifact import ArtifactError, ModelConfig
+from sagemaker_object_detection.model.artifact import ArtifactError
 from sagemaker_object_detection.model.names import PREFIX
 from sagemaker_object_detection.model.service_graph import ServiceGraph, read_graph
 from sagemaker_object_detection.model.specs import get_spec
@@ -125,7 +124,7 @@ def _ours(folder: Path, arrays: Arrays) -> EarlierModel:
         len(config.class_names),
         config.class_names,
         config.image_shape,
-        _validation_map(config),
+        config.validation_map,
         arrays,
     )
 
@@ -140,7 +139,7 @@ def _continued(folder: Path, graph: ServiceGraph, arrays: Arrays) -> EarlierMode
         _agreed_classes(graph, stated, folder / artifact.MODEL_FILE),
         config.class_names,
         config.image_shape,
-        _validation_map(config),
+        config.validation_map,
         arrays,
         graph,
     )
@@ -191,8 +190,3 @@ def _read_hyperparameters(path: Path) -> _Stated:
         numbers.append(int(text) if text else None)
     base_network = raw.get("base_network")
     return _Stated(str(base_network)[:40] if base_network else None, *numbers)
-
-
-def _validation_map(config: ModelConfig) -> float | None:
-    value = config.validation.get("mAP")
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from statistics import median
 
@@ -59,11 +59,13 @@ def create_app(
     check_ready: Callable[[], object],
     settings: Settings,
     metrics: Metrics | None = None,
+    facts: Callable[[], Mapping[str, str]] = dict,
 ) -> Flask:
     """The WSGI application.
 
     check_ready: raises NotReady, with the reason, when /ping is to answer 503.
     metrics: what /metrics shows; those of the batcher under the predictor belong to the same.
+    facts: what the page shows of the model, name -> value; called once the model is loaded.
     """
     app = bare_app(check_ready, settings, metrics or Metrics())
 
@@ -75,7 +77,7 @@ def create_app(
         start = settings.threshold
         if start is None:
             start = round(median(predictor.thresholds), 2)
-        add_page(app, predictor.class_names, start)
+        add_page(app, predictor.class_names, start, facts)
     return app
 
 

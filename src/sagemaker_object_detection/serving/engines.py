@@ -173,6 +173,24 @@ def _load_mxnet(plan: Plan, settings: Settings) -> BatchEngine:
     return MXNetEngine(graph.symbol, graph.args, graph.auxs, graph.image_shape, ctx, sizes)
 
 
+def precision_of(engine: BatchEngine) -> str:
+    """What an engine computes in; MXNet's computes in float32."""
+    return str(getattr(engine, "precision", "float32"))
+
+
+def facts(plan: Plan, engine: BatchEngine) -> dict[str, str]:
+    """What the page shows of a model, name -> value; unknown values are omitted."""
+    config = plan.config
+    name = {OPENVINO: "OpenVINO", MXNET: "MXNet"}[plan.engine]
+    score = config.validation_map
+    return {
+        "Model": str(plan.folder),
+        "Network": f"{config.base_network}, {config.image_shape} px",
+        **({} if score is None else {"Validation mAP": f"{score:.4f}"}),
+        "Engine": f"{name}, {precision_of(engine)}",
+    }
+
+
 class Shifted:
     """An engine whose network expects pixels without their mean.
 
@@ -187,6 +205,7 @@ class Shifted:
         self._mean = np.array(mean, np.float32).reshape(3, 1, 1)
         self.image_shape = engine.image_shape
         self.batch_sizes = engine.batch_sizes
+        self.precision = precision_of(engine)
 
     def detect(self, planes: npt.NDArray[Any]) -> Rows:
         return self._engine.detect(planes.astype(np.float32) - self._mean)

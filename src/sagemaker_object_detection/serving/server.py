@@ -37,7 +37,7 @@ from sagemaker_object_detection.serving.admission import Admission, TracedPredic
 from sagemaker_object_detection.serving.answers import nginx_errors
 from sagemaker_object_detection.serving.app import create_app
 from sagemaker_object_detection.serving.batching import BatchEngine, Batcher
-from sagemaker_object_detection.serving.engines import Plan, load_engine
+from sagemaker_object_detection.serving.engines import Plan, facts, load_engine
 from sagemaker_object_detection.serving.metrics import Metrics, forget_worker
 from sagemaker_object_detection.serving.model_process import ModelProcess
 from sagemaker_object_detection.serving.models import MAX_CHANGES, Models
@@ -108,6 +108,7 @@ class Server(BaseApplication):  # type: ignore[misc]
         self._drain_seconds = drain_seconds
         self._state = mmap.mmap(-1, 2)  # shared with workers and the process that forks the server
         self._batcher: Batcher | None = None
+        self._facts: dict[str, str] = {}
         super().__init__()
 
     @property
@@ -172,7 +173,7 @@ class Server(BaseApplication):  # type: ignore[misc]
 
         config = self.plan.config
         predictor = TracedPredictor(batcher, config.class_names, admission, config.thresholds)
-        return create_app(predictor, check_ready, self.settings, metrics)
+        return create_app(predictor, check_ready, self.settings, metrics, lambda: self._facts)
 
     def run_until_stopped(self) -> int:
         """Run until a signal or a failure stops it; return the exit code."""
@@ -189,7 +190,9 @@ class Server(BaseApplication):  # type: ignore[misc]
     def _load_engine(self) -> BatchEngine:
         # May import MXNet: only here, in the worker's one thread that may touch it.
         assert self.plan is not None
-        return load_engine(self.plan, self.settings, self.threads)
+        engine = load_engine(self.plan, self.settings, self.threads)
+        self._facts = facts(self.plan, engine)
+        return engine
 
     def _wait_for_model(self, worker: Any) -> None:  # noqa: ANN401 - gunicorn has no types
         """Keep the worker from accepting connections, and its heartbeat going, until it can."""

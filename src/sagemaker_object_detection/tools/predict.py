@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 import json
 import logging
 import os
@@ -22,6 +21,7 @@ import msgspec
 import numpy as np
 
 from sagemaker_object_detection import __version__
+from sagemaker_object_detection.colors import Color, color_of, css, text_color_on
 from sagemaker_object_detection.data.listing import Listing
 from sagemaker_object_detection.data.pages import render_page
 from sagemaker_object_detection.data.recordio import RecordIOError
@@ -49,7 +49,6 @@ _EXISTING = click.Path(exists=True, path_type=Path)
 Item = tuple[str, Path, Callable[[], bytes]]
 """Name for messages and results, path of the copy relative to --out, and content."""
 Choose = Callable[[Sequence[Prediction]], list[Prediction]]
-Color = tuple[int, int, int]
 
 
 class Result(msgspec.Struct):
@@ -234,21 +233,13 @@ def annotate(
         values = {
             "results": results,
             "found": [one for result in results for one in result.predictions],
-            "color": lambda one: f"rgb{color_of(one.class_id)}",
+            "color": lambda one: css(color_of(one.class_id)),
             "link": lambda one: quote(os.fsencode(one.annotated)),
             "version": __version__,
         }
         page = render_page(Path(__file__).parent, "gallery.html.j2", values)
         write_text_whole(out / GALLERY_FILE, page)
     return results, faults
-
-
-def color_of(class_id: int) -> Color:
-    """An RGB color for a class; neighboring ids get hues far apart."""
-    hue = (0.02 + class_id * 0.618034) % 1
-    value = (0.95, 0.75, 0.85)[class_id // 7 % 3]
-    red, green, blue = colorsys.hsv_to_rgb(hue, 0.85, value)
-    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def draw_detections(image: Image, predictions: Sequence[Prediction]) -> Image:
@@ -287,6 +278,5 @@ def _draw_caption(
     x = max(0, min(left - thickness // 2, width - bar_width))
     y = top - bar_height if top >= bar_height else top
     cv2.rectangle(canvas, (x, y), (x + bar_width, y + bar_height), color, cv2.FILLED)
-    ink = (0, 0, 0) if np.dot(color, (0.299, 0.587, 0.114)) > 140 else (255, 255, 255)
     place = (x + pad, y + pad // 2 + text_height + baseline // 2)
-    cv2.putText(canvas, text, place, _FONT, scale, ink, weight, cv2.LINE_AA)
+    cv2.putText(canvas, text, place, _FONT, scale, text_color_on(color), weight, cv2.LINE_AA)

@@ -1,4 +1,4 @@
-"""The page stands alone, is what its policy says, and is packed with the program."""
+"""The page stands alone, fits its policy, and is packed with the program."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sagemaker_object_detection.colors import color_of, css
 from sagemaker_object_detection.images import decode
-from sagemaker_object_detection.serving.page.document import SAMPLES, SCRIPTS, render
+from sagemaker_object_detection.serving.page.document import SAMPLE_CLASSES, SAMPLES, render
 from sagemaker_object_detection.tools.demo_data import CLASS_NAMES, scene
 from tests.html_page import Page
 
@@ -25,7 +26,7 @@ NUMBERS = ("no", "a", "two", "three")
 
 
 def test_the_page_stands_alone() -> None:
-    source = render(["cat"], 0.2).html
+    source = render(CLASS_NAMES, 0.2).html
     page = Page(source)
     given = [item for _, attributes in page.elements for item in attributes.items()]
     links = {value or "" for name, value in given if name in ("href", "src")}
@@ -56,8 +57,9 @@ def test_the_policy_allows_what_is_in_the_page_and_nothing_else() -> None:
 
 def test_scripts_make_no_markup_of_texts() -> None:
     sinks = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\("
-    for script in SCRIPTS:
-        assert not re.search(sinks, (FOLDER / script).read_text())
+    (script,) = FOLDER.glob("*.js")
+    assert not re.search(sinks, script.read_text())
+    assert len(script.read_text().splitlines()) <= 250
 
 
 @pytest.mark.parametrize(
@@ -65,22 +67,57 @@ def test_scripts_make_no_markup_of_texts() -> None:
     [
         pytest.param(["cat"], "The model knows 1 class cat", id="one"),
         pytest.param(["cat", "dog"], "The model knows 2 classes cat dog", id="two"),
-        pytest.param(["<b>&amp;", "\"'"], "The model knows 2 classes <b>&amp; \"'", id="markup"),
+        pytest.param(["<i>&amp;", "\"'"], "The model knows 2 classes <i>&amp; \"'", id="markup"),
     ],
 )
 def test_class_names(class_names: list[str], words: str) -> None:
     page = Page(render(class_names, 0.2).html)
     assert words in page.words
-    assert not [tag for tag, _ in page.elements if tag == "b"]
+    assert not [tag for tag, _ in page.elements if tag == "i"]
 
 
 @pytest.mark.parametrize(
     ("least_score", "words"),
-    [(0.2, "The endpoint leaves out scores up to 0.2."), (0.01, "scores up to 0.01."), (0.0, None)],
+    [(0.2, "other answers of the endpoint do: above 0.2."), (0.0, "above 0.")],
 )
-def test_the_least_score(least_score: float, words: str | None) -> None:
-    text = Page(render(["cat"], least_score).html).words
-    assert (words in text) if words else ("leaves out" not in text)
+def test_the_least_score(least_score: float, words: str) -> None:
+    assert words in Page(render(["cat"], least_score).html).words
+
+
+def test_the_slider_starts_at_the_least_score() -> None:
+    page = Page(render(["cat"], 0.35).html)
+    assert [one["value"] for _, one in page.elements if one.get("id") == "threshold"] == ["0.35"]
+    assert "0.35" in page.words
+
+
+@pytest.mark.parametrize(
+    ("class_names", "samples"),
+    [
+        pytest.param(["star", "cube", "ball"], 3, id="of the demo"),
+        pytest.param(["ball", "cube"], 0, id="some of the demo"),
+        pytest.param(["ball", "cube", "star", "cat"], 0, id="more than the demo"),
+        pytest.param(["cat"], 0, id="others"),
+    ],
+)
+def test_samples_are_for_models_of_the_demo(class_names: list[str], samples: int) -> None:
+    assert set(CLASS_NAMES) == SAMPLE_CLASSES
+    page = Page(render(class_names, 0.2).html)
+    assert page.count("button", "thumb") == samples
+    assert ("sample" in page.words) == bool(samples)
+
+
+def test_facts_of_the_model() -> None:
+    page = Page(render(["cat"], 0.2, {"Model": "/opt/<b>/model", "Engine": "MXNet"}).html)
+    assert "Model /opt/<b>/model Engine MXNet" in page.words
+    assert 'id="facts"' not in render(["cat"], 0.2).html
+
+
+def test_classes_have_the_colors_of_annotated_images() -> None:
+    source = render(["cat", "dog"], 0.2).html
+    for class_id in range(2):
+        color = css(color_of(class_id))
+        assert f".c{class_id} {{ --color: {color}; }}" in source
+        assert f'data-color="{color}"' in source
 
 
 @pytest.mark.parametrize("name", list(SAMPLES))

@@ -6,19 +6,21 @@ from flask.testing import FlaskClient
 
 from sagemaker_object_detection.serving.page.document import add_page, render
 
+FACTS = {"Engine": "MXNet"}
+
 
 @pytest.fixture
 def client() -> FlaskClient:
     app = Flask(__name__, static_folder=None)
-    add_page(app, ["cat"], 0.2)
+    add_page(app, ["cat"], 0.2, lambda: FACTS)
     return app.test_client()
 
 
 def test_the_page(client: FlaskClient) -> None:
     answer = client.get("/")
     assert (answer.status_code, answer.content_type) == (200, "text/html; charset=utf-8")
-    assert answer.text == render(["cat"], 0.2).html
-    assert answer.headers["Content-Security-Policy"] == render(["cat"], 0.2).policy
+    assert answer.text == render(["cat"], 0.2, FACTS).html
+    assert answer.headers["Content-Security-Policy"] == render(["cat"], 0.2, FACTS).policy
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert answer.headers["Cache-Control"] == "no-cache"
 

@@ -1,26 +1,27 @@
-"""The page at GET /, put together from the template, style, scripts and samples here.
+"""The page at GET /, rendered from the template, style, script and sample images here.
 
-It stands alone: style, scripts and sample pictures are in it, and its Content-Security-Policy lets
-nothing else run, load or connect but what it was made of and the endpoint itself.
+It stands alone: style, script and samples are in it, and its Content-Security-Policy lets nothing
+else run or load, and lets it connect to the endpoint only.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from flask import Flask, Response, request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from sagemaker_object_detection.colors import color_of, css, text_color_on
+
 _FOLDER = Path(__file__).parent
 _TEMPLATE = "page.html.j2"
 _STYLE = "page.css"
-
-SCRIPTS = ("server_timing.js", "client.js", "overlay.js", "lists.js", "main.js")
-"""In this order: each uses what those before it define."""
+_SCRIPT = "page.js"
 
 SAMPLES = {
     "sample-1.jpg": "a ball, two cubes and a star",
@@ -28,6 +29,9 @@ SAMPLES = {
     "sample-3.jpg": "a ball, a cube and three stars",
 }
 """File -> what is on it. Scenes 46, 34 and 21 of seed 2024, drawn by tools/demo_data.py."""
+
+SAMPLE_CLASSES = frozenset({"ball", "cube", "star"})
+"""Those of the demo; the samples mean nothing to a model of other classes."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +42,25 @@ class Document:
     policy: str
 
 
-def add_page(app: Flask, class_names: Sequence[str], least_score: float) -> None:
-    """Serve the page at GET /, made once; what the arguments mean, `render` says."""
-    document = render(class_names, least_score)
+def add_page(
+    app: Flask,
+    class_names: Sequence[str],
+    least_score: float,
+    facts: Callable[[], Mapping[str, str]] = dict,
+) -> None:
+    """Serve the page at GET /, rendered at the first request; see `render` for the arguments.
+
+    facts: called once; the model is loaded by then.
+    """
+
+    @cache
+    def document() -> Document:
+        return render(class_names, least_score, facts())
 
     @app.get("/")
     def page() -> Response:
-        response = Response(document.html, mimetype="text/html")
-        response.headers["Content-Security-Policy"] = document.policy
+        response = Response(document().html, mimetype="text/html")
+        response.headers["Content-Security-Policy"] = document().policy
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Referrer-Policy"] = "no-referrer"
         # Another model may answer at the same address next time.
@@ -55,14 +70,19 @@ def add_page(app: Flask, class_names: Sequence[str], least_score: float) -> None
         return response
 
 
-def render(class_names: Sequence[str], least_score: float) -> Document:
+def render(
+    class_names: Sequence[str], least_score: float, facts: Mapping[str, str] | None = None
+) -> Document:
     """The page for a model.
 
-    class_names: what it looks for; any text, it is escaped.
-    least_score: the endpoint leaves out detections whose score is not above it.
+    class_names: in the order of class_id; any text, it is escaped.
+    least_score: answers of the endpoint have scores above it; the slider starts here.
+    facts: of the model, name -> value.
     """
-    style = _read(_STYLE)
-    scripts = [_read(name) for name in SCRIPTS]
+    colors = [color_of(class_id) for class_id in range(len(class_names))]
+    rules = [f".c{class_id} {{ --color: {css(color)}; }}" for class_id, color in enumerate(colors)]
+    style = "\n".join([_read(_STYLE), *rules])
+    script = _read(_SCRIPT)
     environment = Environment(
         loader=FileSystemLoader(_FOLDER),
         autoescape=True,
@@ -70,24 +90,28 @@ def render(class_names: Sequence[str], least_score: float) -> Document:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    samples = SAMPLES if set(class_names) == SAMPLE_CLASSES else {}
     html = environment.get_template(_TEMPLATE).render(
         style=style,
-        scripts=scripts,
+        script=script,
         samples=[
             {"name": name, "shows": shows, "data": _base64((_FOLDER / name).read_bytes())}
-            for name, shows in SAMPLES.items()
+            for name, shows in samples.items()
         ],
         class_names=class_names,
+        colors=[css(color) for color in colors],
+        inks=[css(text_color_on(color)) for color in colors],
         least_score=least_score,
+        facts=facts or {},
     )
-    return Document(html, _policy(style, scripts))
+    return Document(html, _policy(style, script))
 
 
-def _policy(style: str, scripts: Sequence[str]) -> str:
-    """Nothing is allowed but these texts, pictures out of memory, and requests to the endpoint."""
+def _policy(style: str, script: str) -> str:
+    """Allow only these texts, images out of memory, and requests to the endpoint."""
     directives = {
         "default-src": ["'none'"],
-        "script-src": [_source(script) for script in scripts],
+        "script-src": [_source(script)],
         "style-src": [_source(style)],
         "img-src": ["blob:", "data:"],
         "connect-src": ["'self'"],
@@ -100,7 +124,7 @@ def _policy(style: str, scripts: Sequence[str]) -> str:
 
 
 def _source(text: str) -> str:
-    """What stands for one inline text in a policy."""
+    """The hash of an inline text, as a policy lists it."""
     return f"'sha256-{_base64(hashlib.sha256(text.encode()).digest())}'"
 
 
