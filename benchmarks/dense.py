@@ -36,7 +36,7 @@ def measure(sides: list[str], epochs: int) -> str:
     from sagemaker_object_detection.model.specs import get_spec
     from sagemaker_object_detection.platform.world import World
     from sagemaker_object_detection.training.communicator import Alone
-    from sagemaker_object_detection.training.gradients import make_gradient_trainer
+    from sagemaker_object_detection.training.optimizer import make_gradient_trainer
     from sagemaker_object_detection.training.update import Updates
 
     def loader(side: str) -> Loader:

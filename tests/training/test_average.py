@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from mxnet import gluon
 
-from sagemaker_object_detection.training.average import WeightAverage, decay_over
+from sagemaker_object_detection.training.optimizer import WeightAverage, decay_over
 
 
 def _parameter(value: list[float]) -> gluon.Parameter:

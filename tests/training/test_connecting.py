@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from sagemaker_object_detection.platform.errors import JobError
 from sagemaker_object_detection.platform.world import World
-from sagemaker_object_detection.training.connecting import connecting
+from sagemaker_object_detection.training.communicator import connecting
 
 
 @dataclass(frozen=True)

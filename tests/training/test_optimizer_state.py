@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from mxnet import autograd, gluon
 
-from sagemaker_object_detection.training.optimizer_state import (
+from sagemaker_object_detection.training.optimizer import (
     optimizer_arrays,
     restore_optimizer,
     update_counts,

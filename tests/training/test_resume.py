@@ -17,11 +17,10 @@ from sagemaker_object_detection.evaluation.average_precision import AveragePreci
 from sagemaker_object_detection.platform.job import Job
 from sagemaker_object_detection.platform.world import World
 from sagemaker_object_detection.training import checkpoint
-from sagemaker_object_detection.training.average import WeightAverage
 from sagemaker_object_detection.training.communicator import Alone, Communicator
 from sagemaker_object_detection.training.early_stopping import EarlyStopping
-from sagemaker_object_detection.training.gradients import make_gradient_trainer
 from sagemaker_object_detection.training.history import EpochResult
+from sagemaker_object_detection.training.optimizer import WeightAverage, make_gradient_trainer
 from sagemaker_object_detection.training.position import Position
 from sagemaker_object_detection.training.progress import Progress
 from sagemaker_object_detection.training.resume import Checkpoints, Trained

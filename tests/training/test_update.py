@@ -10,7 +10,7 @@ from sagemaker_object_detection.data.loader import Batch, pad_labels
 from sagemaker_object_detection.platform.world import World
 from sagemaker_object_detection.training import update
 from sagemaker_object_detection.training.communicator import Alone
-from sagemaker_object_detection.training.gradients import make_gradient_trainer
+from sagemaker_object_detection.training.optimizer import make_gradient_trainer
 from sagemaker_object_detection.training.update import Updates
 from tests.training.networks import SIDE, make_network
 

@@ -2,14 +2,17 @@
 
 One primitive, gather, and what is made of it: sums, averages, the values of the first process for
 all, and whether all hold the same. Its messages pass through the supervisors, so that it works
-alike with every way of exchanging gradients (training.gradients).
+alike with every way of exchanging gradients (training.optimizer).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -17,11 +20,12 @@ import mxnet as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from sagemaker_object_detection.platform.errors import AlgorithmError, JobError
+from sagemaker_object_detection.platform.errors import AlgorithmError, JobError, PlatformError
 from sagemaker_object_detection.platform.failure_message import by
+from sagemaker_object_detection.platform.network import PORTS
 from sagemaker_object_detection.platform.process_group import ProcessGroup
 from sagemaker_object_detection.platform.supervisor import BEGIN
-from sagemaker_object_detection.platform.world import World
+from sagemaker_object_detection.platform.world import HOROVOD, World
 
 
 class Communicator(Protocol):
@@ -161,3 +165,35 @@ def _put(arrays: Mapping[str, Sequence[mx.nd.NDArray]], values: NDArray[Any]) ->
         for copy in copies:
             copy[:] = value
         start += size
+
+
+CONNECT_SECONDS = 90.0
+
+
+@contextmanager
+def connecting(communicator: Communicator, seconds: float = CONNECT_SECONDS) -> Iterator[None]:
+    """Around calls of MXNet's kvstore or Horovod that wait for all processes, if need be for ever.
+
+    They wait inside native code, where Python sees no signal: SIGTERM ends the process at once,
+    which its supervisor takes for what it is. After so many seconds the whole job fails.
+    """
+    world = communicator.world
+    if world.size == 1:
+        yield
+        return
+    what, ports = "kvstore", f"{PORTS[0]} to {PORTS[-1]}"
+    if world.form == HOROVOD:
+        what, ports = "Horovod", "any TCP port"
+    error = PlatformError(
+        f"{what} has not connected to the other processes within {seconds:.0f} s. Let the hosts of "
+        f"the job reach each other at {ports} (security groups, firewalls)."
+    )
+    timer = threading.Timer(seconds, communicator.fail, [error])
+    timer.daemon = True
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        signal.signal(signal.SIGTERM, before)

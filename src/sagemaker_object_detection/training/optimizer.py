@@ -1,16 +1,24 @@
-"""The optimiser that the hyperparameters ask for."""
+"""The optimiser: made, stepped over devices and processes, taken out and put back.
+
+Every form gives the sum of gradients: the loss is divided by the positives of all processes
+already. MXNet's kvstore sums; Horovod's trainer takes the mean, which is undone by the scale of the
+step.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import mxnet as mx
 from mxnet import gluon
+from numpy.typing import NDArray
 
 from sagemaker_object_detection.platform.hyperparameters import Hyperparameters
-from sagemaker_object_detection.platform.world import World
-from sagemaker_object_detection.training.gradients import GradientTrainer, make_gradient_trainer
+from sagemaker_object_detection.platform.world import HOROVOD, KVSTORE, World
 from sagemaker_object_detection.training.schedule import LearningRate
 
 log = logging.getLogger(__name__)
@@ -63,3 +71,204 @@ def _as_the_service(name: str, parameter: gluon.Parameter) -> None:
         parameter.wd_mult = 0.1 if name.endswith("scale") else 0.0
     if parameter.lr_mult == 1.0 and "predictor" in name and name.endswith("_bias"):
         parameter.lr_mult = 2.0
+
+
+_CPU_CYCLE_MILLISECONDS = "20"
+
+
+@dataclass(frozen=True)
+class GradientTrainer:
+    """A Gluon trainer and what a step of it needs to know.
+
+    Attributes:
+        trainer: makes the updates; its optimiser has state for each device of this process.
+        scale: argument of its step, so that gradients are summed over all processes.
+        horovod: the module, where it is the form.
+    """
+
+    trainer: gluon.Trainer
+    scale: float = 1.0
+    horovod: Any = None
+
+    def begin(self) -> None:
+        """Connect to the others, in all processes at a time, once weights are where they begin.
+
+        Without it the trainer would do so in its first step, which a process that is stopped
+        before never makes.
+        """
+        if self.horovod is None:
+            self.trainer._init_kvstore()
+            self.trainer._init_params()
+
+    def step(self) -> None:
+        """Sum the gradients that backward has left, and update."""
+        self.trainer.step(self.scale)
+
+    def close(self) -> None:
+        """After the last step, in all processes at a time: leave the others in peace."""
+        if self.horovod is not None:
+            self.horovod.shutdown()
+
+
+def make_gradient_trainer(
+    parameters: Mapping[str, gluon.Parameter],
+    optimizer: str,
+    options: Mapping[str, Any],
+    world: World,
+    compression: str = "none",
+) -> GradientTrainer:
+    """The trainer of a form.
+
+    Args:
+        parameters: initialised on all devices of this process.
+        options: of the optimiser.
+        compression: float16 or none; Horovod's.
+    """
+    if world.form == HOROVOD:
+        return _horovod(parameters, optimizer, options, compression)
+    kvstore: Any = "device"  # of one device: none
+    if world.form == KVSTORE:
+        kvstore = mx.kv.create("dist_sync_device" if _on_gpu(parameters) else "dist_sync")
+    trainer = gluon.Trainer(
+        dict(parameters), optimizer, dict(options), kvstore, update_on_kvstore=False
+    )
+    return GradientTrainer(trainer)
+
+
+def _on_gpu(parameters: Mapping[str, gluon.Parameter]) -> bool:
+    return any(ctx.device_type == "gpu" for p in parameters.values() for ctx in p.list_ctx())
+
+
+def _horovod(
+    parameters: Mapping[str, gluon.Parameter],
+    optimizer: str,
+    options: Mapping[str, Any],
+    compression: str,
+) -> GradientTrainer:
+    if not _on_gpu(parameters):
+        # Its thread looks for gradients every millisecond, which costs a core's sixth where the
+        # processor also trains (docs/decisions.md).
+        os.environ.setdefault("HOROVOD_CYCLE_TIME", _CPU_CYCLE_MILLISECONDS)
+    import horovod.mxnet as hvd
+
+    hvd.init()
+    name, chosen = "float32", hvd.Compression.none
+    if compression != "none":
+        name, chosen = compression, hvd.Compression.fp16
+    trainer = hvd.DistributedTrainer(dict(parameters), optimizer, dict(options), compression=chosen)
+    log.info("Horovod: gradients travel in %s.", name)
+    return GradientTrainer(trainer, scale=1 / hvd.size(), horovod=hvd)
+
+
+def without_gradient(parameters: Mapping[str, gluon.Parameter], device: int) -> None:
+    """Let a device that had no record take part in a step: its gradients are 0."""
+    for parameter in parameters.values():
+        if parameter.grad_req != "null":
+            parameter.list_grad()[device][:] = 0
+            parameter.list_data()[device]._fresh_grad = True
+
+
+def optimizer_arrays(trainer: gluon.Trainer) -> dict[str, NDArray[Any]]:
+    """What every parameter has in the optimiser, `NAME:0`, `NAME:1` and so on.
+
+    Empty before the first step.
+    """
+    updater = trainer._updaters[0]
+    names = _names(trainer)
+    return {
+        f"{names[index]}:{part}": array.asnumpy()
+        for index, state in updater.states.items()
+        for part, array in enumerate(_parts(state))
+    }
+
+
+def update_counts(trainer: gluon.Trainer) -> dict[str, int]:
+    """How many updates every parameter has had; adam corrects its averages by it."""
+    names = _names(trainer)
+    return {names[index]: n for index, n in trainer.optimizer._index_update_count.items()}
+
+
+def restore_optimizer(
+    trainer: gluon.Trainer, arrays: Mapping[str, NDArray[Any]], counts: Mapping[str, int]
+) -> None:
+    """Put back what optimizer_arrays and update_counts gave.
+
+    Where there were no arrays, as of sgd without momentum, they begin anew.
+
+    Raises:
+        KeyError, ValueError: the arrays are of another optimiser or network.
+    """
+    optimizer = trainer.optimizer
+    for index, name in _names(trainer).items():
+        if name not in counts:
+            continue
+        weights = trainer._params[index].list_data()
+        for updater, weight in zip(trainer._updaters, weights, strict=True):
+            state = optimizer.create_state_multi_precision(index, weight)
+            if f"{name}:0" in arrays:
+                for part, array in enumerate(_parts(state)):
+                    array[:] = arrays[f"{name}:{part}"]
+            updater.states[index] = state
+            updater.states_synced[index] = True
+            optimizer._set_current_context(weight.context.device_id)
+            optimizer._index_update_count[index] = counts[name]
+    optimizer.num_update = max(counts.values(), default=0)
+
+
+def _names(trainer: gluon.Trainer) -> dict[int, str]:
+    return {index: parameter.name for index, parameter in enumerate(trainer._params)}
+
+
+def _parts(state: Any) -> Iterator[mx.nd.NDArray]:
+    """The arrays in a state: none, one, or nested tuples of them."""
+    if isinstance(state, mx.nd.NDArray):
+        yield state
+    elif state is not None:
+        for part in state:
+            yield from _parts(part)
+
+
+EVERY = 4
+EVERY_BEFORE = 100
+_LONGEST = 0.9998
+
+
+def decay_over(updates: int) -> float:
+    """The decay of an average over about so many updates; never beyond 5,000."""
+    return min(_LONGEST, 1 - 1 / max(1, updates))
+
+
+class WeightAverage:
+    """Follows the weights of a network.
+
+    Attributes:
+        arrays: averaged values by name, in float32; updated in place.
+
+    Args:
+        parameters: name -> parameter, of those whose values change.
+        decay: what stays of the average at an update, once (1 + n) / (10 + n) has come so far.
+    """
+
+    def __init__(self, parameters: Mapping[str, mx.gluon.Parameter], decay: float) -> None:
+        self._decay = decay
+        self._sources = {name: parameter.list_data()[0] for name, parameter in parameters.items()}
+        self.arrays = {name: source.copy() for name, source in self._sources.items()}
+
+    def update(self, count: int) -> None:
+        """Take in the weights after the update that was number `count`, from 1.
+
+        After the first EVERY_BEFORE updates only each EVERY-th counts, for all of them. MXNet's
+        engine does not know that the backward pass writes BatchNorm's statistics, so that they can
+        be read only when nothing is running.
+        """
+        span = EVERY if count > EVERY_BEFORE else 1
+        if count % span:
+            return
+        mx.nd.waitall()
+        decay = min(self._decay, (1 + count) / (10 + count)) ** span
+        for name, array in self.arrays.items():
+            # array += (1 - decay) * (source - array) in one pass and in place: with a weight decay
+            # of 1 and a gradient of -source, this is what a step of SGD does.
+            mx.nd.sgd_update(
+                array, self._sources[name], lr=1 - decay, wd=1, rescale_grad=-1, out=array
+            )

@@ -14,8 +14,8 @@ from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.hyperparameters import Hyperparameters
 from sagemaker_object_detection.platform.job import Job
 from sagemaker_object_detection.platform.world import World
-from sagemaker_object_detection.training.average import WeightAverage, decay_over
 from sagemaker_object_detection.training.data import Data
+from sagemaker_object_detection.training.optimizer import WeightAverage, decay_over
 from sagemaker_object_detection.training.position import Recipe
 from sagemaker_object_detection.training.schedule import (
     batches_per_epoch,

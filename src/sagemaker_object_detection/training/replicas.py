@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import mxnet as mx
 
 from sagemaker_object_detection.model.network import Network
-from sagemaker_object_detection.training.average import WeightAverage
 from sagemaker_object_detection.training.communicator import (
     Communicator,
     average,
     require_equal,
     spread,
 )
+from sagemaker_object_detection.training.optimizer import WeightAverage
 
 Copies = Mapping[str, Sequence[mx.nd.NDArray]]
 

@@ -14,7 +14,6 @@ import mxnet as mx
 from sagemaker_object_detection.model.network import Network
 from sagemaker_object_detection.platform.job import Job
 from sagemaker_object_detection.platform.world import World
-from sagemaker_object_detection.training.average import WeightAverage
 from sagemaker_object_detection.training.checkpoint import (
     Checkpoint,
     CheckpointFolder,
@@ -22,8 +21,9 @@ from sagemaker_object_detection.training.checkpoint import (
     to_bytes,
 )
 from sagemaker_object_detection.training.communicator import Communicator, gather_values
-from sagemaker_object_detection.training.gradients import GradientTrainer
-from sagemaker_object_detection.training.optimizer_state import (
+from sagemaker_object_detection.training.optimizer import (
+    GradientTrainer,
+    WeightAverage,
     optimizer_arrays,
     restore_optimizer,
     update_counts,

@@ -18,8 +18,7 @@ from sagemaker_object_detection.platform.processor import cpu_flags
 from sagemaker_object_detection.platform.stop_request import StopRequest
 from sagemaker_object_detection.platform.world import require_an_image_each
 from sagemaker_object_detection.training.channels import read_channels
-from sagemaker_object_detection.training.communicator import Communicator, begin
-from sagemaker_object_detection.training.connecting import connecting
+from sagemaker_object_detection.training.communicator import Communicator, begin, connecting
 from sagemaker_object_detection.training.data import Data
 from sagemaker_object_detection.training.devices import find_devices
 from sagemaker_object_detection.training.early_stopping import EarlyStopping

@@ -16,7 +16,7 @@ from sagemaker_object_detection.model.loss import MultiBoxLoss, Targets
 from sagemaker_object_detection.model.network import Network
 from sagemaker_object_detection.training.agreement import Agreement, agree
 from sagemaker_object_detection.training.communicator import Communicator
-from sagemaker_object_detection.training.gradients import GradientTrainer, without_gradient
+from sagemaker_object_detection.training.optimizer import GradientTrainer, without_gradient
 
 _MATCHING_BYTES = 2**28
 """Memory for the targets of images that are matched together."""
