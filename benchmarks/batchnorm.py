@@ -34,7 +34,7 @@ def main() -> None:
     from sagemaker_object_detection.training import main as program
 
     set_threads(os.environ)
-    from sagemaker_object_detection.training.replicas import Replicas
+    from sagemaker_object_detection.training.update import Replicas
     from sagemaker_object_detection.training.validation import Validation
 
     scores: list[list[float]] = []

@@ -8,7 +8,6 @@ import pytest
 
 from sagemaker_object_detection.platform.errors import AlgorithmError
 from sagemaker_object_detection.platform.world import World
-from sagemaker_object_detection.training.agreement import agree
 from sagemaker_object_detection.training.communicator import (
     Alone,
     average,
@@ -18,6 +17,7 @@ from sagemaker_object_detection.training.communicator import (
     total,
 )
 from sagemaker_object_detection.training.shards import HOST_RECORDS, find_shards
+from sagemaker_object_detection.training.update import agree
 from tests.training.processes import InThreads, communicators, in_all, worlds
 
 Arrays = dict[str, list[mx.nd.NDArray]]

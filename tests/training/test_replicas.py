@@ -9,7 +9,7 @@ from sagemaker_object_detection.platform.errors import AlgorithmError
 from sagemaker_object_detection.platform.world import World
 from sagemaker_object_detection.training.communicator import Alone, Communicator
 from sagemaker_object_detection.training.optimizer import WeightAverage
-from sagemaker_object_detection.training.replicas import Replicas
+from sagemaker_object_detection.training.update import Replicas
 from tests.training.networks import make_network
 from tests.training.processes import InThreads, communicators, in_all, worlds
 

@@ -36,10 +36,9 @@ from sagemaker_object_detection.training.plan import (
 )
 from sagemaker_object_detection.training.precision import choose_precision
 from sagemaker_object_detection.training.progress import Progress
-from sagemaker_object_detection.training.replicas import Replicas
 from sagemaker_object_detection.training.resume import Checkpoints, Trained
 from sagemaker_object_detection.training.start import make_start
-from sagemaker_object_detection.training.update import Updates
+from sagemaker_object_detection.training.update import Replicas, Updates
 from sagemaker_object_detection.training.validation import Validation
 
 log = logging.getLogger(__name__)

@@ -1,8 +1,9 @@
-"""One update of a network by a batch that devices and processes share."""
+"""One update of a network by a batch that devices and processes share, and its copies on them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import struct
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +15,69 @@ from numpy.typing import NDArray
 from sagemaker_object_detection.data.loader import Batch, label_rows
 from sagemaker_object_detection.model.loss import MultiBoxLoss, Targets
 from sagemaker_object_detection.model.network import Network
-from sagemaker_object_detection.training.agreement import Agreement, agree
-from sagemaker_object_detection.training.communicator import Communicator
-from sagemaker_object_detection.training.optimizer import GradientTrainer, without_gradient
+from sagemaker_object_detection.training.communicator import (
+    Communicator,
+    average,
+    require_equal,
+    spread,
+)
+from sagemaker_object_detection.training.optimizer import (
+    GradientTrainer,
+    WeightAverage,
+    without_gradient,
+)
+
+_FORMAT = "<???Iq"
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The next update, over all processes.
+
+    Attributes:
+        goes_on: whether any process still has a batch of this epoch.
+        stopped: whether any process was asked to stop.
+        line_due: whether any process has to log a line.
+        images: that the update takes in.
+        positives: (1,), anchors that are not background in all of them.
+    """
+
+    goes_on: bool
+    stopped: bool
+    line_due: bool
+    images: int
+    positives: mx.nd.NDArray
+
+
+def agree(
+    communicator: Communicator,
+    has_batch: bool,
+    stopped: bool,
+    line_due: bool,
+    images: int,
+    positives: list[mx.nd.NDArray],
+    ctx: mx.Context,
+) -> Agreement:
+    """Add up what the processes have.
+
+    A process alone agrees with itself, and does not wait for its positives to be known.
+
+    Args:
+        positives: (1,) of each device's part of this process's batch.
+        ctx: where the sum is to lie.
+    """
+    ours = mx.nd.zeros((1,), ctx=ctx)
+    for count in positives:
+        ours = ours + count.as_in_context(ctx)
+    world = communicator.world
+    if world.size == 1:
+        return Agreement(has_batch, stopped, line_due, images, ours)
+    content = struct.pack(_FORMAT, has_batch, stopped, line_due, images, int(ours.asscalar()))
+    rows = [struct.unpack(_FORMAT, part) for part in communicator.gather(content)]
+    have, stops, lines, counts, positive = zip(*rows, strict=True)
+    everyone = mx.nd.array([sum(positive)], ctx=ctx)
+    return Agreement(any(have), any(stops), any(lines), sum(counts), everyone)
+
 
 _MATCHING_BYTES = 2**28
 """Memory for the targets of images that are matched together."""
@@ -148,3 +209,59 @@ class Updates:
             return list(found[0])
         classes, boxes, positives = zip(*found, strict=True)
         return [mx.nd.concat(*classes, dim=0), mx.nd.concat(*boxes, dim=0), mx.nd.add_n(*positives)]
+
+
+Copies = Mapping[str, Sequence[mx.nd.NDArray]]
+
+
+@dataclass(frozen=True)
+class Replicas:
+    """All copies of one network and of the average of its weights.
+
+    Gradients keep the weights equal. BatchNorm's running statistics do not go that way: every
+    device follows its own records, and MXNet has no BatchNorm that is synchronised between
+    processes. So they are averaged whenever the network is to be used.
+    """
+
+    communicator: Communicator
+    network: Network
+    average: WeightAverage | None
+
+    @property
+    def _alone(self) -> bool:
+        devices = len(next(iter(self._weights().values())))
+        return self.communicator.world.size == 1 and devices == 1
+
+    def begin(self) -> None:
+        """Take over the main process's values everywhere."""
+        if not self._alone:
+            spread(self.communicator, self._weights() | self._averages())
+
+    def settle(self, when: str) -> None:
+        """Make all copies equal.
+
+        Args:
+            when: for a message, as "epoch 3".
+
+        Raises:
+            AlgorithmError: the weights of processes were not equal before.
+        """
+        if self._alone:
+            return
+        weights, averages = self._weights(), self._averages()
+        statistics = set(self.network.heads.list_auxiliary_states())
+        average(self.communicator, _only(weights, statistics))
+        if averages:
+            average(self.communicator, _only(averages, {f"average:{n}" for n in statistics}))
+        require_equal(self.communicator, weights | averages, when)
+
+    def _weights(self) -> dict[str, Sequence[mx.nd.NDArray]]:
+        return {name: p.list_data() for name, p in self.network.parameters.items()}
+
+    def _averages(self) -> dict[str, Sequence[mx.nd.NDArray]]:
+        arrays = self.average.arrays if self.average else {}
+        return {f"average:{name}": [array] for name, array in arrays.items()}
+
+
+def _only(copies: Copies, names: set[str]) -> Copies:
+    return {name: arrays for name, arrays in copies.items() if name in names}
