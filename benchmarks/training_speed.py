@@ -66,10 +66,9 @@ def measure_ours(base_network: str, batches: int, precision: str) -> float:
     from sagemaker_object_detection.model.specs import get_spec
     from sagemaker_object_detection.platform.world import World
     from sagemaker_object_detection.training.communicator import Alone
-    from sagemaker_object_detection.training.interruptions import Interrupted
+    from sagemaker_object_detection.training.epochs import Interrupted, Recipe
     from sagemaker_object_detection.training.loop import TrainingLoop
     from sagemaker_object_detection.training.optimizer import make_trainer
-    from sagemaker_object_detection.training.position import Recipe
     from sagemaker_object_detection.training.schedule import LearningRate
     from sagemaker_object_detection.training.update import Updates
 

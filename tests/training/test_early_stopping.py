@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sagemaker_object_detection.training.early_stopping import EarlyStopping
+from sagemaker_object_detection.training.epochs import EarlyStopping
 
 
 @pytest.mark.parametrize(

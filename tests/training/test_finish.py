@@ -24,10 +24,8 @@ from sagemaker_object_detection.training import finish
 from sagemaker_object_detection.training.channels import read_channels
 from sagemaker_object_detection.training.communicator import Alone
 from sagemaker_object_detection.training.data import Data
-from sagemaker_object_detection.training.early_stopping import EarlyStopping
+from sagemaker_object_detection.training.epochs import EarlyStopping, EpochResult, Progress
 from sagemaker_object_detection.training.finish import Finish
-from sagemaker_object_detection.training.history import EpochResult
-from sagemaker_object_detection.training.progress import Progress
 from tests import tiny_model
 from tests.training.jobs import make_job
 from tests.training_job import picture, write_recordio

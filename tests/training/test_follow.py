@@ -20,12 +20,15 @@ from sagemaker_object_detection.platform.hyperparameters import parse
 from sagemaker_object_detection.platform.job import Job
 from sagemaker_object_detection.platform.world import World
 from sagemaker_object_detection.training.communicator import Alone, Communicator
-from sagemaker_object_detection.training.early_stopping import EarlyStopping
+from sagemaker_object_detection.training.epochs import (
+    BrokenData,
+    EarlyStopping,
+    EpochResult,
+    Interrupted,
+    Position,
+    Progress,
+)
 from sagemaker_object_detection.training.follow import Hooks, follow
-from sagemaker_object_detection.training.history import EpochResult
-from sagemaker_object_detection.training.interruptions import BrokenData, Interrupted
-from sagemaker_object_detection.training.position import Position
-from sagemaker_object_detection.training.progress import Progress
 from tests.training.jobs import make_job
 
 

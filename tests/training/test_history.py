@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 
 from sagemaker_object_detection.evaluation.average_precision import AveragePrecision
-from sagemaker_object_detection.training.history import EpochResult, write_history
+from sagemaker_object_detection.training.epochs import EpochResult, write_history
 
 
 def _result(epoch: int, mean: float) -> EpochResult:

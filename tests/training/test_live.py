@@ -11,11 +11,13 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from sagemaker_object_detection.evaluation.average_precision import AveragePrecision
-from sagemaker_object_detection.training.early_stopping import EarlyStopping
-from sagemaker_object_detection.training.history import EpochResult
+from sagemaker_object_detection.training.epochs import (
+    EarlyStopping,
+    EpochResult,
+    Position,
+    Progress,
+)
 from sagemaker_object_detection.training.live import LIVE_FILE, LiveView
-from sagemaker_object_detection.training.position import Position
-from sagemaker_object_detection.training.progress import Progress
 
 NAN = float("nan")
 LOSSES = {"cross_entropy": 3.0, "smooth_l1": 1.5}

@@ -22,11 +22,9 @@ from sagemaker_object_detection.platform import logs
 from sagemaker_object_detection.platform.errors import ClientError, JobError, PlatformError
 from sagemaker_object_detection.platform.world import World
 from sagemaker_object_detection.training.communicator import Alone, Communicator
-from sagemaker_object_detection.training.history import EpochResult
-from sagemaker_object_detection.training.interruptions import BrokenData, Interrupted
+from sagemaker_object_detection.training.epochs import BrokenData, EpochResult, Interrupted, Recipe
 from sagemaker_object_detection.training.loop import TrainingLoop
 from sagemaker_object_detection.training.optimizer import make_gradient_trainer
-from sagemaker_object_detection.training.position import Recipe
 from sagemaker_object_detection.training.schedule import LearningRate
 from sagemaker_object_detection.training.update import Updates
 from tests.training.networks import SIDE, make_network

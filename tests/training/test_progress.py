@@ -8,9 +8,7 @@ import math
 import pytest
 
 from sagemaker_object_detection.evaluation.average_precision import AveragePrecision
-from sagemaker_object_detection.training.early_stopping import EarlyStopping
-from sagemaker_object_detection.training.history import EpochResult
-from sagemaker_object_detection.training.progress import Progress
+from sagemaker_object_detection.training.epochs import EarlyStopping, EpochResult, Progress
 
 
 def _progress(*means: float) -> Progress:

@@ -18,11 +18,13 @@ from sagemaker_object_detection.platform.job import Job
 from sagemaker_object_detection.platform.world import World
 from sagemaker_object_detection.training import checkpoint
 from sagemaker_object_detection.training.communicator import Alone, Communicator
-from sagemaker_object_detection.training.early_stopping import EarlyStopping
-from sagemaker_object_detection.training.history import EpochResult
+from sagemaker_object_detection.training.epochs import (
+    EarlyStopping,
+    EpochResult,
+    Position,
+    Progress,
+)
 from sagemaker_object_detection.training.optimizer import WeightAverage, make_gradient_trainer
-from sagemaker_object_detection.training.position import Position
-from sagemaker_object_detection.training.progress import Progress
 from sagemaker_object_detection.training.resume import Checkpoints, Trained
 from tests.training.jobs import make_job
 from tests.training.networks import make_network

@@ -25,8 +25,7 @@ from sagemaker_object_detection.platform import logs
 from sagemaker_object_detection.platform.errors import JobError
 from sagemaker_object_detection.platform.job import Job
 from sagemaker_object_detection.training.data import Data
-from sagemaker_object_detection.training.interruptions import BrokenData, guarded
-from sagemaker_object_detection.training.progress import Progress
+from sagemaker_object_detection.training.epochs import BrokenData, Progress, guarded
 from sagemaker_object_detection.training.saving import MAP_DEFINITION, save_test_score, versions
 from sagemaker_object_detection.training.shards import HOST_RECORDS, Shards
 from sagemaker_object_detection.training.twins import add_twins

@@ -11,10 +11,14 @@ from sagemaker_object_detection.platform import logs
 from sagemaker_object_detection.platform.hyperparameters import Hyperparameters
 from sagemaker_object_detection.platform.job import Job
 from sagemaker_object_detection.training.data import Data
-from sagemaker_object_detection.training.history import EpochResult, write_history
-from sagemaker_object_detection.training.interruptions import BrokenData, Interrupted
+from sagemaker_object_detection.training.epochs import (
+    BrokenData,
+    EpochResult,
+    Interrupted,
+    Progress,
+    write_history,
+)
 from sagemaker_object_detection.training.loop import TrainingLoop
-from sagemaker_object_detection.training.progress import Progress
 from sagemaker_object_detection.training.saving import save_model
 from sagemaker_object_detection.training.schedule import batches_per_epoch
 

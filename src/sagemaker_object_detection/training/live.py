@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sagemaker_object_detection.model.artifact import write_text_whole
-from sagemaker_object_detection.training.history import EpochResult
-from sagemaker_object_detection.training.position import Position
-from sagemaker_object_detection.training.progress import Progress
+from sagemaker_object_detection.training.epochs import EpochResult, Position, Progress
 
 LIVE_FILE = "live.json"
 TENSORBOARD_DIR = "tensorboard"

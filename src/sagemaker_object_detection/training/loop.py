@@ -20,9 +20,13 @@ from sagemaker_object_detection.platform import logs
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.progress import LONGEST_SILENCE_SECONDS, Heartbeat
 from sagemaker_object_detection.training.communicator import Communicator, total
-from sagemaker_object_detection.training.history import EpochResult
-from sagemaker_object_detection.training.interruptions import Interrupted, guarded
-from sagemaker_object_detection.training.position import Position, Recipe
+from sagemaker_object_detection.training.epochs import (
+    EpochResult,
+    Interrupted,
+    Position,
+    Recipe,
+    guarded,
+)
 from sagemaker_object_detection.training.update import Updates
 
 log = logging.getLogger(__name__)

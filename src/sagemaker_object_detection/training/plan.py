@@ -15,8 +15,8 @@ from sagemaker_object_detection.platform.hyperparameters import Hyperparameters
 from sagemaker_object_detection.platform.job import Job
 from sagemaker_object_detection.platform.world import World
 from sagemaker_object_detection.training.data import Data
+from sagemaker_object_detection.training.epochs import Recipe
 from sagemaker_object_detection.training.optimizer import WeightAverage, decay_over
-from sagemaker_object_detection.training.position import Recipe
 from sagemaker_object_detection.training.schedule import (
     batches_per_epoch,
     make_learning_rate,

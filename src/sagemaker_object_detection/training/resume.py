@@ -21,6 +21,7 @@ from sagemaker_object_detection.training.checkpoint import (
     to_bytes,
 )
 from sagemaker_object_detection.training.communicator import Communicator, gather_values
+from sagemaker_object_detection.training.epochs import Position, Progress
 from sagemaker_object_detection.training.optimizer import (
     GradientTrainer,
     WeightAverage,
@@ -28,8 +29,6 @@ from sagemaker_object_detection.training.optimizer import (
     restore_optimizer,
     update_counts,
 )
-from sagemaker_object_detection.training.position import Position
-from sagemaker_object_detection.training.progress import Progress
 
 log = logging.getLogger(__name__)
 

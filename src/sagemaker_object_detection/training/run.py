@@ -21,10 +21,9 @@ from sagemaker_object_detection.training.channels import read_channels
 from sagemaker_object_detection.training.communicator import Communicator, begin, connecting
 from sagemaker_object_detection.training.data import Data
 from sagemaker_object_detection.training.devices import find_devices
-from sagemaker_object_detection.training.early_stopping import EarlyStopping
+from sagemaker_object_detection.training.epochs import EarlyStopping, EpochResult, Progress
 from sagemaker_object_detection.training.finish import Finish
 from sagemaker_object_detection.training.follow import Hooks, follow, warn_of_batch_count
-from sagemaker_object_detection.training.history import EpochResult
 from sagemaker_object_detection.training.live import LiveView, NoView
 from sagemaker_object_detection.training.loop import TrainingLoop
 from sagemaker_object_detection.training.optimizer import make_trainer
@@ -35,7 +34,6 @@ from sagemaker_object_detection.training.plan import (
     make_recipe,
 )
 from sagemaker_object_detection.training.precision import choose_precision
-from sagemaker_object_detection.training.progress import Progress
 from sagemaker_object_detection.training.resume import Checkpoints, Trained
 from sagemaker_object_detection.training.start import make_start
 from sagemaker_object_detection.training.update import Replicas, Updates

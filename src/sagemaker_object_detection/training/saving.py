@@ -16,7 +16,7 @@ from sagemaker_object_detection.model import artifact
 from sagemaker_object_detection.model.artifact import ModelConfig
 from sagemaker_object_detection.model.deploy import DeployGraph
 from sagemaker_object_detection.platform.job import Job
-from sagemaker_object_detection.training.history import EpochResult
+from sagemaker_object_detection.training.epochs import EpochResult
 
 MAP_DEFINITION = (
     "all-point interpolated AP, mean over the classes that occur, every image once, detections "

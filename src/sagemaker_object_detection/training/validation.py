@@ -20,7 +20,7 @@ from sagemaker_object_detection.platform.job import Job
 from sagemaker_object_detection.platform.progress import LONGEST_SILENCE_SECONDS, Heartbeat
 from sagemaker_object_detection.training.communicator import Communicator
 from sagemaker_object_detection.training.data import Data
-from sagemaker_object_detection.training.interruptions import guarded
+from sagemaker_object_detection.training.epochs import guarded
 
 log = logging.getLogger(__name__)
 
