@@ -32,9 +32,8 @@ from sagemaker_object_detection.platform.errors import ClientError, failure_text
 from sagemaker_object_detection.platform.job import load_job
 from sagemaker_object_detection.platform.paths import BASE_DIR_VARIABLE, Paths
 from sagemaker_object_detection.platform.world import World
-from sagemaker_object_detection.training.channels import read_channels
 from sagemaker_object_detection.training.communicator import Alone
-from sagemaker_object_detection.training.data import Data
+from sagemaker_object_detection.training.data import Data, read_channels
 
 FOLDER = Path(__file__).resolve().parents[1] / "build" / "benchmarks" / "fuzz"
 THREADS = 2

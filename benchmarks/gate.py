@@ -36,8 +36,8 @@ from sagemaker_object_detection.platform.forms import with_forms
 from sagemaker_object_detection.platform.job import load_job
 from sagemaker_object_detection.platform.paths import BASE_DIR_VARIABLE
 from sagemaker_object_detection.platform.world import World
-from sagemaker_object_detection.training.channels import read_channels
 from sagemaker_object_detection.training.communicator import Alone
+from sagemaker_object_detection.training.data import read_channels
 
 THREADS = len(os.sched_getaffinity(0))
 SPEED_FORMS = ("recordio", "sagemaker-json", "coco")

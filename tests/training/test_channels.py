@@ -14,7 +14,7 @@ from sagemaker_object_detection.platform.forms import with_forms
 from sagemaker_object_detection.platform.job import Job
 from sagemaker_object_detection.platform.world import World
 from sagemaker_object_detection.tools.demo_data import CLASS_NAMES
-from sagemaker_object_detection.training import channels
+from sagemaker_object_detection.training import data as channels
 from sagemaker_object_detection.training.communicator import Alone
 from tests.training.jobs import make_job
 from tests.training.processes import InThreads, communicators, in_all, worlds

@@ -16,7 +16,7 @@ from sagemaker_object_detection.training.communicator import (
     spread,
     total,
 )
-from sagemaker_object_detection.training.shards import HOST_RECORDS, find_shards
+from sagemaker_object_detection.training.data import HOST_RECORDS, find_shards
 from sagemaker_object_detection.training.update import agree
 from tests.training.processes import InThreads, communicators, in_all, worlds
 

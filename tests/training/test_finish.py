@@ -21,9 +21,8 @@ from sagemaker_object_detection.platform.forms import with_forms
 from sagemaker_object_detection.platform.job import Job
 from sagemaker_object_detection.platform.world import World
 from sagemaker_object_detection.training import finish
-from sagemaker_object_detection.training.channels import read_channels
 from sagemaker_object_detection.training.communicator import Alone
-from sagemaker_object_detection.training.data import Data
+from sagemaker_object_detection.training.data import Data, read_channels
 from sagemaker_object_detection.training.epochs import EarlyStopping, EpochResult, Progress
 from sagemaker_object_detection.training.finish import Finish
 from tests import tiny_model

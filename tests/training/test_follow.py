@@ -28,7 +28,7 @@ from sagemaker_object_detection.training.epochs import (
     Position,
     Progress,
 )
-from sagemaker_object_detection.training.follow import Hooks, follow
+from sagemaker_object_detection.training.loop import Hooks, follow
 from tests.training.jobs import make_job
 
 

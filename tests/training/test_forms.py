@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sagemaker_object_detection.platform.world import World
-from sagemaker_object_detection.training.forms import (
+from sagemaker_object_detection.training.launch import (
     horovod_environment,
     shared_environment,
     start_kvstore,

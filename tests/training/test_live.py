@@ -12,12 +12,13 @@ from tensorboardX.proto.event_pb2 import Event
 
 from sagemaker_object_detection.evaluation.average_precision import AveragePrecision
 from sagemaker_object_detection.training.epochs import (
+    LIVE_FILE,
     EarlyStopping,
     EpochResult,
+    LiveView,
     Position,
     Progress,
 )
-from sagemaker_object_detection.training.live import LIVE_FILE, LiveView
 
 NAN = float("nan")
 LOSSES = {"cross_entropy": 3.0, "smooth_l1": 1.5}

@@ -17,6 +17,7 @@ from sagemaker_object_detection.evaluation.average_precision import AveragePreci
 from sagemaker_object_detection.platform.job import Job
 from sagemaker_object_detection.platform.world import World
 from sagemaker_object_detection.training import checkpoint
+from sagemaker_object_detection.training.checkpoint import Checkpoints, Trained
 from sagemaker_object_detection.training.communicator import Alone, Communicator
 from sagemaker_object_detection.training.epochs import (
     EarlyStopping,
@@ -25,7 +26,6 @@ from sagemaker_object_detection.training.epochs import (
     Progress,
 )
 from sagemaker_object_detection.training.optimizer import WeightAverage, make_gradient_trainer
-from sagemaker_object_detection.training.resume import Checkpoints, Trained
 from tests.training.jobs import make_job
 from tests.training.networks import make_network
 from tests.training.processes import InThreads, communicators, in_all, worlds

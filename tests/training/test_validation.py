@@ -17,8 +17,8 @@ from sagemaker_object_detection.data.loader import Batch
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.world import World
 from sagemaker_object_detection.training.communicator import Alone, Communicator
+from sagemaker_object_detection.training.data import HOST_RECORDS, Shards
 from sagemaker_object_detection.training.epochs import BrokenData
-from sagemaker_object_detection.training.shards import HOST_RECORDS, Shards
 from sagemaker_object_detection.training.validation import Validation
 from tests.training.jobs import make_job
 from tests.training.processes import InThreads, communicators, in_all, worlds

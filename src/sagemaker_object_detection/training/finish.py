@@ -24,11 +24,14 @@ from sagemaker_object_detection.model import artifact
 from sagemaker_object_detection.platform import logs
 from sagemaker_object_detection.platform.errors import JobError
 from sagemaker_object_detection.platform.job import Job
-from sagemaker_object_detection.training.data import Data
+from sagemaker_object_detection.training.data import HOST_RECORDS, Data, Shards
 from sagemaker_object_detection.training.epochs import BrokenData, Progress, guarded
-from sagemaker_object_detection.training.saving import MAP_DEFINITION, save_test_score, versions
-from sagemaker_object_detection.training.shards import HOST_RECORDS, Shards
-from sagemaker_object_detection.training.twins import add_twins
+from sagemaker_object_detection.training.saving import (
+    MAP_DEFINITION,
+    add_twins,
+    save_test_score,
+    versions,
+)
 from sagemaker_object_detection.training.validation import with_lines
 
 log = logging.getLogger(__name__)

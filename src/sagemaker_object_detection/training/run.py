@@ -17,25 +17,33 @@ from sagemaker_object_detection.platform.job import Job
 from sagemaker_object_detection.platform.processor import cpu_flags
 from sagemaker_object_detection.platform.stop_request import StopRequest
 from sagemaker_object_detection.platform.world import require_an_image_each
-from sagemaker_object_detection.training.channels import read_channels
+from sagemaker_object_detection.training.checkpoint import Checkpoints, Trained
 from sagemaker_object_detection.training.communicator import Communicator, begin, connecting
-from sagemaker_object_detection.training.data import Data
-from sagemaker_object_detection.training.devices import find_devices
-from sagemaker_object_detection.training.epochs import EarlyStopping, EpochResult, Progress
+from sagemaker_object_detection.training.data import Data, read_channels
+from sagemaker_object_detection.training.epochs import (
+    EarlyStopping,
+    EpochResult,
+    LiveView,
+    NoView,
+    Progress,
+)
 from sagemaker_object_detection.training.finish import Finish
-from sagemaker_object_detection.training.follow import Hooks, follow, warn_of_batch_count
-from sagemaker_object_detection.training.live import LiveView, NoView
-from sagemaker_object_detection.training.loop import TrainingLoop
+from sagemaker_object_detection.training.loop import (
+    Hooks,
+    TrainingLoop,
+    follow,
+    warn_of_batch_count,
+)
 from sagemaker_object_detection.training.optimizer import make_trainer
-from sagemaker_object_detection.training.plan import (
+from sagemaker_object_detection.training.start import (
+    choose_precision,
+    find_devices,
     find_trainable,
     log_batch,
     make_average,
     make_recipe,
+    make_start,
 )
-from sagemaker_object_detection.training.precision import choose_precision
-from sagemaker_object_detection.training.resume import Checkpoints, Trained
-from sagemaker_object_detection.training.start import make_start
 from sagemaker_object_detection.training.update import Replicas, Updates
 from sagemaker_object_detection.training.validation import Validation
 

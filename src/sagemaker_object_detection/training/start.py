@@ -1,4 +1,4 @@
-"""The network that a job starts from: new, on pretrained weights, or an earlier model."""
+"""What a job begins with: devices, number format, network, and which of its parameters learn."""
 
 from __future__ import annotations
 
@@ -11,15 +11,68 @@ from typing import Any
 
 import mxnet as mx
 
+from sagemaker_object_detection.data.augment import Augmentation
 from sagemaker_object_detection.model.archive import find_model
 from sagemaker_object_detection.model.continued import earlier_network
+from sagemaker_object_detection.model.names import frozen_names
 from sagemaker_object_detection.model.network import Network, build_network, initialize
 from sagemaker_object_detection.model.specs import Spec, get_spec
 from sagemaker_object_detection.model.weights import find_weights, load_backbone
 from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection.platform.hyperparameters import Hyperparameters
 from sagemaker_object_detection.platform.job import Job
+from sagemaker_object_detection.platform.processor import AMX_FLAGS, BFLOAT16_FLAGS
+from sagemaker_object_detection.platform.world import HOROVOD, World, cpu_devices
+from sagemaker_object_detection.training.data import Data
+from sagemaker_object_detection.training.epochs import Recipe
+from sagemaker_object_detection.training.optimizer import WeightAverage, decay_over
+from sagemaker_object_detection.training.schedule import (
+    batches_per_epoch,
+    make_learning_rate,
+)
 
 log = logging.getLogger(__name__)
+
+
+def find_devices(world: World, environ: Mapping[str, str]) -> list[mx.Context]:
+    """All GPUs of this machine, or with Horovod this process's one; without any, the CPU."""
+    gpus = mx.context.num_gpus()
+    make, count = (mx.gpu, gpus) if gpus else (mx.cpu, cpu_devices(environ))
+    if world.form == HOROVOD:
+        return [make(world.local_rank if gpus else 0)]
+    return [make(number) for number in range(count)]
+
+
+def choose_precision(asked: str, on_gpu: bool, flags: frozenset[str]) -> str:
+    """float32, bfloat16 or float16 for what was asked, "auto" included; the log says why.
+
+    Args:
+        on_gpu: whether training runs on GPUs.
+        flags: instruction sets of the CPU.
+
+    Raises:
+        ClientError: float16 on a CPU, which has no arithmetic for it, or bfloat16 on a GPU.
+    """
+    if asked == "float16" and not on_gpu:
+        raise ClientError(
+            "Hyperparameter precision: float16 needs a GPU, and this machine has none that MXNet "
+            "sees. Use bfloat16, float32 or auto."
+        )
+    if asked == "bfloat16" and on_gpu:
+        raise ClientError(
+            "Hyperparameter precision: bfloat16 is for CPUs; MXNet has no kernels for it on GPUs. "
+            "Use float16, float32 or auto."
+        )
+    if asked != "auto":
+        if asked == "bfloat16" and not flags & BFLOAT16_FLAGS:
+            log.warning("This CPU has no bfloat16 instructions: training will be slow.")
+        return asked
+    faster = ""
+    if not on_gpu and flags & BFLOAT16_FLAGS:
+        share = "half" if flags >= AMX_FLAGS else "0.6"
+        faster = f" This CPU computes bfloat16 too: precision=bfloat16 takes {share} of the time."
+    log.info("Precision auto: float32.%s", faster)
+    return "float32"
 
 
 @dataclass(frozen=True)
@@ -107,3 +160,79 @@ def _weights(job: Job, spec: Spec, environ: Mapping[str, str]) -> Path | None:
 def _with(job: Job, **changes: Any) -> Job:
     """The job with other hyperparameters, as they turned out."""
     return replace(job, hyperparameters=replace(job.hyperparameters, **changes))
+
+
+def make_recipe(job: Job, data: Data) -> Recipe:
+    """What the loop is to do."""
+    hyperparameters = job.hyperparameters
+    world = data.communicator.world
+    learning_rate = make_learning_rate(
+        hyperparameters,
+        data.images_by_largest,
+        continued="model" in job.channels,
+        machines=len(world.hosts),
+    )
+    if learning_rate.warmup_steps:
+        log.info("The learning rate rises over the first %d batches.", learning_rate.warmup_steps)
+    return Recipe(
+        epochs=hyperparameters.epochs,
+        batch_size=hyperparameters.mini_batch_size,
+        seed=hyperparameters.seed,
+        augmentation=Augmentation.of(hyperparameters.augmentation),
+        learning_rate=learning_rate,
+        host=job.current_host,
+    )
+
+
+def log_batch(mini_batch_size: int, world: World, devices: int) -> None:
+    """How large the batch of an update is, and who shares it."""
+    if world.size * devices == 1:
+        return
+    machines = len(world.hosts)
+    log.info(
+        "An update takes in %d images: mini_batch_size %d on %s%s.",
+        mini_batch_size * machines,
+        mini_batch_size,
+        "1 machine" if machines == 1 else f"{machines} machines",
+        f" of {devices} devices" if devices > 1 else "",
+    )
+
+
+def find_trainable(
+    network: Network, hyperparameters: Hyperparameters
+) -> dict[str, mx.gluon.Parameter]:
+    """Parameters that learn, by name; the others get no gradient."""
+    parameters = network.parameters
+    pattern = hyperparameters.freeze_layer_pattern
+    if pattern:
+        candidates = [name for name, p in parameters.items() if p.grad_req != "null"]
+        frozen = frozen_names(pattern, candidates, hyperparameters.base_network)
+        for name in frozen:
+            parameters[name].grad_req = "null"
+        log.info("freeze_layer_pattern keeps %d of %d parameters.", len(frozen), len(candidates))
+    learning = {name: p for name, p in parameters.items() if p.grad_req != "null"}
+    if not learning:
+        raise ClientError(
+            f"freeze_layer_pattern {pattern!r} freezes every layer: nothing is left to train. "
+            "Narrow it."
+        )
+    return learning
+
+
+def make_average(
+    network: Network,
+    trainable: Mapping[str, mx.gluon.Parameter],
+    hyperparameters: Hyperparameters,
+    images: int,
+    machines: int,
+) -> WeightAverage | None:
+    """The average of all that training changes: what is trained, and BatchNorm's statistics."""
+    decay = hyperparameters.ema_decay
+    if decay is None:
+        decay = decay_over(batches_per_epoch(hyperparameters, images, machines))
+    if not decay:
+        return None
+    log.info("Weights are averaged, of which a share of %g stays at each batch.", decay)
+    statistics = network.heads.list_auxiliary_states()
+    changing = {n: p for n, p in network.parameters.items() if n in trainable or n in statistics}
+    return WeightAverage(changing, decay)
