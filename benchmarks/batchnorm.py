@@ -34,26 +34,26 @@ def main() -> None:
     from sagemaker_object_detection.training import main as program
 
     set_threads(os.environ)
-    from sagemaker_object_detection.training.update import Replicas
+    from sagemaker_object_detection.training.update import Learner
     from sagemaker_object_detection.training.validation import Validation
 
     scores: list[list[float]] = []
     made: list[Validation] = []
-    settle, score = Replicas.settle, Validation.__call__
+    settle, score = Learner.settle, Validation.__call__
 
-    def settle_between(self: Replicas, when: str) -> None:
+    def settle_between(self: Learner, when: str) -> None:
         before = score(made[0]) if made else None
         scores.append([before.mean if before else float("nan")])
         settle(self, when)
 
-    def score_after(self: Validation) -> object:
+    def score_after(self: Validation, *given: object) -> object:
         made[:] = [self]
-        found = score(self)
+        found = score(self, *given)
         if scores and found is not None:
             scores[-1].append(found.mean)
         return found
 
-    Replicas.settle = settle_between  # type: ignore[method-assign]
+    Learner.settle = settle_between  # type: ignore[method-assign]
     Validation.__call__ = score_after  # type: ignore[method-assign,assignment]
     program.set_threads = lambda environ: int(environ["OMP_NUM_THREADS"])  # type: ignore[assignment]
     program.train(os.environ)

@@ -17,7 +17,7 @@ from sagemaker_object_detection.training.communicator import (
     total,
 )
 from sagemaker_object_detection.training.data import HOST_RECORDS, find_shards
-from sagemaker_object_detection.training.update import agree
+from sagemaker_object_detection.training.update import Update, agree
 from tests.training.processes import InThreads, communicators, in_all, worlds
 
 Arrays = dict[str, list[mx.nd.NDArray]]
@@ -115,8 +115,7 @@ def test_agreement() -> None:
 
     def told(communicator: InThreads) -> tuple[bool, bool, bool, int, float]:
         *ours, positives = given[communicator.world.rank]
-        counts = [mx.nd.array([x]) for x in positives]
-        update = agree(communicator, *ours, counts, mx.cpu())
+        update = agree(communicator, Update(*ours, mx.nd.array([sum(positives)])))
         flags = (update.goes_on, update.stopped, update.line_due)
         return *flags, update.images, update.positives.asscalar()
 

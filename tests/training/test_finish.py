@@ -78,7 +78,8 @@ def _progress(epochs: int = 2) -> Progress:
 
 def _finish(job: Job, data: Data, progress: Progress) -> None:
     """Of a job whose best epoch was before its checkpoint: its results are not there."""
-    Finish(job, data, mx.cpu(), 1)(progress, None)
+    assert progress.best is not None
+    Finish(job, data, mx.cpu(), 1, progress.history, progress.best, None)()
 
 
 def _written(job: Job) -> set[str]:
@@ -87,14 +88,6 @@ def _written(job: Job) -> set[str]:
 
 def _warnings(caplog: pytest.LogCaptureFixture) -> str:
     return "\n".join(r.getMessage() for r in caplog.records if r.levelno == logging.WARNING)
-
-
-def test_without_a_model_there_is_nothing_to_do(tmp_path: Path) -> None:
-    with _trained(tmp_path) as (job, data):
-        before = sorted(job.paths.model_dir.iterdir())
-        _finish(job, data, _progress(0))
-    assert sorted(job.paths.model_dir.iterdir()) == before
-    assert _written(job) == set()
 
 
 def test_results_that_were_before_a_checkpoint(

@@ -47,7 +47,8 @@ def _live(
 def _epoch(live: LiveView, progress: Progress, mean: float) -> None:
     result = _result(len(progress.history), mean)
     progress.add(result)
-    live.epoch(Position(result.epoch + 1, 100), result)
+    progress.position = Position(result.epoch + 1, 100)
+    live.epoch(result)
 
 
 def _read(folder: Path) -> dict[str, Any]:
@@ -68,8 +69,9 @@ def _events(folder: Path) -> list[tuple[str, int, float]]:
 
 
 def test_inside_an_epoch(tmp_path: Path) -> None:
-    live, _ = _live(tmp_path / "output")
-    live.batches(_position(2, 50), LOSSES, 0.005)
+    live, progress = _live(tmp_path / "output")
+    progress.position = _position(2, 50)
+    live.batches(LOSSES, 0.005)
     found = _read(tmp_path / "output")
     assert found.pop("time") > 0
     assert found == {
@@ -91,7 +93,8 @@ def test_inside_an_epoch(tmp_path: Path) -> None:
 def test_inside_a_validation(tmp_path: Path) -> None:
     live, progress = _live(tmp_path)
     _epoch(live, progress, 0.5)
-    live.validating(_position(1, 50), 0.005)
+    progress.position = _position(1, 50)
+    live.validating(0.005)
     found = _read(tmp_path)
     assert (found["state"], found["epoch"], found["batches"]) == ("validating", 1, 50)
     assert (found["losses"], found["learning_rate"]) == (LOSSES, 0.005)
@@ -102,7 +105,8 @@ def test_after_epochs(tmp_path: Path) -> None:
     live, progress = _live(tmp_path)
     _epoch(live, progress, 0.5)
     _epoch(live, progress, 0.25)
-    live.batches(_position(2, 10), LOSSES, 0.005)
+    progress.position = _position(2, 10)
+    live.batches(LOSSES, 0.005)
     found = _read(tmp_path)
     assert found["validation"] == {"epoch": 1, "mAP": 0.25}
     assert found["best"] == {"epoch": 0, "mAP": 0.5}
@@ -113,7 +117,8 @@ def test_the_end(epochs: int, tmp_path: Path) -> None:
     live, progress = _live(tmp_path, 1)
     if epochs:
         _epoch(live, progress, 0.5)
-    live.end(Position(epochs, 100 * epochs), "stopped")
+    progress.position = Position(epochs, 100 * epochs)
+    live.end("stopped")
     found = _read(tmp_path)
     assert (found["state"], found["epoch"]) == ("stopped", epochs)
     assert found["losses"] == ({"cross_entropy": 2.0, "smooth_l1": 1.0} if epochs else {})
@@ -121,9 +126,10 @@ def test_the_end(epochs: int, tmp_path: Path) -> None:
 
 def test_events(tmp_path: Path) -> None:
     live, progress = _live(tmp_path, tensorboard=True)
-    live.batches(_position(0, 100), LOSSES, 0.005)
+    progress.position = _position(0, 100)
+    live.batches(LOSSES, 0.005)
     _epoch(live, progress, 0.5)
-    live.end(Position(1, 100), "finished")
+    live.end("finished")
     events = _events(tmp_path)
     assert ("batches/cross_entropy", 100, 3.0) in events
     assert ("epochs/mAP", 0, 0.5) in events
@@ -134,10 +140,18 @@ def test_events(tmp_path: Path) -> None:
 def test_epochs_before_a_checkpoint(tmp_path: Path) -> None:
     """A container that is started again finds neither file, and shows what went before."""
     live, _ = _live(tmp_path, tensorboard=True, before=(0.5, 0.25))
-    live.end(Position(2, 200), "finished")
+    live.end("finished")
     found = _read(tmp_path)
     assert found["validation"] == {"epoch": 1, "mAP": 0.25}
     assert found["best"] == {"epoch": 0, "mAP": 0.5}
     assert found["losses"] == {"cross_entropy": 2.0, "smooth_l1": 1.0}
     means = [event[1:] for event in _events(tmp_path) if event[0] == "epochs/mAP"]
     assert means == [(0, 0.5), (1, 0.25)]
+
+
+def test_only_the_main_process_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    live = LiveView(None, 30, True, Progress(EarlyStopping(1, 1, 0.0)))
+    live.batches(LOSSES, 0.005)
+    live.end("finished")
+    assert list(tmp_path.iterdir()) == []

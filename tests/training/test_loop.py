@@ -8,6 +8,9 @@ import json
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mxnet as mx
@@ -20,13 +23,22 @@ from sagemaker_object_detection.evaluation.average_precision import AveragePreci
 from sagemaker_object_detection.model.network import Network
 from sagemaker_object_detection.platform import logs
 from sagemaker_object_detection.platform.errors import ClientError, JobError, PlatformError
+from sagemaker_object_detection.platform.hyperparameters import parse
+from sagemaker_object_detection.platform.job import Job
+from sagemaker_object_detection.platform.paths import Paths
 from sagemaker_object_detection.platform.world import World
 from sagemaker_object_detection.training.communicator import Alone, Communicator
-from sagemaker_object_detection.training.epochs import BrokenData, EpochResult, Interrupted, Recipe
-from sagemaker_object_detection.training.loop import TrainingLoop
+from sagemaker_object_detection.training.epochs import (
+    BrokenData,
+    EarlyStopping,
+    EpochResult,
+    Interrupted,
+    Progress,
+)
+from sagemaker_object_detection.training.loop import Trainer
 from sagemaker_object_detection.training.optimizer import make_gradient_trainer
 from sagemaker_object_detection.training.schedule import LearningRate
-from sagemaker_object_detection.training.update import Updates
+from sagemaker_object_detection.training.update import Learner
 from tests.training.networks import SIDE, make_network
 from tests.training.processes import InThreads, communicators, in_all, worlds
 
@@ -63,6 +75,19 @@ class Script:
         return None if np.isnan(score) else AveragePrecision(score, (score, score))
 
 
+@dataclass
+class View:
+    """Stands for live.json: the batches and images of each line."""
+
+    trainer: Trainer | None = None
+    shown: list[tuple[int, int]] = field(default_factory=list)
+
+    def batches(self, losses: Mapping[str, float], learning_rate: float) -> None:
+        assert self.trainer is not None
+        position = self.trainer.progress.position
+        self.shown.append((position.batches, position.records))
+
+
 def _loop(
     script: Script,
     epochs: int = 1,
@@ -71,31 +96,41 @@ def _loop(
     should_stop: Callable[[], bool] = lambda: False,
     communicator: Communicator | None = None,
     silence: float = 30.0,
-) -> TrainingLoop:
+    augmentation: str = "none",
+) -> Trainer:
     network = network or make_network()
-    recipe = Recipe(
-        epochs=epochs,
-        batch_size=2,
-        seed=11,
-        augmentation=None,
-        learning_rate=rate or LearningRate(0.1),
-        host="algo-1",
-    )
+    given = {"num_classes": 2, "num_training_samples": 8, "mini_batch_size": 2, "seed": 11}
+    hyperparameters = parse({**given, "epochs": epochs, "augmentation": augmentation})
+    job = Job(Paths(Path("/nowhere")), hyperparameters, {}, ("algo-1",), "algo-1", "eth0")
     trainer = make_gradient_trainer(
         dict(network.parameters.items()), "sgd", {"learning_rate": 1.0}, World()
     )
-    loader: Any = script
     devices = next(iter(network.parameters.values())).list_ctx()
     told = communicator or Alone(World())
-    return TrainingLoop(
-        Updates(network, trainer, devices, told),
-        told,
-        loader,
-        recipe,
-        script.validate,
-        should_stop,
+    learner: Any = Learner(network, trainer, devices, told)
+    if told.world.size > 1:  # threads exchange no gradients, so that their weights are not equal
+        learner.settle = lambda when: None
+    data: Any = SimpleNamespace(communicator=told, loaders={"train": script})
+    stop: Any = SimpleNamespace(requested=should_stop)
+    view, none = View(), None
+    live: Any = view
+    unused: Any = none
+    validate: Any = lambda on_line: script.validate()  # noqa: E731
+    made = Trainer(
+        job,
+        data,
+        learner,
+        rate or LearningRate(0.1),
+        validate,
+        unused,
+        unused,
+        Progress(EarlyStopping(1, 1, 0.0)),
+        live,
+        stop,
         silence=silence,
     )
+    view.trainer = made
+    return made
 
 
 def _logged(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -171,11 +206,8 @@ def test_every_epoch_asks_for_its_own_order() -> None:
 
 def test_the_augmentation_reaches_the_loader() -> None:
     script = Script(_batch(2))
-    loop = _loop(script)
-    augmentation = Augmentation()
-    object.__setattr__(loop._recipe, "augmentation", augmentation)
-    list(loop.epochs())
-    assert script.asked[0][3] is augmentation
+    list(_loop(script, augmentation="flip").epochs())
+    assert script.asked[0][3] == Augmentation.of(["flip"])
 
 
 @pytest.mark.parametrize(
@@ -225,11 +257,10 @@ def _batches_told(caplog: pytest.LogCaptureFixture) -> list[int]:
 def test_progress_where_batches_take_long(caplog: pytest.LogCaptureFixture) -> None:
     """Each with what else shows it; and the lines that metrics are read from stay as they are."""
     loop = _loop(Script(*[_batch(1)] * 4), silence=0)
-    shown: list[tuple[int, int]] = []
-    loop.on_batches = lambda position, *others: shown.append((position.batches, position.records))
     list(loop.epochs())
     assert _batches_told(caplog) == [1, 2, 3]
-    assert shown == [(1, 1), (2, 2), (3, 3)]
+    live: Any = loop.live
+    assert live.shown == [(1, 1), (2, 2), (3, 3)]
     matched = [m.name for line in _logged(caplog) for m in logs.METRICS if re.search(m.regex, line)]
     assert sorted(matched) == [
         "train:cross_entropy",
@@ -336,7 +367,7 @@ def test_data_that_cannot_be_read_any_more(
     with pytest.raises(BrokenData, match=told) as caught:
         list(loop.epochs())
     assert isinstance(caught.value.error, kind)
-    assert loop.position.updates == 1
+    assert loop.progress.position.updates == 1
 
 
 def test_a_request_during_the_validation(caplog: pytest.LogCaptureFixture) -> None:
@@ -356,7 +387,7 @@ def test_no_progress_bar_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> N
     assert "images" not in captured.out
 
 
-def _interrupted(stop_at: int, script: Script, network: Network) -> TrainingLoop:
+def _interrupted(stop_at: int, script: Script, network: Network) -> Trainer:
     """A loop that was asked to stop when it asked for the so-manieth time."""
     asked: list[None] = []
 
@@ -379,10 +410,10 @@ def test_it_goes_on_where_it_was_interrupted(stop_at: int) -> None:
     network = make_network()
     first = _interrupted(stop_at, Script(*batches), network)
     second = _loop(Script(*batches), epochs=2, network=network)
-    second.position = copy.deepcopy(first.position)
+    second.progress.position = copy.deepcopy(first.progress.position)
     results = list(second.epochs())
-    assert [r.epoch for r in results] == list(range(first.position.epoch, 2))
-    for result, wanted in zip(results, expected[first.position.epoch :], strict=True):
+    assert [r.epoch for r in results] == list(range(first.progress.position.epoch, 2))
+    for result, wanted in zip(results, expected[first.progress.position.epoch :], strict=True):
         assert result.losses == wanted.losses
         assert (result.records, result.learning_rate) == (wanted.records, wanted.learning_rate)
     for name, parameter in whole.parameters.items():
@@ -421,7 +452,7 @@ def _together(
     sizes: Sequence[Sequence[int]],
     stop_at: Mapping[int, int] | None = None,
     silence: Mapping[int, float] | None = None,
-) -> list[tuple[TrainingLoop, list[EpochResult], bool]]:
+) -> list[tuple[Trainer, list[EpochResult], bool]]:
     """Processes with batches of these sizes, each with weights of its own, as threads.
 
     Args:
@@ -429,7 +460,7 @@ def _together(
         silence: process -> that of its loop.
     """
 
-    def train(communicator: InThreads) -> tuple[TrainingLoop, list[EpochResult], bool]:
+    def train(communicator: InThreads) -> tuple[Trainer, list[EpochResult], bool]:
         rank = communicator.world.rank
         asked: list[None] = []
 
@@ -456,7 +487,7 @@ def test_processes_in_step_make_as_many_updates_as_that_with_most() -> None:
     """Every result is that of all."""
     done = _together([(2, 2, 1), (2,)])
     for loop, (result,), _ in done:
-        assert (result.records, loop.position.updates) == (7, 3)
+        assert (result.records, loop.progress.position.updates) == (7, 3)
     (_, (first,), _), (_, (second,), _) = done
     assert first.losses == second.losses
 
@@ -470,5 +501,5 @@ def test_one_process_that_has_to_log_a_line(caplog: pytest.LogCaptureFixture) ->
 def test_one_process_that_is_asked_to_stop_stops_all() -> None:
     """All at the same batch."""
     done = _together([(2, 2, 2), (2, 2, 2)], stop_at={1: 2})
-    assert [loop.position.updates for loop, _, _ in done] == [1, 1]
+    assert [loop.progress.position.updates for loop, _, _ in done] == [1, 1]
     assert all(stopped for _, _, stopped in done)

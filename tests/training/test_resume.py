@@ -17,7 +17,7 @@ from sagemaker_object_detection.evaluation.average_precision import AveragePreci
 from sagemaker_object_detection.platform.job import Job
 from sagemaker_object_detection.platform.world import World
 from sagemaker_object_detection.training import checkpoint
-from sagemaker_object_detection.training.checkpoint import Checkpoints, Trained
+from sagemaker_object_detection.training.checkpoint import Checkpoints
 from sagemaker_object_detection.training.communicator import Alone, Communicator
 from sagemaker_object_detection.training.epochs import (
     EarlyStopping,
@@ -26,6 +26,7 @@ from sagemaker_object_detection.training.epochs import (
     Progress,
 )
 from sagemaker_object_detection.training.optimizer import WeightAverage, make_gradient_trainer
+from sagemaker_object_detection.training.update import Learner
 from tests.training.jobs import make_job
 from tests.training.networks import make_network
 from tests.training.processes import InThreads, communicators, in_all, worlds
@@ -38,7 +39,7 @@ def _job(base: Path, **given: object) -> Job:
     return replace(make_job(base, **given), checkpoint_dir=base / "checkpoints")
 
 
-def _trained(value: float = 0.0, averaged: bool = True) -> Trained:
+def _trained(value: float = 0.0, averaged: bool = True) -> Learner:
     """A network whose weights all have this value, and their average one more."""
     network = make_network()
     parameters = dict(network.parameters.items())
@@ -48,11 +49,12 @@ def _trained(value: float = 0.0, averaged: bool = True) -> Trained:
     for array in average.arrays.values() if average else ():
         array[:] = value + 1
     options = {"learning_rate": 0.1, "momentum": 0.9}
-    return Trained(network, make_gradient_trainer(parameters, "sgd", options, World()), average)
+    trainer = make_gradient_trainer(parameters, "sgd", options, World())
+    return Learner(network, trainer, [mx.cpu()], SOLO, average)
 
 
-def _progress(*values: float) -> Progress:
-    progress = Progress(EarlyStopping(1, 9, 0.0))
+def _progress(*values: float, position: Position | None = None) -> Progress:
+    progress = Progress(EarlyStopping(1, 9, 0.0), position=position or Position())
     for epoch, value in enumerate(values):
         score = AveragePrecision(value, (value, math.nan))
         progress.add(EpochResult(epoch, LOSSES, score, 0.1, 8, 1.0, 0.5, 1.0))
@@ -60,27 +62,33 @@ def _progress(*values: float) -> Progress:
     return progress
 
 
-def _weights(trained: Trained) -> set[float]:
+def _weights(trained: Learner) -> set[float]:
     return {v for p in trained.network.parameters.values() for v in p.data().asnumpy().ravel()}
 
 
-def _save(
-    job: Job, position: Position, progress: Progress, communicator: Communicator = SOLO
-) -> Checkpoints:
+def _save(job: Job, progress: Progress, communicator: Communicator = SOLO) -> Checkpoints:
     trained = _trained(4.0)
     checkpoints = Checkpoints(job, trained.network, communicator)
-    checkpoints.save(trained, position, progress, 8)
+    checkpoints.save(trained, progress, 8)
     return checkpoints
+
+
+def _restore(checkpoints: Checkpoints, learner: Learner, images: int = 8) -> Position:
+    """Where training goes on."""
+    progress = _progress()
+    checkpoints.restore(learner, progress, images)
+    return progress.position
 
 
 def test_all_comes_back(tmp_path: Path) -> None:
     job, position = _job(tmp_path), Position(2, 9, 1, 4, dict(LOSSES), 2.5, 0.5)
-    progress = _progress(0.5, 0.25)
-    _save(job, position, progress)
+    progress = _progress(0.5, 0.25, position=position)
+    _save(job, progress)
     trained, again = _trained(), _progress()
     checkpoints = Checkpoints(job, trained.network, SOLO)
     assert checkpoints.first_epoch == 2
-    assert checkpoints.restore(trained, again, 8) == position
+    checkpoints.restore(trained, again, 8)
+    assert again.position == position
     assert _weights(trained) == {4.0}
     assert trained.average is not None
     assert {v for a in trained.average.arrays.values() for v in a.asnumpy().ravel()} == {5.0}
@@ -89,9 +97,11 @@ def test_all_comes_back(tmp_path: Path) -> None:
 
 def test_an_average_that_there_was_not_before_begins_at_the_weights(tmp_path: Path) -> None:
     job, trained = _job(tmp_path), _trained(4.0, averaged=False)
-    Checkpoints(job, trained.network, SOLO).save(trained, Position(1, 4), _progress(0.5), 8)
+    Checkpoints(job, trained.network, SOLO).save(
+        trained, _progress(0.5, position=Position(1, 4)), 8
+    )
     other = _trained()
-    Checkpoints(job, other.network, SOLO).restore(other, _progress(), 8)
+    _restore(Checkpoints(job, other.network, SOLO), other)
     assert other.average is not None
     assert {v for a in other.average.arrays.values() for v in a.asnumpy().ravel()} == {4.0}
 
@@ -107,10 +117,10 @@ def test_other_data_than_before(
     position: Position, warned: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The batches that were done are not those of this epoch, which begins anew."""
-    _save(_job(tmp_path), position, _progress(0.5, 0.25))
+    _save(_job(tmp_path), _progress(0.5, 0.25, position=position))
     trained = _trained()
     checkpoints = Checkpoints(_resumed(tmp_path), trained.network, SOLO)
-    assert checkpoints.restore(trained, _progress(), 10) == Position(2, 9)
+    assert _restore(checkpoints, trained, 10) == Position(2, 9)
     assert ("10 images and had 8 at the checkpoint" in caplog.text) == warned
 
 
@@ -133,10 +143,10 @@ def _resumed(base: Path, **given: object) -> Job:
 def test_of_what_training_it_is(
     given: dict[str, object], goes_on: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    _save(_job(tmp_path), Position(2, 9), _progress(0.5, 0.25))
+    _save(_job(tmp_path), _progress(0.5, 0.25, position=Position(2, 9)))
     trained = _trained()
     checkpoints = Checkpoints(_resumed(tmp_path, **given), trained.network, SOLO)
-    assert checkpoints.restore(trained, _progress(), 8).epoch == (2 if goes_on else 0)
+    assert _restore(checkpoints, trained).epoch == (2 if goes_on else 0)
     if not goes_on:
         (name,) = given
         assert f"of another training, whose {name} is" in caplog.text
@@ -144,11 +154,11 @@ def test_of_what_training_it_is(
 
 def test_other_settings_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """They fit the weights, so that training goes on; but it is not the training it was."""
-    _save(_job(tmp_path), Position(2, 9), _progress(0.5, 0.25))
+    _save(_job(tmp_path), _progress(0.5, 0.25, position=Position(2, 9)))
     trained = _trained()
     again = _resumed(tmp_path, learning_rate=0.25, augmentation="flip")
     checkpoints = Checkpoints(again, trained.network, SOLO)
-    assert checkpoints.restore(trained, _progress(), 8).epoch == 2
+    assert _restore(checkpoints, trained).epoch == 2
     assert "other settings: augmentation is 'flip' and was 'all', learning_rate is '0.25'" in (
         caplog.text
     )
@@ -156,10 +166,9 @@ def test_other_settings_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixtur
 
 def test_without_a_folder_nothing_happens(tmp_path: Path) -> None:
     job = make_job(tmp_path)
-    checkpoints = _save(job, Position(2, 9), _progress(0.5, 0.25))
-    checkpoints.keep_best(0)
+    _save(job, _progress(0.5, 0.25, position=Position(2, 9)))
     trained = _trained()
-    assert Checkpoints(job, trained.network, SOLO).restore(trained, _progress(), 8) == Position()
+    assert _restore(Checkpoints(job, trained.network, SOLO), trained) == Position()
     assert _weights(trained) == {0.0}
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
@@ -176,16 +185,15 @@ def test_no_room_for_a_checkpoint(
     job, trained = _job(tmp_path), _trained(4.0)
     checkpoints = Checkpoints(job, trained.network, SOLO)
     (job.paths.model_dir / "model.json").write_text(json.dumps("epoch 0"))
-    checkpoints.keep_best(0)
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint.CheckpointFolder, failing, full)
-        checkpoints.save(trained, Position(1, 4), _progress(0.5), 8)
+        checkpoints.save(trained, _progress(0.5, position=Position(1, 4)), 8)
     (warning,) = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert warning.startswith("No checkpoint was written ([Errno 28] No space left")
-    checkpoints.save(trained, Position(2, 8), _progress(0.5, 0.25), 8)
+    checkpoints.save(trained, _progress(0.5, 0.25, position=Position(2, 8)), 8)
 
     resumed, other = _resumed(tmp_path), _trained()
-    position = Checkpoints(resumed, other.network, SOLO).restore(other, _progress(), 8)
+    position = _restore(Checkpoints(resumed, other.network, SOLO), other)
     assert position == Position(2, 8)
     assert json.loads((resumed.paths.model_dir / "model.json").read_text()) == "epoch 0"
 
@@ -198,7 +206,7 @@ def test_what_the_other_processes_are_told(tmp_path: Path) -> None:
 
     def save(communicator: InThreads) -> int:
         job = jobs[communicator.world.rank]
-        return _save(job, position, _progress(0.5, 0.25), communicator).first_epoch
+        return _save(job, _progress(0.5, 0.25, position=position), communicator).first_epoch
 
     assert in_all(made, save) == [0, 0]
     assert not (tmp_path / "1" / "checkpoints").exists()
@@ -209,7 +217,7 @@ def test_what_the_other_processes_are_told(tmp_path: Path) -> None:
         checkpoints = Checkpoints(job, trained.network, communicator)
         return (
             checkpoints.first_epoch,
-            checkpoints.restore(trained, _progress(), 8),
+            _restore(checkpoints, trained),
             (_weights(trained)),
         )
 
@@ -224,20 +232,20 @@ def test_what_the_other_processes_are_told(tmp_path: Path) -> None:
 def test_the_optimisers_state_comes_back(tmp_path: Path) -> None:
     """Two steps of which the second is made after a restart are two steps."""
 
-    def step(trained: Trained) -> None:
+    def step(trained: Learner) -> None:
         for parameter in trained.network.parameters.values():
             parameter.list_grad()[0][:] = 1.0
             parameter.list_data()[0]._fresh_grad = True
-        trained.trainer.step()
+        trained.trainer.step(0.1)
 
     whole, trained = _trained(), _trained()
     step(whole)
     step(whole)
     step(trained)
     job = _job(tmp_path)
-    Checkpoints(job, trained.network, SOLO).save(trained, Position(0, 1, 1), _progress(), 8)
+    Checkpoints(job, trained.network, SOLO).save(trained, _progress(position=Position(0, 1, 1)), 8)
     other = _trained()
-    Checkpoints(job, other.network, SOLO).restore(other, _progress(), 8)
+    _restore(Checkpoints(job, other.network, SOLO), other)
     step(other)
     for name, parameter in whole.network.parameters.items():
         np.testing.assert_array_equal(

@@ -6,7 +6,7 @@ import importlib.metadata
 
 import pytest
 
-from sagemaker_object_detection.training.saving import versions
+from sagemaker_object_detection.training.epochs import versions
 
 
 def test_versions_where_the_wheel_of_mxnet_has_another_name(

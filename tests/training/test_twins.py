@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sagemaker_object_detection.model import artifact
-from sagemaker_object_detection.training import saving
+from sagemaker_object_detection.training import finish
 from tests import tiny_model
 
 IMAGES = [np.random.default_rng(0).integers(0, 256, (4, 3, tiny_model.SIDE, tiny_model.SIDE))]
@@ -27,7 +27,7 @@ def _add(
     score: float = 0.5,
 ) -> set[str]:
     images = [batch.astype(np.uint8) for batch in IMAGES]
-    saving.add_twins(folder, images, 1, int8, 0.5, lambda engine: score)
+    finish.add_twins(folder, images, 1, int8, 0.5, lambda engine: score)
     names = {path.name for path in folder.iterdir()}
     return names & {artifact.ONNX_FILE, artifact.INT8_FILE}
 
@@ -58,7 +58,7 @@ def test_what_cannot_be_converted(folder: Path, caplog: pytest.LogCaptureFixture
 def test_a_process_that_dies(
     folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(saving, "_MODULE", "sagemaker_object_detection.no_such_module")
+    monkeypatch.setattr(finish, "_MODULE", "sagemaker_object_detection.no_such_module")
     assert _add(folder) == {artifact.ONNX_FILE}
     (warning,) = _warnings(caplog)
     assert "no INT8 twin" in warning

@@ -11,7 +11,7 @@ from sagemaker_object_detection.platform.world import World
 from sagemaker_object_detection.training import update
 from sagemaker_object_detection.training.communicator import Alone
 from sagemaker_object_detection.training.optimizer import make_gradient_trainer
-from sagemaker_object_detection.training.update import Updates
+from sagemaker_object_detection.training.update import Learner
 from tests.training.networks import SIDE, make_network
 
 
@@ -35,10 +35,10 @@ def step(given: Batch, devices: int = 1) -> tuple[list[float], list[np.ndarray]]
     parameters = dict(network.parameters.items())
     trainer = make_gradient_trainer(parameters, "sgd", {"learning_rate": 0.1}, World())
     contexts = [mx.cpu(device) for device in range(devices)]
-    updates = Updates(network, trainer, contexts, Alone(World()))
+    learner = Learner(network, trainer, contexts, Alone(World()))
     losses = []
-    for _ in range(2):
-        for pair in updates.make(updates.prepare(given, False, False)):
+    for number in (1, 2):
+        for pair in learner.make(learner.prepare(given, False, False), number, 0.1):
             losses += [loss.asscalar() for loss in pair]
     return losses, [p.list_data()[0].asnumpy() for p in parameters.values()]
 
@@ -71,14 +71,14 @@ def test_images_with_few_boxes_are_matched_without_the_padding_of_others(
     monkeypatch.setattr(update, "_MATCHING_BYTES", 44 * 4 * 64)
     network = make_network()
     trainer = make_gradient_trainer(dict(network.parameters.items()), "sgd", {}, World())
-    updates = Updates(network, trainer, [mx.cpu()], Alone(World()))
+    learner = Learner(network, trainer, [mx.cpu()], Alone(World()))
     shapes = []
-    targets = updates._targets
+    targets = learner._targets
 
     def noted(anchors: mx.nd.NDArray, labels: mx.nd.NDArray) -> tuple[mx.nd.NDArray, ...]:
         shapes.append(labels.shape[:2])
         return targets(anchors, labels)
 
-    monkeypatch.setattr(updates, "_targets", noted)
-    updates.prepare(batch(64), False, False)
+    monkeypatch.setattr(learner, "_targets", noted)
+    learner.prepare(batch(64), False, False)
     assert shapes == [(1, 64), (1, 8), (1, 8), (1, 16), (1, 8)]

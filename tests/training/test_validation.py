@@ -68,8 +68,12 @@ class Share:
 
 @dataclass
 class Channels:
+    communicator: Communicator
     loaders: dict[str, Share]
     shards: dict[str, Shards] = field(default_factory=dict)
+
+    def scoring_batch(self, channel: str) -> int:
+        return 2
 
 
 def _validation(
@@ -80,25 +84,25 @@ def _validation(
     sharded: bool = False,
 ) -> Validation:
     shards = {"validation": Shards(communicator.world, sharded)}
-    data: Any = Channels({"validation": share}, shards)
+    data: Any = Channels(communicator, {"validation": share}, shards)
     engine: Any = Engine()
     job = make_job(base / str(communicator.world.rank))
-    return Validation(job, data, engine, 2, lambda: stops, communicator)
+    return Validation(job, data, engine, lambda: stops)
 
 
 def test_alone(tmp_path: Path) -> None:
-    """Two of three are found; the results of the best epoch are kept, not those of the last."""
+    """Two of three are found; results of an epoch stay what they are, whatever the next one has."""
     share = Share({0: True, 1: False, 2: True})
     validation = _validation(tmp_path, share, Alone(World()))
     score = validation()
     assert score is not None
     assert score.mean == pytest.approx(2 / 3)
-    validation.keep()
+    kept = validation.results
     share.bright = {0: False}
     assert (second := validation()) is not None
     assert second.mean == 0
-    assert validation.kept is not None
-    assert list(validation.kept.records) == [0, 1, 2]
+    assert kept is not None
+    assert list(kept.records) == [0, 1, 2]
 
 
 @pytest.mark.parametrize(("silence", "lines"), [(0.0, [1, 2, 3]), (30.0, [])])
@@ -109,8 +113,7 @@ def test_a_long_one_is_told_of(
     validation = _validation(tmp_path, Share(dict.fromkeys(range(3), True)), Alone(World()))
     validation.silence = silence
     told: list[str] = []
-    validation.on_line = lambda: told.append(caplog.messages[-1])
-    assert validation() is not None
+    assert validation(lambda: told.append(caplog.messages[-1])) is not None
     assert told == caplog.messages
     assert [text.partition(" images done (")[0] for text in told] == [
         f"Channel 'validation': {images}" for images in lines
@@ -138,10 +141,9 @@ def test_several_processes_score_as_one(
         share = Share(shares[communicator.world.rank])
         validation = _validation(tmp_path, share, communicator, sharded=sharded)
         score = validation()
-        validation.keep()
         assert score is not None
-        assert validation.kept is not None
-        return score.mean, validation.kept.records.tolist()
+        assert validation.results is not None
+        return score.mean, validation.results.records.tolist()
 
     found = in_all(communicators(worlds(2)), scored)
     assert found == [(pytest.approx(2 / 3), records)] * 2

@@ -34,12 +34,11 @@ from sagemaker_object_detection.platform.world import World
 from sagemaker_object_detection.training.communicator import Communicator, gather_values
 from sagemaker_object_detection.training.epochs import Position, Progress
 from sagemaker_object_detection.training.optimizer import (
-    GradientTrainer,
-    WeightAverage,
     optimizer_arrays,
     restore_optimizer,
     update_counts,
 )
+from sagemaker_object_detection.training.update import Learner
 
 log = logging.getLogger(__name__)
 
@@ -260,15 +259,6 @@ _SETTINGS = (
 _WEIGHT, _AVERAGE, _OPTIMIZER = "weight:", "average:", "optimizer:"
 
 
-@dataclass(frozen=True)
-class Trained:
-    """Everything whose values training changes."""
-
-    network: Network
-    trainer: GradientTrainer
-    average: WeightAverage | None
-
-
 class Checkpoints:
     """The checkpoints of a job; without checkpointconfig.json every method does nothing.
 
@@ -283,7 +273,7 @@ class Checkpoints:
         self._communicator = communicator
         self._folder: CheckpointFolder | None = None
         self._found: tuple[Path, Checkpoint] | None = None
-        self._best_epoch: int | None = None  # of the model that is still to be copied
+        self._best_epoch: int | None = None  # of the model that the newest checkpoint has
         self._settings = _settings(job)
         self._find(job, network)
         found = self._found
@@ -304,30 +294,28 @@ class Checkpoints:
         if self._found is None:
             log.info("Checkpoints go to %s; there is none to go on from.", job.checkpoint_dir)
 
-    def restore(self, trained: Trained, progress: Progress, images: int) -> Position:
-        """Put everything back where the newest usable checkpoint had it.
+    def restore(self, learner: Learner, progress: Progress, images: int) -> None:
+        """Put everything back where the newest usable checkpoint had it, if there is one.
 
         Args:
             images: of the train channel. When it is another number than it was, the epoch begins
                 anew: batches would be others.
-
-        Returns:
-            where training goes on.
         """
         found = self._told()
         if found is None:
-            return Position()
+            return
         path, checkpoint = found
         arrays, state = checkpoint.arrays, checkpoint.state
-        for name, parameter in trained.network.parameters.items():
+        for name, parameter in learner.network.parameters.items():
             parameter.set_data(mx.nd.array(arrays[_WEIGHT + name]))
-        if trained.average is not None:
-            for name, array in trained.average.arrays.items():
+        if learner.average is not None:
+            for name, array in learner.average.arrays.items():
                 array[:] = arrays.get(_AVERAGE + name, arrays[_WEIGHT + name])
-        restore_optimizer(
-            trained.trainer.trainer, _part(arrays, _OPTIMIZER), state["update_counts"]
-        )
+        mine = [name for name in arrays if name.startswith(_OPTIMIZER)]
+        states = {name.removeprefix(_OPTIMIZER): arrays[name] for name in mine}
+        restore_optimizer(learner.trainer.trainer, states, state["update_counts"])
         progress.restore(state["progress"])
+        self._best_epoch = progress.best.epoch if progress.best else None
         if self._folder is not None:
             self._folder.restore_best(self._model)
         self._warn_of_settings(state.get("settings", {}))
@@ -350,7 +338,7 @@ class Checkpoints:
             position.batches,
             position.updates,
         )
-        return position
+        progress.position = position
 
     def _warn_of_settings(self, before: Mapping[str, Any]) -> None:
         """Of settings that fit the weights, but would not have led to them."""
@@ -372,42 +360,32 @@ class Checkpoints:
             found = Path("the first host's checkpoint"), from_bytes(packed)
         return found
 
-    def keep_best(self, epoch: int) -> None:
-        """The model folder's model is of this epoch now: the next checkpoint takes it along."""
-        self._best_epoch = epoch
-
-    def save(self, trained: Trained, position: Position, progress: Progress, images: int) -> None:
-        """Write a checkpoint; that there is no room for it is only a warning."""
+    def save(self, learner: Learner, progress: Progress, images: int) -> None:
+        """Write a checkpoint, with the best model if that is new; no room is only a warning."""
         if self._folder is None:
             return
+        trainer, position = learner.trainer.trainer, progress.position
         state = {
             "position": asdict(position),
             "progress": progress.as_json(),
             "images": images,
-            "update_counts": update_counts(trained.trainer.trainer),
+            "update_counts": update_counts(trainer),
             "settings": self._settings,
         }
-        arrays = {
-            _WEIGHT + name: parameter.list_data()[0].asnumpy()
-            for name, parameter in trained.network.parameters.items()
-        }
-        if trained.average is not None:
-            arrays |= {_AVERAGE + n: array.asnumpy() for n, array in trained.average.arrays.items()}
-        arrays |= {
-            _OPTIMIZER + n: array for n, array in optimizer_arrays(trained.trainer.trainer).items()
-        }
+        parameters = learner.network.parameters.items()
+        arrays = {_WEIGHT + name: p.list_data()[0].asnumpy() for name, p in parameters}
+        if learner.average is not None:
+            arrays |= {_AVERAGE + n: array.asnumpy() for n, array in learner.average.arrays.items()}
+        arrays |= {_OPTIMIZER + n: array for n, array in optimizer_arrays(trainer).items()}
+        epoch = progress.best.epoch if progress.best else None
+        best = None if epoch in (None, self._best_epoch) else (self._model, epoch)
         try:
-            best = None if self._best_epoch is None else (self._model, self._best_epoch)
             path = self._folder.save(position.updates, Checkpoint(arrays, state), best)
         except OSError as error:
             log.warning("No checkpoint was written (%s). Training goes on.", error)
         else:
-            self._best_epoch = None
+            self._best_epoch = epoch
             log.info("Checkpoint of epoch %d: %s", position.epoch, path)
-
-
-def _part(arrays: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    return {n.removeprefix(prefix): array for n, array in arrays.items() if n.startswith(prefix)}
 
 
 def _settings(job: Job) -> dict[str, Any]:

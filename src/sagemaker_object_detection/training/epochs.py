@@ -1,37 +1,93 @@
-"""What the epochs of a training came to: where it is, its history, and when to stop.
+"""Where a training is and what its epochs came to; what is kept and written of them.
 
-live.json and TensorBoard's event files show it while it runs.
+Written are metrics.csv, live.json, TensorBoard's event files, and the best model.
 """
 
 from __future__ import annotations
 
 import csv
+import importlib.metadata
 import io
 import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sagemaker_object_detection.data.augment import Augmentation
+import mxnet as mx
+
 from sagemaker_object_detection.data.loader import Batch
 from sagemaker_object_detection.evaluation.average_precision import AveragePrecision
-from sagemaker_object_detection.model.artifact import write_text_whole
+from sagemaker_object_detection.model import artifact
+from sagemaker_object_detection.model.artifact import ModelConfig, write_text_whole
+from sagemaker_object_detection.model.deploy import DeployGraph
 from sagemaker_object_detection.model.loss import LOSS_PARTS
 from sagemaker_object_detection.platform.errors import JobError, as_job_error
-from sagemaker_object_detection.training.schedule import LearningRate
+from sagemaker_object_detection.platform.job import Job
+
+METRICS_FILE = "metrics.csv"
+LIVE_FILE = "live.json"
+TENSORBOARD_DIR = "tensorboard"
+MAP_DEFINITION = (
+    "all-point interpolated AP, mean over the classes that occur, every image once, detections "
+    "above 0.01 after per-class NMS"
+)
+_LIBRARIES = ("gluoncv", "numpy", "opencv-python-headless", "openvino")
+
+
+class Interrupted(Exception):
+    """SIGTERM asked the training to end."""
+
+
+class BrokenData(Exception):
+    """Data was refused, or did not come, while training went on; `error` is for the user."""
+
+    def __init__(self, error: JobError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def guarded(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The same batches; raises BrokenData where getting one raises JobError or OSError."""
+    try:
+        yield from batches
+    except (JobError, OSError) as error:
+        raise BrokenData(as_job_error(error)) from error
+
+
+@dataclass
+class Position:
+    """Where training is, and what the epoch has added up to so far.
+
+    Attributes:
+        epoch: from 0; batches, records: of it that are done, records by all processes; updates:
+            since the beginning.
+        losses: sums over its batches, by part; of what this process adds to each.
+        seconds: spent on its batches; waited: of these for data.
+    """
+
+    epoch: int = 0
+    updates: int = 0
+    batches: int = 0
+    records: int = 0
+    losses: dict[str, float] = field(default_factory=lambda: dict.fromkeys(LOSS_PARTS, 0.0))
+    seconds: float = 0.0
+    waited: float = 0.0
+
+    def mean_losses(self) -> dict[str, float]:
+        """Over the batches that are done, by part."""
+        return {part: total / self.batches for part, total in self.losses.items()}
 
 
 @dataclass
 class EarlyStopping:
-    """Stops after `patience` epochs in a row without a relative gain above `tolerance`.
+    """The service's rule: stop after `patience` epochs in a row without a gain in validation mAP.
 
     Attributes:
         min_epochs: no stop before this many epochs are done.
-        patience: epochs in a row.
-        tolerance: gain that counts, (new - best) / best, 0..1.
+        tolerance: the relative gain, (new - best) / best, that has to be exceeded; 0..1.
     """
 
     min_epochs: int
@@ -41,30 +97,17 @@ class EarlyStopping:
     epochs_without_gain: int = 0
 
     def should_stop(self, epochs_done: int, value: float) -> bool:
-        """Take in an epoch's validation mAP and decide.
-
-        Args:
-            epochs_done: how many epochs, this one included.
-        """
-        if self.best is None or self._is_gain(value):
-            self.epochs_without_gain = 0
-        else:
-            self.epochs_without_gain += 1
+        """Take in the mAP of the last of so many epochs, and decide."""
+        gains = self.best is None or value > self.best
+        if gains and self.best:
+            gains = (value - self.best) / self.best > self.tolerance
+        self.epochs_without_gain = 0 if gains else self.epochs_without_gain + 1
         self.best = value if self.best is None else max(self.best, value)
         return self.is_due(epochs_done)
 
     def is_due(self, epochs_done: int) -> bool:
         """Whether it is time to stop after so many epochs, by what was taken in."""
         return epochs_done >= self.min_epochs and self.epochs_without_gain >= self.patience
-
-    def _is_gain(self, value: float) -> bool:
-        assert self.best is not None
-        if self.best <= 0:
-            return value > self.best
-        return (value - self.best) / self.best > self.tolerance
-
-
-METRICS_FILE = "metrics.csv"
 
 
 @dataclass(frozen=True)
@@ -95,13 +138,14 @@ class EpochResult:
         row: dict[str, float | int] = {"epoch": self.epoch, **self.losses}
         row["mAP"] = self.score.mean
         row |= {f"AP_class_{i}": value for i, value in enumerate(self.score.per_class)}
-        row["learning_rate"] = self.learning_rate
-        row["images_per_second"] = self.records / self.training_seconds
-        row["loader_seconds"] = self.loader_seconds
-        row["step_seconds"] = self.training_seconds - self.loader_seconds
-        row["training_seconds"] = self.training_seconds
-        row["validation_seconds"] = self.validation_seconds
-        return row
+        return row | {
+            "learning_rate": self.learning_rate,
+            "images_per_second": self.records / self.training_seconds,
+            "loader_seconds": self.loader_seconds,
+            "step_seconds": self.training_seconds - self.loader_seconds,
+            "training_seconds": self.training_seconds,
+            "validation_seconds": self.validation_seconds,
+        }
 
     def as_json(self) -> dict[str, Any]:
         """JSON values that from_json reads again; AP may be NaN."""
@@ -115,61 +159,9 @@ class EpochResult:
         return cls(**{**values, "score": average})
 
 
-def write_history(folder: Path, history: Sequence[EpochResult]) -> Path:
-    """Write metrics.csv, a row an epoch; raises OSError when the folder cannot be written to."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = [result.as_row() for result in history]
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    path = folder / METRICS_FILE
-    write_text_whole(path, text.getvalue())
-    return path
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What the loop needs to know beside the network and the data.
-
-    Attributes:
-        epochs, batch_size, seed: the hyperparameters; the batch is that of one machine.
-        augmentation: None trains on the images as they are.
-        learning_rate: rate of every update.
-        host: name in the log lines.
-    """
-
-    epochs: int
-    batch_size: int
-    seed: int
-    augmentation: Augmentation | None
-    learning_rate: LearningRate
-    host: str
-
-
-@dataclass
-class Position:
-    """Where training is, and what the epoch has added up to so far.
-
-    Attributes:
-        epoch: from 0; batches, records: of it that are done, records by all processes; updates:
-            since the beginning.
-        losses: sums over its batches, by part; of what this process adds to each.
-        seconds: spent on its batches; waited: of these for data.
-    """
-
-    epoch: int = 0
-    updates: int = 0
-    batches: int = 0
-    records: int = 0
-    losses: dict[str, float] = field(default_factory=lambda: dict.fromkeys(LOSS_PARTS, 0.0))
-    seconds: float = 0.0
-    waited: float = 0.0
-
-
 @dataclass
 class Progress:
-    """The history of a training, its best epoch, and what early stopping has counted.
+    """Where a training is, its history, its best epoch, and what early stopping has counted.
 
     Attributes:
         best: the epoch whose model is kept: of equal scores the later one; None before the first.
@@ -178,6 +170,12 @@ class Progress:
     stopping: EarlyStopping
     history: list[EpochResult] = field(default_factory=list)
     best: EpochResult | None = None
+    position: Position = field(default_factory=Position)
+
+    @property
+    def last(self) -> EpochResult | None:
+        """The last epoch, None before the first."""
+        return self.history[-1] if self.history else None
 
     def add(self, result: EpochResult) -> bool:
         """Take in an epoch; whether it is the best so far."""
@@ -188,7 +186,7 @@ class Progress:
         return is_best
 
     def as_json(self) -> dict[str, Any]:
-        """JSON values that restore reads again."""
+        """All but the position, as JSON values that restore reads again."""
         return {
             "history": [result.as_json() for result in self.history],
             "best_epoch": None if self.best is None else self.best.epoch,
@@ -207,69 +205,40 @@ class Progress:
         self.stopping.epochs_without_gain = values["stopping"]["epochs_without_gain"]
 
 
-class Interrupted(Exception):
-    """SIGTERM asked the training to end."""
+def write_history(folder: Path, history: Sequence[EpochResult]) -> Path:
+    """Write metrics.csv, a row an epoch; raises OSError when the folder cannot be written to."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [result.as_row() for result in history]
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    path = folder / METRICS_FILE
+    write_text_whole(path, text.getvalue())
+    return path
 
 
-class BrokenData(Exception):
-    """Data was refused, or did not come, while training went on.
-
-    Attributes:
-        error: what the user is to be told.
-    """
-
-    def __init__(self, error: JobError) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
-def guarded(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """The same batches; raises BrokenData where getting one raises JobError or OSError."""
-    try:
-        yield from batches
-    except (JobError, OSError) as error:
-        raise BrokenData(as_job_error(error)) from error
-
-
-LIVE_FILE = "live.json"
-TENSORBOARD_DIR = "tensorboard"
-
-
-class NoView:
-    """Of a process that is not the main one: nothing is written."""
-
-    def batches(
-        self, position: Position, losses: Mapping[str, float], learning_rate: float
-    ) -> None:
-        """Inside an epoch, of which `losses` are the means so far."""
-
-    def validating(self, position: Position, learning_rate: float) -> None:
-        """Inside the validation of an epoch whose batches are done."""
-
-    def epoch(self, position: Position, result: EpochResult) -> None:
-        """After an epoch and its validation; `position` is where training goes on."""
-
-    def end(self, position: Position, state: str) -> None:
-        """At the end: `state` is finished, stopped or failed."""
-
-
-class LiveView(NoView):
+class LiveView:
     """Writes where training is whenever a line about it is logged.
 
     Args:
-        folder: for LIVE_FILE and TENSORBOARD_DIR; made where it is missing.
+        folder: for LIVE_FILE and TENSORBOARD_DIR, made where it is missing; None writes nothing, as
+            in a process that is not the main one.
         epochs: of the whole training.
         tensorboard: whether to write event files too.
-        progress: the epochs so far, which are there already where training goes on from a
-            checkpoint.
+        progress: with the epochs before, where training goes on from a checkpoint.
     """
 
-    def __init__(self, folder: Path, epochs: int, tensorboard: bool, progress: Progress) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._path = folder / LIVE_FILE
+    def __init__(
+        self, folder: Path | None, epochs: int, tensorboard: bool, progress: Progress
+    ) -> None:
+        self._path = folder and folder / LIVE_FILE
         self._epochs = epochs
         self._progress = progress
         self._events: Any = None
+        if folder is None:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
         if tensorboard:
             from tensorboardX import SummaryWriter  # only now: most jobs do not need it
 
@@ -277,45 +246,34 @@ class LiveView(NoView):
             for result in progress.history:  # a new container has no files of the run before
                 self._epoch_scalars(result)
 
-    def batches(
-        self, position: Position, losses: Mapping[str, float], learning_rate: float
-    ) -> None:
+    def batches(self, losses: Mapping[str, float], learning_rate: float) -> None:
         """Inside an epoch, of which `losses` are the means so far."""
-        self._write(position, "training", losses, learning_rate)
-        self._scalars("batches", {**losses, "learning_rate": learning_rate}, position.updates)
+        self._write("training", losses, learning_rate)
+        updates = self._progress.position.updates
+        self._scalars("batches", {**losses, "learning_rate": learning_rate}, updates)
 
-    def validating(self, position: Position, learning_rate: float) -> None:
+    def validating(self, learning_rate: float) -> None:
         """Inside the validation of an epoch whose batches are done."""
-        losses = {part: total / position.batches for part, total in position.losses.items()}
-        self._write(position, "validating", losses, learning_rate)
+        self._write("validating", self._progress.position.mean_losses(), learning_rate)
 
-    def epoch(self, position: Position, result: EpochResult) -> None:
-        """After an epoch and its validation; `position` is where training goes on."""
-        self._write(position, "training", result.losses, result.learning_rate)
+    def epoch(self, result: EpochResult) -> None:
+        """After an epoch and its validation; the position is where training goes on."""
+        self._write("training", result.losses, result.learning_rate)
         self._epoch_scalars(result)
         if self._events is not None:
             self._events.flush()
 
-    def end(self, position: Position, state: str) -> None:
+    def end(self, state: str) -> None:
         """At the end: `state` is finished, stopped or failed."""
-        last = self._last
-        losses = last.losses if last is not None else {}
-        self._write(position, state, losses, last.learning_rate if last else None)
+        last = self._progress.last
+        self._write(state, last.losses if last else {}, last.learning_rate if last else None)
         if self._events is not None:
             self._events.close()
 
-    @property
-    def _last(self) -> EpochResult | None:
-        return self._progress.history[-1] if self._progress.history else None
-
-    def _write(
-        self,
-        position: Position,
-        state: str,
-        losses: Mapping[str, float],
-        learning_rate: float | None,
-    ) -> None:
-        last, best = self._last, self._progress.best
+    def _write(self, state: str, losses: Mapping[str, float], learning_rate: float | None) -> None:
+        if self._path is None:
+            return
+        position, last, best = self._progress.position, self._progress.last, self._progress.best
         content = {
             "state": state,
             "time": time.time(),
@@ -340,3 +298,64 @@ class LiveView(NoView):
         if self._events is not None:
             for name, value in values.items():
                 self._events.add_scalar(f"{group}/{name}", value, step)
+
+
+def save_model(
+    job: Job, graph: DeployGraph, names: tuple[str, ...], result: EpochResult | None
+) -> Path:
+    """Write the whole artefact into the model folder; returns the path of the parameters.
+
+    Twins of other weights that are in the folder are deleted.
+
+    Args:
+        result: the epoch after which the weights were scored; None for weights that were not.
+    """
+    hyperparameters = job.hyperparameters
+    folder = job.paths.model_dir
+    for twin in (artifact.ONNX_FILE, artifact.INT8_FILE, artifact.UNSCORED_FILE):
+        (folder / twin).unlink(missing_ok=True)
+    path = graph.save(folder)
+    artifact.write_text_whole(
+        folder / artifact.HYPERPARAMETERS_FILE, json.dumps(hyperparameters.as_strings())
+    )
+    config = ModelConfig(
+        class_names=names,
+        image_shape=hyperparameters.image_shape,
+        base_network=hyperparameters.base_network,
+        nms_threshold=hyperparameters.nms_threshold,
+        validation={}
+        if result is None
+        else {"epoch": result.epoch, **score_summary(job, names, result.score)},
+        versions=versions(),
+    )
+    artifact.write_config(folder, config)
+    return path
+
+
+def versions() -> dict[str, str]:
+    """The libraries that a model and its figures depend on."""
+    # The wheel of MXNet has another name for cards, so MXNet says itself which version it is.
+    installed = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    return {"mxnet": mx.__version__, **installed}
+
+
+def save_test_score(job: Job, score: AveragePrecision) -> dict[str, Any]:
+    """Add the score on the test channel to the artefact's description, and return it."""
+    config = artifact.read_config(job.paths.model_dir)
+    summary = score_summary(job, config.class_names, score)
+    artifact.write_config(job.paths.model_dir, replace(config, test=summary))
+    return summary
+
+
+def score_summary(job: Job, names: tuple[str, ...], score: AveragePrecision) -> dict[str, Any]:
+    """A score as model.json holds it."""
+    per_class = {
+        name: None if math.isnan(value) else value
+        for name, value in zip(names, score.per_class, strict=True)
+    }
+    return {
+        "mAP": score.mean,
+        "AP": per_class,
+        "overlap_threshold": job.hyperparameters.overlap_threshold,
+        "definition": MAP_DEFINITION,
+    }

@@ -100,8 +100,9 @@ class GradientTrainer:
             self.trainer._init_kvstore()
             self.trainer._init_params()
 
-    def step(self) -> None:
-        """Sum the gradients that backward has left, and update."""
+    def step(self, rate: float) -> None:
+        """Sum the gradients that backward has left, and update at this learning rate."""
+        self.trainer.set_learning_rate(rate)
         self.trainer.step(self.scale)
 
     def close(self) -> None:

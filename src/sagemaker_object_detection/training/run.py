@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 
 import mxnet as mx
 
-from sagemaker_object_detection.evaluation.results import Results
 from sagemaker_object_detection.inference.engine_mxnet import MXNetEngine
 from sagemaker_object_detection.model.deploy import deploy_graph
 from sagemaker_object_detection.model.network import Network
@@ -17,34 +16,23 @@ from sagemaker_object_detection.platform.job import Job
 from sagemaker_object_detection.platform.processor import cpu_flags
 from sagemaker_object_detection.platform.stop_request import StopRequest
 from sagemaker_object_detection.platform.world import require_an_image_each
-from sagemaker_object_detection.training.checkpoint import Checkpoints, Trained
+from sagemaker_object_detection.training.checkpoint import Checkpoints
 from sagemaker_object_detection.training.communicator import Communicator, begin, connecting
 from sagemaker_object_detection.training.data import Data, read_channels
-from sagemaker_object_detection.training.epochs import (
-    EarlyStopping,
-    EpochResult,
-    LiveView,
-    NoView,
-    Progress,
-)
+from sagemaker_object_detection.training.epochs import EarlyStopping, LiveView, Progress
 from sagemaker_object_detection.training.finish import Finish
-from sagemaker_object_detection.training.loop import (
-    Hooks,
-    TrainingLoop,
-    follow,
-    warn_of_batch_count,
-)
+from sagemaker_object_detection.training.loop import Trainer, warn_of_batch_count
 from sagemaker_object_detection.training.optimizer import make_trainer
+from sagemaker_object_detection.training.schedule import make_learning_rate
 from sagemaker_object_detection.training.start import (
     choose_precision,
     find_devices,
     find_trainable,
     log_batch,
     make_average,
-    make_recipe,
     make_start,
 )
-from sagemaker_object_detection.training.update import Replicas, Updates
+from sagemaker_object_detection.training.update import Learner
 from sagemaker_object_detection.training.validation import Validation
 
 log = logging.getLogger(__name__)
@@ -88,19 +76,20 @@ def run_job(
     )
     setup_seconds = time.monotonic() - begun
     try:
-        progress, results = _train(job, data, start.network, checkpoints, devices, stop)
+        trainer = _train(job, data, start.network, checkpoints, devices, stop)
+        history, best = trainer.progress.history, trainer.progress.best
         stop.finishing = True
         if stop.requested():
             log.warning("Stopped: what was to follow the training is left undone.")
-        elif world.is_main:
-            Finish(job, data, devices[0], threads)(progress, results)
-        else:
+        elif not world.is_main:
             log.info("The main process, on %s, finishes the job.", world.hosts[0])
+        elif best is not None:
+            Finish(job, data, devices[0], threads, history, best, trainer.results)()
     finally:
         data.close()
     seconds = time.monotonic() - begun
     totals = {
-        "epochs": len(progress.history),
+        "epochs": len(history),
         "setuptime": 1000 * setup_seconds,
         "totaltime": 1000 * seconds,
     }
@@ -115,84 +104,45 @@ def _train(
     checkpoints: Checkpoints,
     devices: Sequence[mx.Context],
     stop: StopRequest,
-) -> tuple[Progress, Results | None]:
-    """Train; what the epochs came to, and what the kept model found on the validation channel."""
-    hyperparameters = job.hyperparameters
-    trainable = find_trainable(network, hyperparameters)
-    machines = len(data.communicator.world.hosts)
-    average = make_average(network, trainable, hyperparameters, data.images_by_largest, machines)
-    graph = deploy_graph(
-        network,
-        hyperparameters.nms_threshold,
-        hyperparameters.nms_topk,
-        average.arrays if average else None,
-    )
-    batch = data.scoring_batch("validation")
-    engine = MXNetEngine(
-        graph.symbol, graph.args, graph.auxs, graph.image_shape, devices[0], batch_sizes=[batch]
-    )
-
-    communicator = data.communicator
+) -> Trainer:
+    """Train; the trainer knows what the epochs came to."""
+    given, communicator = job.hyperparameters, data.communicator
     world = communicator.world
-    validation = Validation(job, data, engine, batch, stop.requested, communicator)
+    machines = len(world.hosts)
+    trainable = find_trainable(network, given)
+    average = make_average(network, trainable, given, data.images_by_largest, machines)
+    averages = average.arrays if average else None
+    graph = deploy_graph(network, given.nms_threshold, given.nms_topk, averages)
+    shape, batches = graph.image_shape, [data.scoring_batch("validation")]
+    engine = MXNetEngine(graph.symbol, graph.args, graph.auxs, shape, devices[0], batches)
     if "train" not in data.streams:
-        warn_of_batch_count(hyperparameters, data.train_images, len(world.hosts))
-    recipe = make_recipe(job, data)
+        warn_of_batch_count(given, data.train_images, machines)
+    continued = "model" in job.channels
+    schedule = make_learning_rate(given, data.images_by_largest, continued, machines)
+    if schedule.warmup_steps:
+        log.info("The learning rate rises over the first %d batches.", schedule.warmup_steps)
     with connecting(communicator):
-        trainer = make_trainer(trainable, hyperparameters, world, recipe.learning_rate)
-    trained = Trained(network, trainer, average)
-    replicas = Replicas(communicator, network, average)
-    loop = TrainingLoop(
-        Updates(network, trainer, devices, communicator),
-        communicator,
-        data.loaders["train"],
-        recipe,
-        validation,
-        stop.requested,
-        average.update if average else lambda count: None,
-        replicas.settle,
+        optimizer = make_trainer(trainable, given, world, schedule)
+    learner = Learner(network, optimizer, devices, communicator, average)
+    rule = EarlyStopping(
+        given.early_stopping_min_epochs,
+        given.early_stopping_patience,
+        given.early_stopping_tolerance,
     )
-    progress = Progress(
-        EarlyStopping(
-            hyperparameters.early_stopping_min_epochs,
-            hyperparameters.early_stopping_patience,
-            hyperparameters.early_stopping_tolerance,
-        )
-    )
-    loop.position = checkpoints.restore(trained, progress, data.train_images)
-    if not loop.position.updates:  # a checkpoint has given all the same already
-        replicas.begin()
+    progress = Progress(rule)
+    checkpoints.restore(learner, progress, data.train_images)
+    if not progress.position.updates:  # a checkpoint has given all the same already
+        learner.begin()
     if world.size > 1:
         with connecting(communicator):
-            trainer.begin()
+            optimizer.begin()
     stop.training = True
     begin(communicator)
-
-    live = NoView()
-    if world.is_main:
-        live = LiveView(
-            job.paths.output_data_dir, hyperparameters.epochs, hyperparameters.tensorboard, progress
-        )
-    loop.on_batches = live.batches
-    validation.on_line = lambda: live.validating(loop.position, loop.learning_rate)
-
-    def is_best(result: EpochResult) -> None:
-        validation.keep()
-        checkpoints.keep_best(result.epoch)
-
-    hooks = Hooks(
-        best=is_best,
-        epoch=lambda result: live.epoch(loop.position, result),
-        moment=lambda: checkpoints.save(trained, loop.position, progress, data.train_images),
+    folder = job.paths.output_data_dir if world.is_main else None
+    live = LiveView(folder, given.epochs, given.tensorboard, progress)
+    validation = Validation(job, data, engine, stop.requested)
+    trainer = Trainer(
+        job, data, learner, schedule, validation, graph, checkpoints, progress, live, stop
     )
-    state = "failed"
-    try:
-        interrupted = follow(job, loop, graph, data, progress, hooks)
-        trainer.close()
-        state = "stopped" if interrupted else "finished"
-    finally:
-        try:
-            live.end(loop.position, state)
-        except OSError as error:  # which must not hide what ended the training
-            log.warning("The end of training is not in live.json (%s).", error)
-    return progress, validation.kept
+    trainer.run()
+    return trainer

@@ -11,7 +11,6 @@ from typing import Any
 
 import mxnet as mx
 
-from sagemaker_object_detection.data.augment import Augmentation
 from sagemaker_object_detection.model.archive import find_model
 from sagemaker_object_detection.model.continued import earlier_network
 from sagemaker_object_detection.model.names import frozen_names
@@ -23,12 +22,9 @@ from sagemaker_object_detection.platform.hyperparameters import Hyperparameters
 from sagemaker_object_detection.platform.job import Job
 from sagemaker_object_detection.platform.processor import AMX_FLAGS, BFLOAT16_FLAGS
 from sagemaker_object_detection.platform.world import HOROVOD, World, cpu_devices
-from sagemaker_object_detection.training.data import Data
-from sagemaker_object_detection.training.epochs import Recipe
 from sagemaker_object_detection.training.optimizer import WeightAverage, decay_over
 from sagemaker_object_detection.training.schedule import (
     batches_per_epoch,
-    make_learning_rate,
 )
 
 log = logging.getLogger(__name__)
@@ -160,28 +156,6 @@ def _weights(job: Job, spec: Spec, environ: Mapping[str, str]) -> Path | None:
 def _with(job: Job, **changes: Any) -> Job:
     """The job with other hyperparameters, as they turned out."""
     return replace(job, hyperparameters=replace(job.hyperparameters, **changes))
-
-
-def make_recipe(job: Job, data: Data) -> Recipe:
-    """What the loop is to do."""
-    hyperparameters = job.hyperparameters
-    world = data.communicator.world
-    learning_rate = make_learning_rate(
-        hyperparameters,
-        data.images_by_largest,
-        continued="model" in job.channels,
-        machines=len(world.hosts),
-    )
-    if learning_rate.warmup_steps:
-        log.info("The learning rate rises over the first %d batches.", learning_rate.warmup_steps)
-    return Recipe(
-        epochs=hyperparameters.epochs,
-        batch_size=hyperparameters.mini_batch_size,
-        seed=hyperparameters.seed,
-        augmentation=Augmentation.of(hyperparameters.augmentation),
-        learning_rate=learning_rate,
-        host=job.current_host,
-    )
 
 
 def log_batch(mini_batch_size: int, world: World, devices: int) -> None:
