@@ -35,7 +35,7 @@ def measure(sides: list[str], epochs: int) -> str:
     from sagemaker_object_detection.model.network import build_network, initialize
     from sagemaker_object_detection.model.specs import get_spec
     from sagemaker_object_detection.platform.world import World
-    from sagemaker_object_detection.training.communicator import Alone
+    from sagemaker_object_detection.training.communicator import Communicator
     from sagemaker_object_detection.training.optimizer import make_gradient_trainer
     from sagemaker_object_detection.training.update import Learner
 
@@ -54,7 +54,7 @@ def measure(sides: list[str], epochs: int) -> str:
     initialize(network, [mx.cpu()], 0)
     learning = {n: p for n, p in network.parameters.items() if p.grad_req != "null"}
     trainer = make_gradient_trainer(learning, "sgd", {"learning_rate": 1e-4}, World())
-    learner = Learner(network, trainer, [mx.cpu()], Alone(World()))
+    learner = Learner(network, trainer, [mx.cpu()], Communicator(World()))
     loaders = {side: loader(side) for side in sides}
     seconds: dict[str, list[float]] = {side: [] for side in sides}
     for epoch in range(epochs):

@@ -36,7 +36,7 @@ from sagemaker_object_detection.platform.forms import with_forms
 from sagemaker_object_detection.platform.job import load_job
 from sagemaker_object_detection.platform.paths import BASE_DIR_VARIABLE
 from sagemaker_object_detection.platform.world import World
-from sagemaker_object_detection.training.communicator import Alone
+from sagemaker_object_detection.training.communicator import Communicator
 from sagemaker_object_detection.training.data import read_channels
 
 THREADS = len(os.sched_getaffinity(0))
@@ -127,7 +127,7 @@ def speed(rounds: int, repeats: int) -> None:
 def peak_of_reading(base: Path) -> None:
     """Read a job's channels; print the peak of this process's memory in bytes."""
     job = load_job({BASE_DIR_VARIABLE: str(base)})
-    read_channels(job, Alone(World()), THREADS, lambda: False).close()
+    read_channels(job, Communicator(World()), THREADS, lambda: False).close()
     print(peak_bytes())
 
 

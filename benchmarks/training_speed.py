@@ -67,7 +67,7 @@ def measure_ours(base_network: str, batches: int, precision: str) -> float:
     from sagemaker_object_detection.model.network import build_network, initialize
     from sagemaker_object_detection.model.specs import get_spec
     from sagemaker_object_detection.platform.world import World
-    from sagemaker_object_detection.training.communicator import Alone
+    from sagemaker_object_detection.training.communicator import Communicator
     from sagemaker_object_detection.training.epochs import (
         EarlyStopping,
         Interrupted,
@@ -100,8 +100,8 @@ def measure_ours(base_network: str, batches: int, precision: str) -> float:
     trainer = make_trainer(trainable, settings, World(), schedule)
     loop = Trainer(
         Job(Paths.from_environment(os.environ), settings, {}, ("algo-1",), "algo-1", "lo"),
-        SimpleNamespace(communicator=Alone(World()), loaders={"train": loader}),
-        Learner(network, trainer, [mx.cpu()], Alone(World())),
+        SimpleNamespace(communicator=Communicator(World()), loaders={"train": loader}),
+        Learner(network, trainer, [mx.cpu()], Communicator(World())),
         schedule,
         validation=lambda on_line: None,
         graph=None,

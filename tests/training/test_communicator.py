@@ -9,7 +9,7 @@ import pytest
 from sagemaker_object_detection.platform.errors import AlgorithmError
 from sagemaker_object_detection.platform.world import World
 from sagemaker_object_detection.training.communicator import (
-    Alone,
+    Communicator,
     average,
     gather_values,
     require_equal,
@@ -42,7 +42,7 @@ def test_values_and_sums() -> None:
         == [[{"rank": 0}, {"rank": 1}, {"rank": 2}]] * 3
     )
     assert in_all(made, lambda c: total(c, [c.world.rank, 0.1])) == [[3.0, 0.1 + 0.1 + 0.1]] * 3
-    assert total(Alone(World()), [0.1, 1e300]) == [0.1, 1e300]
+    assert total(Communicator(World()), [0.1, 1e300]) == [0.1, 1e300]
 
 
 def test_the_average_is_over_processes_and_their_devices() -> None:
@@ -74,8 +74,8 @@ def test_the_main_processes_values_for_all() -> None:
 
 
 def test_a_network_without_batchnorm_has_nothing_to_average() -> None:
-    average(Alone(World()), {})
-    spread(Alone(World()), {})
+    average(Communicator(World()), {})
+    spread(Communicator(World()), {})
 
 
 def test_equal_weights_pass() -> None:

@@ -21,7 +21,7 @@ from sagemaker_object_detection.platform.forms import with_forms
 from sagemaker_object_detection.platform.job import Job
 from sagemaker_object_detection.platform.world import World
 from sagemaker_object_detection.training import finish
-from sagemaker_object_detection.training.communicator import Alone
+from sagemaker_object_detection.training.communicator import Communicator
 from sagemaker_object_detection.training.data import Data, read_channels
 from sagemaker_object_detection.training.epochs import EarlyStopping, EpochResult, Progress
 from sagemaker_object_detection.training.finish import Finish
@@ -60,7 +60,7 @@ def _trained(base: Path, test: bool = False, **given: object) -> Iterator[tuple[
     tiny_model.write(job.paths.model_dir, SIDE)
     config = artifact.read_config(job.paths.model_dir)
     artifact.write_config(job.paths.model_dir, replace(config, validation={"epoch": 1}))
-    data = read_channels(job, Alone(World()), 1, lambda: False)
+    data = read_channels(job, Communicator(World()), 1, lambda: False)
     try:
         yield job, data
     finally:

@@ -20,7 +20,7 @@ from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.hyperparameters import parse
 from sagemaker_object_detection.platform.job import Job
 from sagemaker_object_detection.platform.world import World
-from sagemaker_object_detection.training.communicator import Alone, Communicator
+from sagemaker_object_detection.training.communicator import Communicator
 from sagemaker_object_detection.training.epochs import (
     BrokenData,
     EarlyStopping,
@@ -59,7 +59,7 @@ class Channels:
 
     streams: Sequence[str] = ()
     reports: list[tuple[str, ...]] = field(default_factory=list)
-    communicator: Communicator = field(default_factory=lambda: Alone(World()))
+    communicator: Communicator = field(default_factory=lambda: Communicator(World()))
     train_images: int = 8
 
     def class_names(self) -> tuple[str, ...]:
@@ -104,13 +104,7 @@ class Noted:
 
 def _progress(job: Job, *values: float) -> Progress:
     """Of a job with these epochs before a checkpoint."""
-    given = job.hyperparameters
-    rule = EarlyStopping(
-        given.early_stopping_min_epochs,
-        given.early_stopping_patience,
-        given.early_stopping_tolerance,
-    )
-    progress = Progress(rule)
+    progress = Progress(EarlyStopping.of(job.hyperparameters))
     for epoch, value in enumerate(values):
         progress.add(_result(epoch, value))
     return progress

@@ -27,7 +27,7 @@ from sagemaker_object_detection.platform.hyperparameters import parse
 from sagemaker_object_detection.platform.job import Job
 from sagemaker_object_detection.platform.paths import Paths
 from sagemaker_object_detection.platform.world import World
-from sagemaker_object_detection.training.communicator import Alone, Communicator
+from sagemaker_object_detection.training.communicator import Communicator
 from sagemaker_object_detection.training.epochs import (
     BrokenData,
     EarlyStopping,
@@ -106,7 +106,7 @@ def _loop(
         dict(network.parameters.items()), "sgd", {"learning_rate": 1.0}, World()
     )
     devices = next(iter(network.parameters.values())).list_ctx()
-    told = communicator or Alone(World())
+    told = communicator or Communicator(World())
     learner: Any = Learner(network, trainer, devices, told)
     if told.world.size > 1:  # threads exchange no gradients, so that their weights are not equal
         learner.settle = lambda when: None

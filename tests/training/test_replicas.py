@@ -8,7 +8,7 @@ import pytest
 
 from sagemaker_object_detection.platform.errors import AlgorithmError
 from sagemaker_object_detection.platform.world import World
-from sagemaker_object_detection.training.communicator import Alone, Communicator
+from sagemaker_object_detection.training.communicator import Communicator
 from sagemaker_object_detection.training.optimizer import WeightAverage, make_gradient_trainer
 from sagemaker_object_detection.training.update import Learner
 from tests.training.networks import make_network
@@ -74,7 +74,7 @@ def test_weights_that_are_not_equal(averaged: bool) -> None:
 
 
 def test_one_copy_alone_is_left_as_it_is() -> None:
-    learner = _learner(Alone(World()), 5.0)
+    learner = _learner(Communicator(World()), 5.0)
     learner.begin()
     learner.settle("epoch 1")
     assert _values(learner, "scores_weight") == [5, 5]

@@ -18,7 +18,7 @@ from sagemaker_object_detection.platform.job import Job
 from sagemaker_object_detection.platform.world import World
 from sagemaker_object_detection.training import checkpoint
 from sagemaker_object_detection.training.checkpoint import Checkpoints
-from sagemaker_object_detection.training.communicator import Alone, Communicator
+from sagemaker_object_detection.training.communicator import Communicator
 from sagemaker_object_detection.training.epochs import (
     EarlyStopping,
     EpochResult,
@@ -32,7 +32,7 @@ from tests.training.networks import make_network
 from tests.training.processes import InThreads, communicators, in_all, worlds
 
 LOSSES = {"cross_entropy": 6.0, "smooth_l1": 3.0}
-SOLO = Alone(World())
+SOLO = Communicator(World())
 
 
 def _job(base: Path, **given: object) -> Job:

@@ -9,7 +9,7 @@ import pytest
 from sagemaker_object_detection.data.loader import Batch, pad_labels
 from sagemaker_object_detection.platform.world import World
 from sagemaker_object_detection.training import update
-from sagemaker_object_detection.training.communicator import Alone
+from sagemaker_object_detection.training.communicator import Communicator
 from sagemaker_object_detection.training.optimizer import make_gradient_trainer
 from sagemaker_object_detection.training.update import Learner
 from tests.training.networks import SIDE, make_network
@@ -35,7 +35,7 @@ def step(given: Batch, devices: int = 1) -> tuple[list[float], list[np.ndarray]]
     parameters = dict(network.parameters.items())
     trainer = make_gradient_trainer(parameters, "sgd", {"learning_rate": 0.1}, World())
     contexts = [mx.cpu(device) for device in range(devices)]
-    learner = Learner(network, trainer, contexts, Alone(World()))
+    learner = Learner(network, trainer, contexts, Communicator(World()))
     losses = []
     for number in (1, 2):
         for pair in learner.make(learner.prepare(given, False, False), number, 0.1):
@@ -71,7 +71,7 @@ def test_images_with_few_boxes_are_matched_without_the_padding_of_others(
     monkeypatch.setattr(update, "_MATCHING_BYTES", 44 * 4 * 64)
     network = make_network()
     trainer = make_gradient_trainer(dict(network.parameters.items()), "sgd", {}, World())
-    learner = Learner(network, trainer, [mx.cpu()], Alone(World()))
+    learner = Learner(network, trainer, [mx.cpu()], Communicator(World()))
     shapes = []
     targets = learner._targets
 

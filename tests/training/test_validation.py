@@ -16,7 +16,7 @@ from sagemaker_object_detection.data.dataset import Labels
 from sagemaker_object_detection.data.loader import Batch
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.world import World
-from sagemaker_object_detection.training.communicator import Alone, Communicator
+from sagemaker_object_detection.training.communicator import Communicator
 from sagemaker_object_detection.training.data import HOST_RECORDS, Shards
 from sagemaker_object_detection.training.epochs import BrokenData
 from sagemaker_object_detection.training.validation import Validation
@@ -93,7 +93,7 @@ def _validation(
 def test_alone(tmp_path: Path) -> None:
     """Two of three are found; results of an epoch stay what they are, whatever the next one has."""
     share = Share({0: True, 1: False, 2: True})
-    validation = _validation(tmp_path, share, Alone(World()))
+    validation = _validation(tmp_path, share, Communicator(World()))
     score = validation()
     assert score is not None
     assert score.mean == pytest.approx(2 / 3)
@@ -110,7 +110,7 @@ def test_a_long_one_is_told_of(
     silence: float, lines: list[int], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    validation = _validation(tmp_path, Share(dict.fromkeys(range(3), True)), Alone(World()))
+    validation = _validation(tmp_path, Share(dict.fromkeys(range(3), True)), Communicator(World()))
     validation.silence = silence
     told: list[str] = []
     assert validation(lambda: told.append(caplog.messages[-1])) is not None
@@ -161,4 +161,4 @@ def test_one_that_is_stopped_leaves_no_score(stopped: tuple[bool, ...], tmp_path
 def test_data_that_cannot_be_read(tmp_path: Path) -> None:
     share = replace(Share({0: True}), broken=True)
     with pytest.raises(BrokenData, match=r"data\.rec, record 3"):
-        _validation(tmp_path, share, Alone(World()))()
+        _validation(tmp_path, share, Communicator(World()))()

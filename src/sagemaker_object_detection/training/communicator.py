@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import mxnet as mx
 import numpy as np
@@ -24,62 +24,32 @@ from sagemaker_object_detection.platform.errors import AlgorithmError, JobError,
 from sagemaker_object_detection.platform.failure_message import by
 from sagemaker_object_detection.platform.network import PORTS
 from sagemaker_object_detection.platform.process_group import ProcessGroup
-from sagemaker_object_detection.platform.supervisor import BEGIN
 from sagemaker_object_detection.platform.world import HOROVOD, World
 
 
-class Communicator(Protocol):
+@dataclass(frozen=True)
+class Communicator:
     """A process's way to the others.
 
     Attributes:
         world: who they are, and which of them it is.
+        group: to the others; None for a process alone.
     """
 
-    @property
-    def world(self) -> World: ...
+    world: World
+    group: ProcessGroup | None = None
 
     def gather(self, content: bytes) -> list[bytes]:
-        """Every process's content, by rank, in every process; waits for the slowest."""
-        ...
+        """Every process's content, by rank, in every process; waits for the slowest.
+
+        Raises PlatformError when one of them fails meanwhile.
+        """
+        return [content] if self.group is None else self.group.gather(content)
 
     def fail(self, error: JobError) -> None:
         """End all processes, from any thread; one alone has nobody to tell."""
-        ...
-
-
-@dataclass(frozen=True)
-class Alone:
-    """The only process."""
-
-    world: World
-
-    def gather(self, content: bytes) -> list[bytes]:
-        """The content itself."""
-        return [content]
-
-    def fail(self, error: JobError) -> None:
-        """As Communicator."""
-
-
-@dataclass(frozen=True)
-class Together:
-    """One process of several. Raises PlatformError when one of them fails meanwhile."""
-
-    world: World
-    group: ProcessGroup
-
-    def gather(self, content: bytes) -> list[bytes]:
-        """As Communicator."""
-        return self.group.gather(content)
-
-    def fail(self, error: JobError) -> None:
-        """As Communicator."""
-        self.group.fail(by(self.world, error))
-
-
-def begin(communicator: Communicator) -> None:
-    """Wait until all are ready to train. The supervisors take note: from here on an end counts."""
-    communicator.gather(BEGIN)
+        if self.group is not None:
+            self.group.fail(by(self.world, error))
 
 
 def gather_values(communicator: Communicator, value: Any) -> list[Any]:
@@ -181,9 +151,8 @@ def connecting(communicator: Communicator, seconds: float = CONNECT_SECONDS) -> 
     if world.size == 1:
         yield
         return
-    what, ports = "kvstore", f"{PORTS[0]} to {PORTS[-1]}"
-    if world.form == HOROVOD:
-        what, ports = "Horovod", "any TCP port"
+    horovod = "Horovod", "any TCP port"
+    what, ports = horovod if world.form == HOROVOD else ("kvstore", f"{PORTS[0]} to {PORTS[-1]}")
     error = PlatformError(
         f"{what} has not connected to the other processes within {seconds:.0f} s. Let the hosts of "
         f"the job reach each other at {ports} (security groups, firewalls)."

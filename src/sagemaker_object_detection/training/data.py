@@ -39,8 +39,7 @@ class Shards:
     """How the records of a channel are numbered and called over all processes.
 
     Attributes:
-        world: the processes.
-        sharded: whether each host has records of its own.
+        sharded: whether each host has records of its own, instead of all the same.
         names: by host, of its records; empty where they are not known beforehand.
     """
 
@@ -59,11 +58,7 @@ class Shards:
         return self.world.host_rank * HOST_RECORDS if self.sharded else 0
 
     def name(self, own: Callable[[int], str], record: int) -> str:
-        """What to call a record that has its number among those of all.
-
-        Args:
-            own: names of this process's records.
-        """
+        """What to call a record by its number among all; `own` names this process's records."""
         host, number = divmod(record, HOST_RECORDS)
         if not self.several or host == self.world.host_rank:
             return own(number)
@@ -96,9 +91,9 @@ class Data:
         earlier_names: class names of the model that training goes on from.
         sources: of the channels that are read in File mode.
         tallies: what the gate counted in these.
+        communicator: to the processes that have the same job.
         streams: the channels in Pipe mode.
         loaders: train, validation and, where it is given, test.
-        communicator: to the processes that have the same job.
         shards: of each channel over all of them.
         counts: images of each channel of File mode, host by host where they differ.
     """
@@ -107,9 +102,9 @@ class Data:
     earlier_names: tuple[str, ...]
     sources: Mapping[str, Source]
     tallies: Mapping[str, Tally]
-    streams: Mapping[str, StreamLoader]
-    loaders: Mapping[str, Loader | StreamLoader]
     communicator: Communicator
+    streams: dict[str, StreamLoader] = field(default_factory=dict)
+    loaders: dict[str, Loader | StreamLoader] = field(default_factory=dict)
     shards: dict[str, Shards] = field(default_factory=dict)
     counts: dict[str, list[int]] = field(default_factory=dict)
     _names: dict[Hashable, tuple[str, ...]] = field(default_factory=dict)
@@ -138,10 +133,18 @@ class Data:
 
         Raises ClientError as data.class_names does.
         """
-        found = self._found_names()
+        found, channels = self._found_names(), self.job.channels
         told = frozenset(found.places), found.misfit is None
         if told not in self._names:  # decided, and said in the log, once
-            self._names[told] = self._decide_names(found)
+            self._names[told] = class_names(
+                self.job.hyperparameters.class_names,
+                categories(self.sources),
+                [channels[n].path for n in ("train", "train_annotation") if n in channels],
+                found,
+                self.job.hyperparameters.num_classes,
+                self.earlier_names,
+            )
+            log.info("Class names: %s", ", ".join(self._names[told]))
         return self._names[told]
 
     def exchange_names(self) -> None:
@@ -159,27 +162,11 @@ class Data:
         streams = [stream.found_names for stream in self.streams.values()]
         return AnnotatedNames.merged([*sources, *streams, *self._elsewhere])
 
-    def _decide_names(self, found: AnnotatedNames) -> tuple[str, ...]:
-        channels = self.job.channels
-        names = class_names(
-            self.job.hyperparameters.class_names,
-            categories(self.sources),
-            [channels[n].path for n in ("train", "train_annotation") if n in channels],
-            found,
-            self.job.hyperparameters.num_classes,
-            self.earlier_names,
-        )
-        log.info("Class names: %s", ", ".join(names))
-        return names
-
     def report(self, refused: Sequence[str] = ()) -> None:
         """Write the data report: the channels of File mode, and the first pass of each stream.
 
-        The log tells of every channel once. Where hosts have records of their own, each host's log
-        tells of these, and the written report of the first host's.
-
-        Args:
-            refused: why the data cannot be trained on.
+        The log tells of every channel once: on each host of the records that it has itself; the
+        written report is the first host's. `refused`: why the data cannot be trained on.
         """
         seen = {n: Checked(self.tallies[n], source.name) for n, source in self.sources.items()}
         for name, stream in self.streams.items():
@@ -193,10 +180,9 @@ class Data:
         leaks = [leak for leak in report["leaked_images"] if new.keys() & set(leak["channels"])]
         log_report({**report, "channels": new, "leaked_images": leaks})
         self._told.update(new)
-        if not self.communicator.world.is_main:
-            return
-        self.job.paths.output_data_dir.mkdir(parents=True, exist_ok=True)
-        write_report(self.job.paths.output_data_dir, report)
+        if self.communicator.world.is_main:
+            self.job.paths.output_data_dir.mkdir(parents=True, exist_ok=True)
+            write_report(self.job.paths.output_data_dir, report)
 
     def close(self) -> None:
         """Stop the threads of all loaders."""
@@ -231,21 +217,28 @@ def read_channels(
             where the report cannot be written.
     """
     names = [name for name in DATA_CHANNELS if name in job.channels]
+    given, world = job.hyperparameters, communicator.world
+    pipes = [name for name in names if job.channels[name].form == "pipe"]
+    if pipes and world.local_size > 1:
+        raise ClientError(
+            f"Channel '{pipes[0]}' comes in Pipe mode, and a stream can be read by one process "
+            f"only, but distribution=horovod has {world.local_size} on this machine, one for each "
+            "GPU. Leave distribution out (kvstore has one), or give the channel in File mode."
+        )
     files = [name for name in names if job.channels[name].form not in ("pipe", "share")]
-    for name in names:
-        if job.channels[name].form == "pipe":
-            _require_one_reader(name, communicator.world)
-    given = job.hyperparameters
     sources = open_sources(job.channels, files, given.num_classes, given.class_names)
     _require_one_list(communicator, sources)
     if "validation" in names and job.channels["validation"].form == "share":
         parts = split_off(sources["train"], given.validation_share, given.seed)
         sources |= dict(zip(("train", "validation"), parts, strict=True))
         log.info("%d images of the channel 'train' validate, %d train.", *map(len, parts[::-1]))
-    tallies = {name: _check(name, source, job, threads) for name, source in sources.items()}
-    streams: dict[str, StreamLoader] = {}
-    loaders: dict[str, Loader | StreamLoader] = {}
-    data = Data(job, earlier_names, sources, tallies, streams, loaders, communicator)
+    limits = Limits(given.max_dropped_images, given.max_dropped_boxes)
+    tallies: dict[str, Tally] = {}
+    for name, source in sources.items():
+        begun = time.perf_counter()
+        tallies[name] = survey(name, source, given.num_classes, threads, limits)
+        log.info("Channel '%s' checked in %.1f s.", name, time.perf_counter() - begun)
+    data = Data(job, earlier_names, sources, tallies, communicator)
     refused = refusals(tallies.values())
     data.exchange_names()
     if sources:
@@ -255,10 +248,10 @@ def read_channels(
             refused.extend(error.faults)
     if refused:
         raise ClientError(*refused)
-    _warn(job.hyperparameters.label_width, sources, tallies)
-    world = communicator.world
+    _warn(given.label_width, sources, tallies)
     for name in names:
         sharded = is_sharded(job.channels[name])
+        loader: Loader | StreamLoader
         named = 0  # records whose names others have to know: the report shows these alone
         if name in sources:
             images = tallies[name].images
@@ -268,85 +261,47 @@ def read_channels(
                 _require_equal(name, by_process, world)
             counts = by_process[:: world.local_size if sharded else world.size]
             data.counts[name] = counts
-            loaders[name] = Loader(
+            loader = Loader(
                 passed(sources[name], tallies[name]),
-                job.hyperparameters.image_shape,
+                given.image_shape,
                 threads,
                 share(job.channels[name], world),
                 shared_by=1 if sharded else len(world.hosts),
-                batches=batches_per_epoch(job.hyperparameters, max(counts)) if sharded else None,
+                batches=batches_per_epoch(given, max(counts)) if sharded else None,
             )
         else:
-            stream = _stream(name, job, world, threads, should_stop, first_epoch)
-            loaders[name] = streams[name] = stream
-        data.shards[name] = find_shards(communicator, sharded, loaders[name].name, named)
+            test = name == "test"  # read once, by the main process alone
+            loader = data.streams[name] = StreamLoader(
+                job.channels[name].path,
+                name,
+                given.image_shape,
+                threads,
+                given.num_classes,
+                epochs=1 if test else max(1, given.epochs - first_epoch),
+                expected_records=given.num_training_samples if name == "train" else 0,
+                declared_boxes=(given.label_width - 2) // 5,
+                limits=limits,
+                buffer_bytes=given.shuffle_buffer_mib * MIB,
+                share=WHOLE if test else share(job.channels[name], world),
+                stop=should_stop,
+            )
+        data.loaders[name] = loader
+        data.shards[name] = find_shards(communicator, sharded, loader.name, named)
     return data
-
-
-def _require_one_reader(name: str, world: World) -> None:
-    if world.local_size > 1:
-        raise ClientError(
-            f"Channel '{name}' comes in Pipe mode, and a stream can be read by one process only, "
-            f"but distribution=horovod has {world.local_size} on this machine, one for each GPU. "
-            "Leave distribution out (kvstore has one), or give the channel in File mode."
-        )
 
 
 def _require_one_list(communicator: Communicator, sources: Mapping[str, Source]) -> None:
     """Parts of the data on several hosts may list other classes, and each host sorts its own."""
+    world = communicator.world
     listed = [list(names) for names in dict.fromkeys(categories(sources).values())]
     for rank, told in enumerate(gather_values(communicator, listed)):
         if told != listed:
-            world = communicator.world
-            host = world.hosts[rank // world.local_size]
+            theirs, ours = (", ".join(one[0]) if one else "none" for one in (told, listed))
             raise ClientError(
-                f"The annotations on {host} list the classes {_names(told)}, those on "
-                f"{world.hosts[world.host_rank]} {_names(listed)}. Set the hyperparameter "
+                f"The annotations on {world.hosts[rank // world.local_size]} list the classes "
+                f"{theirs}, those on {world.hosts[world.host_rank]} {ours}. Set the hyperparameter "
                 "class_names to all of them."
             )
-
-
-def _names(lists: list[list[str]]) -> str:
-    return ", ".join(lists[0]) if lists else "none"
-
-
-def _limits(job: Job) -> Limits:
-    hyperparameters = job.hyperparameters
-    return Limits(hyperparameters.max_dropped_images, hyperparameters.max_dropped_boxes)
-
-
-def _check(name: str, source: Source, job: Job, threads: int) -> Tally:
-    begun = time.perf_counter()
-    tally = survey(name, source, job.hyperparameters.num_classes, threads, _limits(job))
-    log.info("Channel '%s' checked in %.1f s.", name, time.perf_counter() - begun)
-    return tally
-
-
-def _stream(
-    name: str,
-    job: Job,
-    world: World,
-    threads: int,
-    should_stop: Callable[[], bool],
-    first_epoch: int,
-) -> StreamLoader:
-    hyperparameters = job.hyperparameters
-    test = name == "test"  # read once, by the main process alone
-    passes = 1 if test else max(1, hyperparameters.epochs - first_epoch)
-    return StreamLoader(
-        job.channels[name].path,
-        name,
-        hyperparameters.image_shape,
-        threads,
-        hyperparameters.num_classes,
-        epochs=passes,
-        expected_records=hyperparameters.num_training_samples if name == "train" else 0,
-        declared_boxes=(hyperparameters.label_width - 2) // 5,
-        limits=_limits(job),
-        buffer_bytes=hyperparameters.shuffle_buffer_mib * MIB,
-        share=WHOLE if test else share(job.channels[name], world),
-        stop=should_stop,
-    )
 
 
 def _require_equal(name: str, images: list[int], world: World) -> None:
@@ -372,12 +327,10 @@ def _warn(label_width: int, sources: Mapping[str, Source], tallies: Mapping[str,
     found = far_fullest(tallies["train"].offsets) if "train" in tallies else None
     if found is not None:
         image, boxes, usual = found
+        record = sources["train"].name(int(tallies["train"].indices[image]))
         log.warning(
-            "Channel 'train': %s has %s boxes, 99 %% of the other images have at most %d; batches "
-            "with it need more memory.",
-            sources["train"].name(int(tallies["train"].indices[image])),
-            f"{boxes:,}",
-            usual,
+            f"Channel 'train': {record} has {boxes:,} boxes, 99 % of the other images have at most "
+            f"{usual}; batches with it need more memory."
         )
     widest = max((tally.label_width for tally in tallies.values()), default=0)
     if widest > label_width:

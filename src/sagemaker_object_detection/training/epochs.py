@@ -25,6 +25,7 @@ from sagemaker_object_detection.model.artifact import ModelConfig, write_text_wh
 from sagemaker_object_detection.model.deploy import DeployGraph
 from sagemaker_object_detection.model.loss import LOSS_PARTS
 from sagemaker_object_detection.platform.errors import JobError, as_job_error
+from sagemaker_object_detection.platform.hyperparameters import Hyperparameters
 from sagemaker_object_detection.platform.job import Job
 
 METRICS_FILE = "metrics.csv"
@@ -95,6 +96,12 @@ class EarlyStopping:
     tolerance: float
     best: float | None = None
     epochs_without_gain: int = 0
+
+    @classmethod
+    def of(cls, given: Hyperparameters) -> EarlyStopping:
+        """The rule of the hyperparameters."""
+        patience, tolerance = given.early_stopping_patience, given.early_stopping_tolerance
+        return cls(given.early_stopping_min_epochs, patience, tolerance)
 
     def should_stop(self, epochs_done: int, value: float) -> bool:
         """Take in the mAP of the last of so many epochs, and decide."""

@@ -54,10 +54,10 @@ def train(environ: MutableMapping[str, str]) -> None:
     threads = set_threads(environ)
     allow_amx(environ)
     # Only now: OMP_NUM_THREADS counts when MXNet is imported, and a faulty job need not wait.
-    from sagemaker_object_detection.training.communicator import Alone
+    from sagemaker_object_detection.training.communicator import Communicator
     from sagemaker_object_detection.training.run import run_job
 
-    run_job(job, stop, threads, environ, Alone(world))
+    run_job(job, stop, threads, environ, Communicator(world))
 
 
 def _tell(error: JobError | None, environ: Mapping[str, str]) -> None:

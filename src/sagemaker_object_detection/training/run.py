@@ -15,9 +15,10 @@ from sagemaker_object_detection.platform import logs
 from sagemaker_object_detection.platform.job import Job
 from sagemaker_object_detection.platform.processor import cpu_flags
 from sagemaker_object_detection.platform.stop_request import StopRequest
+from sagemaker_object_detection.platform.supervisor import BEGIN
 from sagemaker_object_detection.platform.world import require_an_image_each
 from sagemaker_object_detection.training.checkpoint import Checkpoints
-from sagemaker_object_detection.training.communicator import Communicator, begin, connecting
+from sagemaker_object_detection.training.communicator import Communicator, connecting
 from sagemaker_object_detection.training.data import Data, read_channels
 from sagemaker_object_detection.training.epochs import EarlyStopping, LiveView, Progress
 from sagemaker_object_detection.training.finish import Finish
@@ -57,26 +58,19 @@ def run_job(
     started, begun = time.time(), time.monotonic()
     world = communicator.world
     devices = find_devices(world, environ)
-    hyperparameters = job.hyperparameters
-    on_gpu = devices[0].device_type == "gpu"
-    precision = choose_precision(hyperparameters.precision, on_gpu, cpu_flags())
-    log.info(
-        "Training on %s with %d threads, computing in %s.",
-        ", ".join(map(str, devices)),
-        threads,
-        precision,
-    )
-    require_an_image_each(hyperparameters.mini_batch_size, len(devices))
-    log_batch(hyperparameters.mini_batch_size, world, len(devices))
-    start = make_start(job, precision, devices, environ)
-    job = start.job
-    checkpoints = Checkpoints(job, start.network, communicator)
-    data = read_channels(
-        job, communicator, threads, stop.requested, start.class_names, checkpoints.first_epoch
-    )
+    batch, on_gpu = job.hyperparameters.mini_batch_size, devices[0].device_type == "gpu"
+    precision = choose_precision(job.hyperparameters.precision, on_gpu, cpu_flags())
+    named = ", ".join(map(str, devices))
+    log.info("Training on %s with %d threads, computing in %s.", named, threads, precision)
+    require_an_image_each(batch, len(devices))
+    log_batch(batch, world, len(devices))
+    job, network, earlier_names = make_start(job, precision, devices, environ)
+    checkpoints = Checkpoints(job, network, communicator)
+    first_epoch = checkpoints.first_epoch
+    data = read_channels(job, communicator, threads, stop.requested, earlier_names, first_epoch)
     setup_seconds = time.monotonic() - begun
     try:
-        trainer = _train(job, data, start.network, checkpoints, devices, stop)
+        trainer = _train(job, data, network, checkpoints, devices, stop)
         history, best = trainer.progress.history, trainer.progress.best
         stop.finishing = True
         if stop.requested():
@@ -88,11 +82,8 @@ def run_job(
     finally:
         data.close()
     seconds = time.monotonic() - begun
-    totals = {
-        "epochs": len(history),
-        "setuptime": 1000 * setup_seconds,
-        "totaltime": 1000 * seconds,
-    }
+    totals = {"setuptime": 1000 * setup_seconds, "totaltime": 1000 * seconds}
+    totals = {"epochs": len(history), **totals}
     dimensions = logs.dimensions(job.current_host)
     print(logs.metrics_json_line(started, started + seconds, dimensions, totals), flush=True)
 
@@ -124,12 +115,7 @@ def _train(
     with connecting(communicator):
         optimizer = make_trainer(trainable, given, world, schedule)
     learner = Learner(network, optimizer, devices, communicator, average)
-    rule = EarlyStopping(
-        given.early_stopping_min_epochs,
-        given.early_stopping_patience,
-        given.early_stopping_tolerance,
-    )
-    progress = Progress(rule)
+    progress = Progress(EarlyStopping.of(given))
     checkpoints.restore(learner, progress, data.train_images)
     if not progress.position.updates:  # a checkpoint has given all the same already
         learner.begin()
@@ -137,7 +123,7 @@ def _train(
         with connecting(communicator):
             optimizer.begin()
     stop.training = True
-    begin(communicator)
+    communicator.gather(BEGIN)  # the supervisors take note: from here on an end counts
     folder = job.paths.output_data_dir if world.is_main else None
     live = LiveView(folder, given.epochs, given.tensorboard, progress)
     validation = Validation(job, data, engine, stop.requested)

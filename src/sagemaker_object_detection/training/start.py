@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import mxnet as mx
 
@@ -71,60 +70,50 @@ def choose_precision(asked: str, on_gpu: bool, flags: frozenset[str]) -> str:
     return "float32"
 
 
-@dataclass(frozen=True)
-class Start:
-    """What training begins with.
-
-    Attributes:
-        job: the job with what was decided on the way.
-        network: with its values.
-        class_names: of the earlier model; empty when there is none, or it has no names.
-    """
-
-    job: Job
-    network: Network
-    class_names: tuple[str, ...] = ()
-
-
 def make_start(
     job: Job, precision: str, devices: Sequence[mx.Context], environ: Mapping[str, str]
-) -> Start:
+) -> tuple[Job, Network, tuple[str, ...]]:
     """The network to train, on all these devices: the model channel's, or a new one.
+
+    Returns:
+        the job with what was decided on the way, the network with its values, and the class names
+        of the earlier model: empty when there is none, or it has no names.
 
     Raises:
         ClientError: the earlier model or the pretrained weights cannot be used.
     """
-    hyperparameters = job.hyperparameters
+    given = job.hyperparameters
     if "model" in job.channels:
-        return _from_earlier(job, precision, devices)
-    spec = get_spec(hyperparameters.base_network, hyperparameters.image_shape)
-    weights = _weights(job, spec, environ)
-    network = build_network(spec, hyperparameters.num_classes, precision)
-    initialize(network, list(devices), hyperparameters.seed)
-    if weights is not None:
-        count = load_backbone(network, weights)
-        log.info("Loaded pretrained model parameters: %d from %s.", count, weights)
-    return Start(_with(job, use_pretrained_model=weights is not None), network)
+        network, names = _from_earlier(job, precision, devices)
+        pretrained = False
+    else:
+        spec = get_spec(given.base_network, given.image_shape)
+        weights, names = _weights(job, spec, environ), ()
+        network = build_network(spec, given.num_classes, precision)
+        initialize(network, list(devices), given.seed)
+        pretrained = weights is not None
+        if weights is not None:
+            count = load_backbone(network, weights)
+            log.info("Loaded pretrained model parameters: %d from %s.", count, weights)
+    given = replace(given, use_pretrained_model=pretrained)
+    return replace(job, hyperparameters=given), network, names
 
 
-def _from_earlier(job: Job, precision: str, devices: Sequence[mx.Context]) -> Start:
+def _from_earlier(
+    job: Job, precision: str, devices: Sequence[mx.Context]
+) -> tuple[Network, tuple[str, ...]]:
     """Weights carry over, the optimiser's state does not; see make_learning_rate."""
-    hyperparameters = job.hyperparameters
-    if hyperparameters.use_pretrained_model:
+    given = job.hyperparameters
+    if given.use_pretrained_model:
         log.warning("use_pretrained_model is ignored: there is a model channel.")
     with TemporaryDirectory(prefix="earlier-model-") as scratch:
-        network, earlier = earlier_network(
-            find_model(job.channels["model"].path, Path(scratch)),
-            hyperparameters.base_network,
-            hyperparameters.num_classes,
-            hyperparameters.image_shape,
-            precision,
-            devices[0],
-        )
+        folder = find_model(job.channels["model"].path, Path(scratch))
+        base, classes, side = given.base_network, given.num_classes, given.image_shape
+        network, earlier = earlier_network(folder, base, classes, side, precision, devices[0])
     network.parameters.reset_ctx(list(devices))
     if earlier.validation_map is not None:
         log.info("Its validation mAP was %.4f.", earlier.validation_map)
-    return Start(_with(job, use_pretrained_model=False), network, earlier.class_names)
+    return network, earlier.class_names
 
 
 def _weights(job: Job, spec: Spec, environ: Mapping[str, str]) -> Path | None:
@@ -151,11 +140,6 @@ def _weights(job: Job, spec: Spec, environ: Mapping[str, str]) -> Path | None:
             spec.base_network,
         )
     return path
-
-
-def _with(job: Job, **changes: Any) -> Job:
-    """The job with other hyperparameters, as they turned out."""
-    return replace(job, hyperparameters=replace(job.hyperparameters, **changes))
 
 
 def log_batch(mini_batch_size: int, world: World, devices: int) -> None:
