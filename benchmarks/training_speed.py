@@ -97,7 +97,7 @@ def measure_ours(base_network: str, batches: int, precision: str) -> float:
         return len(seen) > WARM_UP + batches
 
     schedule, loader = LearningRate(1e-4), Loader(dataset, 300, threads)
-    trainer = make_trainer(trainable, settings, World(), schedule)
+    trainer = make_trainer(trainable, settings, World(), schedule.base)
     loop = Trainer(
         Job(Paths.from_environment(os.environ), settings, {}, ("algo-1",), "algo-1", "lo"),
         SimpleNamespace(communicator=Communicator(World()), loaders={"train": loader}),

@@ -34,7 +34,7 @@ def test_gpus_are_counted_by_mxnet() -> None:
 
 
 def test_mxnet_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch.sys, "executable", "/bin/false")
+    monkeypatch.setattr(launch, "_PYTHON", ("/bin/false",))
     with pytest.raises(PlatformError, match="MXNet cannot be loaded"):
         launch.count_gpus({})
 

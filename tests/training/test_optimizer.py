@@ -11,7 +11,7 @@ from mxnet import autograd, gluon
 from sagemaker_object_detection.platform.hyperparameters import Hyperparameters, parse
 from sagemaker_object_detection.platform.world import World
 from sagemaker_object_detection.training.optimizer import make_trainer
-from sagemaker_object_detection.training.schedule import LearningRate, base_learning_rate
+from sagemaker_object_detection.training.schedule import base_learning_rate
 
 
 def _hyperparameters(**given: object) -> Hyperparameters:
@@ -21,7 +21,7 @@ def _hyperparameters(**given: object) -> Hyperparameters:
 
 def _trainer(parameters: Mapping[str, gluon.Parameter], **given: object) -> gluon.Trainer:
     hyperparameters = _hyperparameters(**given)
-    rate = LearningRate(base_learning_rate(hyperparameters))
+    rate = base_learning_rate(hyperparameters)
     return make_trainer(parameters, hyperparameters, World(), rate).trainer
 
 

@@ -46,6 +46,14 @@ KEPT = 2
 FORMAT = 1
 _IMPLIED = {"processes": 1, "hosts": 1}
 """Of checkpoints that were written before these were."""
+_IDENTITY = ("base_network", "num_classes", "image_shape", "optimizer", "mini_batch_size", "seed")
+_SETTINGS = (
+    *("recipe", "precision", "augmentation", "learning_rate", "lr_schedule", "epochs"),
+    *("lr_scheduler_step", "lr_scheduler_factor", "warmup_steps", "weight_decay", "momentum"),
+    *("ema_decay", "overlap_threshold", "nms_threshold"),
+)
+"""What may change from one start of a job to the next, but should not unnoticed."""
+_WEIGHT, _AVERAGE, _OPTIMIZER = "weight:", "average:", "optimizer:"
 _STATE = "state.json"
 _FILE = re.compile(r"checkpoint-(\d{8,})\.npz")
 _BEST = "best-"
@@ -61,12 +69,10 @@ class UnusableCheckpoint(ValueError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A moment of a training.
+    """A moment of a training: arrays by name, and JSON values.
 
-    Attributes:
-        arrays: name -> array.
-        state: JSON values. `identity` says of what training it is; `best_model` is None or the
-            folder of the best model with the SHA-256 of its files.
+    Of these `identity` says of what training it is; `best_model` is None or the folder of the best
+    model with the SHA-256 of its files.
     """
 
     arrays: Mapping[str, NDArray[Any]]
@@ -107,8 +113,7 @@ class CheckpointFolder:
             number: of updates so far; a higher one is newer.
             best: the folder of a new best model, which is copied, and its epoch.
 
-        Raises:
-            OSError: the folder cannot be written to, or has no room.
+        Raises OSError: the folder cannot be written to, or has no room.
         """
         path = self._folder / f"checkpoint-{number:08d}.npz"
         before = self._best
@@ -203,25 +208,21 @@ def to_bytes(checkpoint: Checkpoint) -> bytes:
     return stream.getvalue()
 
 
-def from_bytes(content: bytes) -> Checkpoint:
-    """What to_bytes was given. Raises UnusableCheckpoint."""
-    return _read(io.BytesIO(content))
-
-
-def read(path: Path) -> Checkpoint:
-    """Read a whole file. Raises UnusableCheckpoint when it is torn, and OSError."""
-    with path.open("rb") as stream:
-        return _read(stream)
-
-
 def _write(stream: IO[bytes], checkpoint: Checkpoint) -> None:
     text = np.frombuffer(json.dumps(checkpoint.state).encode(), np.uint8)
     np.savez(stream, **{_STATE: text}, **checkpoint.arrays)
 
 
-def _read(stream: IO[bytes]) -> Checkpoint:
+def read(content: Path | IO[bytes]) -> Checkpoint:
+    """Read a whole file, or what to_bytes gave.
+
+    Raises UnusableCheckpoint when it is torn, and OSError.
+    """
+    if isinstance(content, Path):
+        with content.open("rb") as stream:
+            return read(stream)
     try:
-        with np.load(stream, allow_pickle=False) as file:
+        with np.load(content, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         state = json.loads(arrays.pop(_STATE).tobytes())
     except _TORN as error:
@@ -251,18 +252,13 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-_SETTINGS = (
-    *("recipe", "precision", "augmentation", "learning_rate", "lr_schedule", "epochs"),
-    *("lr_scheduler_step", "lr_scheduler_factor", "warmup_steps", "weight_decay", "momentum"),
-    *("ema_decay", "overlap_threshold", "nms_threshold"),
-)
-_WEIGHT, _AVERAGE, _OPTIMIZER = "weight:", "average:", "optimizer:"
-
-
 class Checkpoints:
     """The checkpoints of a job; without checkpointconfig.json every method does nothing.
 
     Of several processes the main one writes and reads the files, and tells the others.
+
+    Attributes:
+        first_epoch: that training goes on in; 0 where it begins.
 
     Raises:
         OSError: the folder cannot be made.
@@ -274,25 +270,18 @@ class Checkpoints:
         self._folder: CheckpointFolder | None = None
         self._found: tuple[Path, Checkpoint] | None = None
         self._best_epoch: int | None = None  # of the model that the newest checkpoint has
-        self._settings = _settings(job)
-        self._find(job, network)
-        found = self._found
-        epoch = int(found[1].state["position"]["epoch"]) if found else 0
-        self.first_epoch: int = gather_values(communicator, epoch)[0]
-        """The epoch that training goes on in; 0 where it begins."""
-
-    def _find(self, job: Job, network: Network) -> None:
+        given = job.hyperparameters.as_strings()
+        self._settings = {name: given[name] for name in _SETTINGS if name in given}
         if job.checkpoint_dir is None:
             log.info("Checkpoint loading and saving are disabled.")
-            return
-        if not self._communicator.world.is_main:
-            return
-        self._folder = CheckpointFolder(
-            job.checkpoint_dir, _identity(job, network, self._communicator.world)
-        )
-        self._found = self._folder.latest()
-        if self._found is None:
-            log.info("Checkpoints go to %s; there is none to go on from.", job.checkpoint_dir)
+        elif communicator.world.is_main:
+            identity = _identity(job, network, communicator.world)
+            self._folder = CheckpointFolder(job.checkpoint_dir, identity)
+            self._found = self._folder.latest()
+            if self._found is None:
+                log.info("Checkpoints go to %s; there is none to go on from.", job.checkpoint_dir)
+        epoch = int(self._found[1].state["position"]["epoch"]) if self._found else 0
+        self.first_epoch: int = gather_values(communicator, epoch)[0]
 
     def restore(self, learner: Learner, progress: Progress, images: int) -> None:
         """Put everything back where the newest usable checkpoint had it, if there is one.
@@ -301,7 +290,11 @@ class Checkpoints:
             images: of the train channel. When it is another number than it was, the epoch begins
                 anew: batches would be others.
         """
-        found = self._told()
+        found, self._found = self._found, None
+        if self._communicator.world.size > 1:
+            packed = self._communicator.gather(to_bytes(found[1]) if found else b"")[0]
+            if found is None and packed:
+                found = Path("the first host's checkpoint"), read(io.BytesIO(packed))
         if found is None:
             return
         path, checkpoint = found
@@ -318,7 +311,14 @@ class Checkpoints:
         self._best_epoch = progress.best.epoch if progress.best else None
         if self._folder is not None:
             self._folder.restore_best(self._model)
-        self._warn_of_settings(state.get("settings", {}))
+        before = state.get("settings", {})
+        changed = [
+            f"{name} is {now!r} and was {before[name]!r}"
+            for name, now in self._settings.items()
+            if name in before and before[name] != now
+        ]
+        if changed:  # they fit the weights, but would not have led to them
+            log.warning("Training goes on with other settings: %s.", ", ".join(changed))
         position = Position(**state["position"])
         if not self._communicator.world.is_main:  # whose losses are those of all
             position.losses = dict.fromkeys(position.losses, 0.0)
@@ -339,26 +339,6 @@ class Checkpoints:
             position.updates,
         )
         progress.position = position
-
-    def _warn_of_settings(self, before: Mapping[str, Any]) -> None:
-        """Of settings that fit the weights, but would not have led to them."""
-        changed = [
-            f"{name} is {now!r} and was {before[name]!r}"
-            for name, now in self._settings.items()
-            if name in before and before[name] != now
-        ]
-        if changed:
-            log.warning("Training goes on with other settings: %s.", ", ".join(changed))
-
-    def _told(self) -> tuple[Path, Checkpoint] | None:
-        """What the main process has found."""
-        found, self._found = self._found, None
-        if self._communicator.world.size == 1:
-            return found
-        packed = self._communicator.gather(to_bytes(found[1]) if found else b"")[0]
-        if found is None and packed:
-            found = Path("the first host's checkpoint"), from_bytes(packed)
-        return found
 
     def save(self, learner: Learner, progress: Progress, images: int) -> None:
         """Write a checkpoint, with the best model if that is new; no room is only a warning."""
@@ -388,23 +368,11 @@ class Checkpoints:
             log.info("Checkpoint of epoch %d: %s", position.epoch, path)
 
 
-def _settings(job: Job) -> dict[str, Any]:
-    """What may change from one start of a job to the next, but should not unnoticed."""
-    given = job.hyperparameters.as_strings()
-    return {name: given[name] for name in _SETTINGS if name in given}
-
-
 def _identity(job: Job, network: Network, world: World) -> dict[str, Any]:
     """What has to be equal for the weights, the optimiser and the order of the data to fit."""
-    hyperparameters = job.hyperparameters
     shapes = sorted((name, tuple(p.shape)) for name, p in network.parameters.items())
     return {
-        "base_network": hyperparameters.base_network,
-        "num_classes": hyperparameters.num_classes,
-        "image_shape": hyperparameters.image_shape,
-        "optimizer": hyperparameters.optimizer,
-        "mini_batch_size": hyperparameters.mini_batch_size,
-        "seed": hyperparameters.seed,
+        **{name: getattr(job.hyperparameters, name) for name in _IDENTITY},
         "processes": world.size,
         "hosts": len(world.hosts),
         "parameters": hashlib.sha256(repr(shapes).encode()).hexdigest()[:16],

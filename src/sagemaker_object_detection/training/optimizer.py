@@ -19,20 +19,20 @@ from numpy.typing import NDArray
 
 from sagemaker_object_detection.platform.hyperparameters import Hyperparameters
 from sagemaker_object_detection.platform.world import HOROVOD, KVSTORE, World
-from sagemaker_object_detection.training.schedule import LearningRate
 
 log = logging.getLogger(__name__)
 
 _DIMENSIONS_OF_WEIGHTS = 4
+_CPU_CYCLE_MILLISECONDS = "20"
+EVERY = 4
+EVERY_BEFORE = 100
+_LONGEST = 0.9998
 
 
 def make_trainer(
-    parameters: Mapping[str, gluon.Parameter],
-    hyperparameters: Hyperparameters,
-    world: World,
-    learning_rate: LearningRate,
+    parameters: Mapping[str, gluon.Parameter], given: Hyperparameters, world: World, rate: float
 ) -> GradientTrainer:
-    """A trainer of these parameters; the learning rate is set before every step.
+    """A trainer of these parameters; `rate` is its learning rate where nobody sets another.
 
     As in the service, momentum counts for sgd alone, weight decay for sgd and rmsprop, and
     adadelta has no learning rate. With recipe service weights and gammas decay, and the biases of
@@ -40,25 +40,19 @@ def make_trainer(
     convolutions decay: pulling BatchNorm's values and biases towards 0 does not make a network
     simpler (He et al. 2019, arXiv:1812.01187, section 3.1).
     """
-    name = hyperparameters.optimizer
-    options: dict[str, Any] = {"learning_rate": learning_rate.base}
-    if name == "sgd":
-        options |= {"momentum": hyperparameters.momentum, "wd": hyperparameters.weight_decay}
-    elif name == "rmsprop":
-        options |= {"wd": hyperparameters.weight_decay}
-        log.info("rmsprop takes a tenth of learning_rate: %g.", options["learning_rate"])
-    elif name == "adadelta":
-        options = {}
-    if hyperparameters.recipe == "modern":
-        for parameter in parameters.values():
-            if len(parameter.shape) < _DIMENSIONS_OF_WEIGHTS:
-                parameter.wd_mult = 0.0
-    else:
-        for parameter_name, parameter in parameters.items():
-            _as_the_service(parameter_name, parameter)
-    return make_gradient_trainer(
-        parameters, name, options, world, hyperparameters.gradient_compression
-    )
+    options: dict[str, Any] = {} if given.optimizer == "adadelta" else {"learning_rate": rate}
+    if given.optimizer == "sgd":
+        options |= {"momentum": given.momentum, "wd": given.weight_decay}
+    elif given.optimizer == "rmsprop":
+        options |= {"wd": given.weight_decay}
+        log.info("rmsprop takes a tenth of learning_rate: %g.", rate)
+    for name, parameter in parameters.items():
+        if given.recipe == "service":
+            _as_the_service(name, parameter)
+        elif len(parameter.shape) < _DIMENSIONS_OF_WEIGHTS:
+            parameter.wd_mult = 0.0
+    compression = given.gradient_compression
+    return make_gradient_trainer(parameters, given.optimizer, options, world, compression)
 
 
 def _as_the_service(name: str, parameter: gluon.Parameter) -> None:
@@ -71,9 +65,6 @@ def _as_the_service(name: str, parameter: gluon.Parameter) -> None:
         parameter.wd_mult = 0.1 if name.endswith("scale") else 0.0
     if parameter.lr_mult == 1.0 and "predictor" in name and name.endswith("_bias"):
         parameter.lr_mult = 2.0
-
-
-_CPU_CYCLE_MILLISECONDS = "20"
 
 
 @dataclass(frozen=True)
@@ -125,28 +116,14 @@ def make_gradient_trainer(
         options: of the optimiser.
         compression: float16 or none; Horovod's.
     """
-    if world.form == HOROVOD:
-        return _horovod(parameters, optimizer, options, compression)
-    kvstore: Any = "device"  # of one device: none
-    if world.form == KVSTORE:
-        kvstore = mx.kv.create("dist_sync_device" if _on_gpu(parameters) else "dist_sync")
-    trainer = gluon.Trainer(
-        dict(parameters), optimizer, dict(options), kvstore, update_on_kvstore=False
-    )
-    return GradientTrainer(trainer)
-
-
-def _on_gpu(parameters: Mapping[str, gluon.Parameter]) -> bool:
-    return any(ctx.device_type == "gpu" for p in parameters.values() for ctx in p.list_ctx())
-
-
-def _horovod(
-    parameters: Mapping[str, gluon.Parameter],
-    optimizer: str,
-    options: Mapping[str, Any],
-    compression: str,
-) -> GradientTrainer:
-    if not _on_gpu(parameters):
+    made = dict(parameters), optimizer, dict(options)
+    on_gpu = any(ctx.device_type == "gpu" for p in parameters.values() for ctx in p.list_ctx())
+    if world.form != HOROVOD:
+        kvstore: Any = "device"  # of one device: none
+        if world.form == KVSTORE:
+            kvstore = mx.kv.create("dist_sync_device" if on_gpu else "dist_sync")
+        return GradientTrainer(gluon.Trainer(*made, kvstore, update_on_kvstore=False))
+    if not on_gpu:
         # Its thread looks for gradients every millisecond, which costs a core's sixth where the
         # processor also trains (docs/decisions.md).
         os.environ.setdefault("HOROVOD_CYCLE_TIME", _CPU_CYCLE_MILLISECONDS)
@@ -156,7 +133,7 @@ def _horovod(
     name, chosen = "float32", hvd.Compression.none
     if compression != "none":
         name, chosen = compression, hvd.Compression.fp16
-    trainer = hvd.DistributedTrainer(dict(parameters), optimizer, dict(options), compression=chosen)
+    trainer = hvd.DistributedTrainer(*made, compression=chosen)
     log.info("Horovod: gradients travel in %s.", name)
     return GradientTrainer(trainer, scale=1 / hvd.size(), horovod=hvd)
 
@@ -172,21 +149,20 @@ def without_gradient(parameters: Mapping[str, gluon.Parameter], device: int) -> 
 def optimizer_arrays(trainer: gluon.Trainer) -> dict[str, NDArray[Any]]:
     """What every parameter has in the optimiser, `NAME:0`, `NAME:1` and so on.
 
-    Empty before the first step.
+    Empty before the first step. Trainer.save_states would pickle it, and what is pickled can run
+    anything when it is read.
     """
-    updater = trainer._updaters[0]
-    names = _names(trainer)
     return {
-        f"{names[index]}:{part}": array.asnumpy()
-        for index, state in updater.states.items()
+        f"{trainer._params[index].name}:{part}": array.asnumpy()
+        for index, state in trainer._updaters[0].states.items()
         for part, array in enumerate(_parts(state))
     }
 
 
 def update_counts(trainer: gluon.Trainer) -> dict[str, int]:
     """How many updates every parameter has had; adam corrects its averages by it."""
-    names = _names(trainer)
-    return {names[index]: n for index, n in trainer.optimizer._index_update_count.items()}
+    counts = trainer.optimizer._index_update_count
+    return {trainer._params[index].name: count for index, count in counts.items()}
 
 
 def restore_optimizer(
@@ -200,11 +176,11 @@ def restore_optimizer(
         KeyError, ValueError: the arrays are of another optimiser or network.
     """
     optimizer = trainer.optimizer
-    for index, name in _names(trainer).items():
+    for index, parameter in enumerate(trainer._params):
+        name = parameter.name
         if name not in counts:
             continue
-        weights = trainer._params[index].list_data()
-        for updater, weight in zip(trainer._updaters, weights, strict=True):
+        for updater, weight in zip(trainer._updaters, parameter.list_data(), strict=True):
             state = optimizer.create_state_multi_precision(index, weight)
             if f"{name}:0" in arrays:
                 for part, array in enumerate(_parts(state)):
@@ -216,10 +192,6 @@ def restore_optimizer(
     optimizer.num_update = max(counts.values(), default=0)
 
 
-def _names(trainer: gluon.Trainer) -> dict[int, str]:
-    return {index: parameter.name for index, parameter in enumerate(trainer._params)}
-
-
 def _parts(state: Any) -> Iterator[mx.nd.NDArray]:
     """The arrays in a state: none, one, or nested tuples of them."""
     if isinstance(state, mx.nd.NDArray):
@@ -229,24 +201,22 @@ def _parts(state: Any) -> Iterator[mx.nd.NDArray]:
             yield from _parts(part)
 
 
-EVERY = 4
-EVERY_BEFORE = 100
-_LONGEST = 0.9998
-
-
 def decay_over(updates: int) -> float:
     """The decay of an average over about so many updates; never beyond 5,000."""
     return min(_LONGEST, 1 - 1 / max(1, updates))
 
 
 class WeightAverage:
-    """Follows the weights of a network.
+    """An exponential moving average of a network's weights over the updates.
+
+    Polyak and Juditsky 1992 for the average itself; the rise of the decay is that of TensorFlow's
+    ExponentialMovingAverage. BatchNorm's running statistics are averaged with the weights.
 
     Attributes:
         arrays: averaged values by name, in float32; updated in place.
 
     Args:
-        parameters: name -> parameter, of those whose values change.
+        parameters: by name, those whose values change.
         decay: what stays of the average at an update, once (1 + n) / (10 + n) has come so far.
     """
 

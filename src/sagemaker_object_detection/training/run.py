@@ -113,7 +113,7 @@ def _train(
     if schedule.warmup_steps:
         log.info("The learning rate rises over the first %d batches.", schedule.warmup_steps)
     with connecting(communicator):
-        optimizer = make_trainer(trainable, given, world, schedule)
+        optimizer = make_trainer(trainable, given, world, schedule.base)
     learner = Learner(network, optimizer, devices, communicator, average)
     progress = Progress(EarlyStopping.of(given))
     checkpoints.restore(learner, progress, data.train_images)
