@@ -124,13 +124,14 @@ def _trainer(
         "data": data or Channels(),
         "learner": SimpleNamespace(trainer=noted),
         "schedule": None,
-        "validation": SimpleNamespace(results="of the last epoch"),
+        "engine": None,
         "graph": graph,
         "checkpoints": noted,
         "live": noted,
         "stop": None,
     }
-    trainer = Epochs(job=job, progress=progress or _progress(job), **stubs)
+    found: Any = "of the last epoch"
+    trainer = Epochs(job=job, progress=progress or _progress(job), _found=found, **stubs)
     trainer.values, trainer.records, trainer.end = values, records, end or Interrupted()
     return trainer, graph, noted
 

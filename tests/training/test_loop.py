@@ -115,13 +115,12 @@ def _loop(
     view, none = View(), None
     live: Any = view
     unused: Any = none
-    validate: Any = lambda on_line: script.validate()  # noqa: E731
-    made = Trainer(
+    made: Any = Trainer(
         job,
         data,
         learner,
         rate or LearningRate(0.1),
-        validate,
+        unused,
         unused,
         unused,
         Progress(EarlyStopping(1, 1, 0.0)),
@@ -129,6 +128,7 @@ def _loop(
         stop,
         silence=silence,
     )
+    made._validate = script.validate
     view.trainer = made
     return made
 

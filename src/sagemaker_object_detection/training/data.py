@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sagemaker_object_detection.data.class_names import AnnotatedNames, class_names
 from sagemaker_object_detection.data.dataset import Source
 from sagemaker_object_detection.data.gate import passed, survey
-from sagemaker_object_detection.data.loader import Loader, far_fullest
+from sagemaker_object_detection.data.loader import Batch, Loader, far_fullest
 from sagemaker_object_detection.data.report import Checked, make_report
 from sagemaker_object_detection.data.report_html import write_report
 from sagemaker_object_detection.data.report_log import log_report
@@ -24,6 +24,7 @@ from sagemaker_object_detection.model.specs import get_spec
 from sagemaker_object_detection.platform.channels import DATA_CHANNELS
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.job import Job
+from sagemaker_object_detection.platform.progress import LONGEST_SILENCE_SECONDS, Heartbeat
 from sagemaker_object_detection.platform.world import World
 from sagemaker_object_detection.training.communicator import Communicator, gather_values
 from sagemaker_object_detection.training.schedule import batches_per_epoch
@@ -340,3 +341,21 @@ def _warn(label_width: int, sources: Mapping[str, Source], tallies: Mapping[str,
             label_width,
             widest,
         )
+
+
+def with_lines(
+    channel: str,
+    batches: Iterable[Batch],
+    on_line: Callable[[], None] = lambda: None,
+    silence: float = LONGEST_SILENCE_SECONDS,
+) -> Iterator[Batch]:
+    """The batches of an evaluation pass; while it takes long, the log counts their images."""
+    heartbeat, started, images = Heartbeat(silence), time.monotonic(), 0
+    for batch in batches:
+        yield batch
+        images += sum(labels is not None for labels in batch.truth)
+        if heartbeat.is_due():
+            heartbeat.logged()
+            rate = images / (time.monotonic() - started)
+            log.info("Channel '%s': %d images done (%.1f a second).", channel, images, rate)
+            on_line()

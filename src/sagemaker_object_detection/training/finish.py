@@ -46,7 +46,7 @@ from sagemaker_object_detection.platform.errors import JobError
 from sagemaker_object_detection.platform.job import Job
 from sagemaker_object_detection.platform.orphans import end_with_parent
 from sagemaker_object_detection.platform.python_process import last_words, with_package
-from sagemaker_object_detection.training.data import HOST_RECORDS, Data, Shards
+from sagemaker_object_detection.training.data import HOST_RECORDS, Data, Shards, with_lines
 from sagemaker_object_detection.training.epochs import (
     MAP_DEFINITION,
     BrokenData,
@@ -55,7 +55,6 @@ from sagemaker_object_detection.training.epochs import (
     save_test_score,
     versions,
 )
-from sagemaker_object_detection.training.validation import with_lines
 
 log = logging.getLogger(__name__)
 

@@ -7,14 +7,18 @@ import math
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import mxnet as mx
 from tqdm import tqdm
 
 from sagemaker_object_detection.data.augment import Augmentation
+from sagemaker_object_detection.evaluation.average_precision import AveragePrecision, score
+from sagemaker_object_detection.evaluation.evaluate import evaluate
 from sagemaker_object_detection.evaluation.results import Results
+from sagemaker_object_detection.evaluation.results_bytes import join_results, pack_results
+from sagemaker_object_detection.inference.engine_mxnet import MXNetEngine
 from sagemaker_object_detection.model.deploy import DeployGraph
 from sagemaker_object_detection.model.loss import LOSS_PARTS
 from sagemaker_object_detection.platform import logs
@@ -25,7 +29,7 @@ from sagemaker_object_detection.platform.progress import LONGEST_SILENCE_SECONDS
 from sagemaker_object_detection.platform.stop_request import StopRequest
 from sagemaker_object_detection.training.checkpoint import Checkpoints
 from sagemaker_object_detection.training.communicator import total
-from sagemaker_object_detection.training.data import Data
+from sagemaker_object_detection.training.data import Data, with_lines
 from sagemaker_object_detection.training.epochs import (
     BrokenData,
     EpochResult,
@@ -39,7 +43,6 @@ from sagemaker_object_detection.training.epochs import (
 )
 from sagemaker_object_detection.training.schedule import LearningRate, batches_per_epoch
 from sagemaker_object_detection.training.update import Learner
-from sagemaker_object_detection.training.validation import Validation
 
 log = logging.getLogger(__name__)
 
@@ -54,26 +57,27 @@ class Trainer:
 
     Attributes:
         schedule: learning rate of every update.
-        graph: of the weights that are validated and saved.
+        graph: of the weights that are saved; engine: bound to these, for the validation.
         progress: so far; its position is where training begins.
         results: of the best epoch on the validation channel; None where that was before a
             checkpoint.
-        silence: seconds between two lines inside an epoch at most, which there are every
-            LOG_EVERY_BATCHES in any case; see Heartbeat.
+        silence: seconds between two lines inside an epoch or a validation at most, see Heartbeat;
+            inside an epoch there is one every LOG_EVERY_BATCHES in any case.
     """
 
     job: Job
     data: Data
     learner: Learner
     schedule: LearningRate
-    validation: Validation
     graph: DeployGraph
+    engine: MXNetEngine
     checkpoints: Checkpoints
     progress: Progress
     live: LiveView
     stop: StopRequest
     results: Results | None = None
     silence: float = LONGEST_SILENCE_SECONDS
+    _found: Results | None = field(default=None, repr=False)  # by the last validation
     _counters: logs.IterationCounters = field(default_factory=logs.IterationCounters, repr=False)
 
     def run(self) -> None:
@@ -149,7 +153,7 @@ class Trainer:
             names = data.class_names()
             if is_main:
                 log.info(logs.saved_line(save_model(job, self.graph, names, result)))
-            self.results = self.validation.results
+            self.results = self._found
         done = result.epoch + 1
         log.info(logs.progress_line(job.current_host, done, job.hyperparameters.epochs))
         self.live.epoch(result)
@@ -181,17 +185,16 @@ class Trainer:
         means = position.mean_losses()
         self._log_epoch(position, means)
         begun = time.monotonic()
-        rate = self.schedule(position.updates - 1)  # of an update before a checkpoint, may be
-        score = self.validation(lambda: self.live.validating(rate))
-        if score is None:
+        found = self._validate()
+        if found is None:
             raise Interrupted
-        log.info(logs.map_line(self.job.current_host, position.epoch, score.mean))
+        log.info(logs.map_line(self.job.current_host, position.epoch, found.mean))
         self._print_metrics(started, "training_data_iter", position.epoch)
         return EpochResult(
             position.epoch,
             means,
-            score,
-            rate,
+            found,
+            self._rate,
             position.records,
             position.seconds,
             position.waited,
@@ -245,14 +248,42 @@ class Trainer:
         if stops:
             raise Interrupted
 
+    @property
+    def _rate(self) -> float:
+        """The learning rate of the last update, which may have been before a checkpoint."""
+        return self.schedule(self.progress.position.updates - 1)
+
     def _next_rate(self) -> float:
-        """Of the next update; the log tells of its drops."""
+        """The learning rate of the next update; the log tells of its drops."""
         updates, schedule = self.progress.position.updates, self.schedule
-        rate = schedule(updates)
-        dropped = schedule.kind == "step" and updates in schedule.drops
-        if dropped and rate != schedule(updates - 1):
+        rate, dropped = schedule(updates), schedule.kind == "step" and updates in schedule.drops
+        if dropped and (not updates or rate != self._rate):
             log.info(logs.learning_rate_line(updates + 1, rate))
         return rate
+
+    def _validate(self) -> AveragePrecision | None:
+        """The score of the present weights; None when any process was stopped. Raises BrokenData.
+
+        Every process detects on its share of the images; what all have found is scored as one.
+        """
+        data, given = self.data, self.job.hyperparameters
+        self.engine.refresh()
+        batches = data.loaders["validation"].evaluation_pass(data.scoring_batch("validation"))
+        lines = with_lines("validation", guarded(batches), self._show_validation, self.silence)
+        found = evaluate(self.engine, lines, self.stop.requested)
+        if data.communicator.world.size > 1:
+            if found is not None:
+                start = data.shards["validation"].start
+                found = replace(found, records=found.records + start)
+            parts = data.communicator.gather(b"" if found is None else pack_results(found))
+            found = join_results(parts) if all(parts) else None
+        self._found = found
+        if found is None:
+            return None
+        return score(found, given.num_classes, given.overlap_threshold)
+
+    def _show_validation(self) -> None:
+        self.live.validating(self._rate)
 
     def _add(self, losses: list[Any]) -> None:
         """Add up the losses of the last batch that was counted."""
@@ -279,7 +310,7 @@ class Trainer:
         sums = total(self.data.communicator, list(position.losses.values()))
         count = max(1, position.batches - 1)
         means = {part: value / count for part, value in zip(LOSS_PARTS, sums, strict=True)}
-        self.live.batches(means, self.schedule(position.updates - 1))
+        self.live.batches(means, self._rate)
 
     def _log_epoch(self, position: Position, means: dict[str, float]) -> None:
         host = self.job.current_host

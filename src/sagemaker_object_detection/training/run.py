@@ -34,7 +34,6 @@ from sagemaker_object_detection.training.start import (
     make_start,
 )
 from sagemaker_object_detection.training.update import Learner
-from sagemaker_object_detection.training.validation import Validation
 
 log = logging.getLogger(__name__)
 
@@ -126,9 +125,8 @@ def _train(
     communicator.gather(BEGIN)  # the supervisors take note: from here on an end counts
     folder = job.paths.output_data_dir if world.is_main else None
     live = LiveView(folder, given.epochs, given.tensorboard, progress)
-    validation = Validation(job, data, engine, stop.requested)
     trainer = Trainer(
-        job, data, learner, schedule, validation, graph, checkpoints, progress, live, stop
+        job, data, learner, schedule, graph, engine, checkpoints, progress, live, stop
     )
     trainer.run()
     return trainer
