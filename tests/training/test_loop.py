@@ -236,6 +236,11 @@ def test_drops_of_the_rate_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert [r.learning_rate for r in results] == pytest.approx([0.1, 0.01, 0.001, 0.001])
 
 
+def test_a_drop_before_the_first_update_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    list(_loop(Script(_batch(2)), rate=LearningRate(0.1, drops=(0,), factor=0.1)).epochs())
+    assert "Update[1]: Change learning rate to 1.00000e-02" in _logged(caplog)
+
+
 def test_a_cosine_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
     rate = LearningRate(0.1, kind="cosine", total_steps=4, warmup_steps=2)
     list(_loop(Script(_batch(2), _batch(2)), epochs=2, rate=rate).epochs())

@@ -9,7 +9,7 @@ import pytest
 
 from sagemaker_object_detection.model.network import build_network, initialize
 from sagemaker_object_detection.model.specs import get_spec
-from sagemaker_object_detection.training.start import find_trainable, make_average
+from sagemaker_object_detection.training.run import find_trainable, make_average
 from tests.training.jobs import make_job
 
 SPEC = get_spec("resnet-18", 300)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sagemaker_object_detection.platform.errors import ClientError
-from sagemaker_object_detection.training.start import choose_precision
+from sagemaker_object_detection.training.run import choose_precision
 
 NONE: frozenset[str] = frozenset()
 ZEN4 = frozenset({"avx2", "avx512_bf16"})

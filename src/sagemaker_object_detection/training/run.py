@@ -1,37 +1,47 @@
-"""One training job from its channels to its artefact."""
+"""One training job from its channels to its artefact: devices, number format, network, training."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import mxnet as mx
 
 from sagemaker_object_detection.inference.engine_mxnet import MXNetEngine
+from sagemaker_object_detection.model.archive import find_model
+from sagemaker_object_detection.model.continued import earlier_network
 from sagemaker_object_detection.model.deploy import deploy_graph
-from sagemaker_object_detection.model.network import Network
+from sagemaker_object_detection.model.names import frozen_names
+from sagemaker_object_detection.model.network import Network, build_network, initialize
+from sagemaker_object_detection.model.specs import Spec, get_spec
+from sagemaker_object_detection.model.weights import find_weights, load_backbone
 from sagemaker_object_detection.platform import logs
+from sagemaker_object_detection.platform.errors import ClientError
+from sagemaker_object_detection.platform.hyperparameters import Hyperparameters
 from sagemaker_object_detection.platform.job import Job
-from sagemaker_object_detection.platform.processor import cpu_flags
+from sagemaker_object_detection.platform.processor import AMX_FLAGS, BFLOAT16_FLAGS, cpu_flags
 from sagemaker_object_detection.platform.stop_request import StopRequest
 from sagemaker_object_detection.platform.supervisor import BEGIN
-from sagemaker_object_detection.platform.world import require_an_image_each
+from sagemaker_object_detection.platform.world import (
+    HOROVOD,
+    World,
+    cpu_devices,
+    require_an_image_each,
+)
 from sagemaker_object_detection.training.checkpoint import Checkpoints
 from sagemaker_object_detection.training.communicator import Communicator, connecting
 from sagemaker_object_detection.training.data import Data, read_channels
 from sagemaker_object_detection.training.epochs import EarlyStopping, LiveView, Progress
 from sagemaker_object_detection.training.finish import Finish
 from sagemaker_object_detection.training.loop import Trainer, warn_of_batch_count
-from sagemaker_object_detection.training.optimizer import make_trainer
-from sagemaker_object_detection.training.schedule import make_learning_rate
-from sagemaker_object_detection.training.start import (
-    choose_precision,
-    find_devices,
-    find_trainable,
-    log_batch,
-    make_average,
-    make_start,
+from sagemaker_object_detection.training.optimizer import WeightAverage, decay_over, make_trainer
+from sagemaker_object_detection.training.schedule import (
+    batches_per_epoch,
+    make_learning_rate,
 )
 from sagemaker_object_detection.training.update import Learner
 
@@ -130,3 +140,170 @@ def _train(
     )
     trainer.run()
     return trainer
+
+
+def find_devices(world: World, environ: Mapping[str, str]) -> list[mx.Context]:
+    """All GPUs of this machine, or with Horovod this process's one; without any, the CPU."""
+    gpus = mx.context.num_gpus()
+    make, count = (mx.gpu, gpus) if gpus else (mx.cpu, cpu_devices(environ))
+    if world.form == HOROVOD:
+        return [make(world.local_rank if gpus else 0)]
+    return [make(number) for number in range(count)]
+
+
+def choose_precision(asked: str, on_gpu: bool, flags: frozenset[str]) -> str:
+    """float32, bfloat16 or float16 for what was asked, "auto" included; the log says why.
+
+    Args:
+        on_gpu: whether training runs on GPUs.
+        flags: instruction sets of the CPU.
+
+    Raises:
+        ClientError: float16 on a CPU, which has no arithmetic for it, or bfloat16 on a GPU.
+    """
+    if asked == "float16" and not on_gpu:
+        raise ClientError(
+            "Hyperparameter precision: float16 needs a GPU, and this machine has none that MXNet "
+            "sees. Use bfloat16, float32 or auto."
+        )
+    if asked == "bfloat16" and on_gpu:
+        raise ClientError(
+            "Hyperparameter precision: bfloat16 is for CPUs; MXNet has no kernels for it on GPUs. "
+            "Use float16, float32 or auto."
+        )
+    if asked != "auto":
+        if asked == "bfloat16" and not flags & BFLOAT16_FLAGS:
+            log.warning("This CPU has no bfloat16 instructions: training will be slow.")
+        return asked
+    faster = ""
+    if not on_gpu and flags & BFLOAT16_FLAGS:
+        share = "half" if flags >= AMX_FLAGS else "0.6"
+        faster = f" This CPU computes bfloat16 too: precision=bfloat16 takes {share} of the time."
+    log.info("Precision auto: float32.%s", faster)
+    return "float32"
+
+
+def make_start(
+    job: Job, precision: str, devices: Sequence[mx.Context], environ: Mapping[str, str]
+) -> tuple[Job, Network, tuple[str, ...]]:
+    """The network to train, on all these devices: the model channel's, or a new one.
+
+    Returns:
+        the job with what was decided on the way, the network with its values, and the class names
+        of the earlier model: empty when there is none, or it has no names.
+
+    Raises:
+        ClientError: the earlier model or the pretrained weights cannot be used.
+    """
+    given = job.hyperparameters
+    if "model" in job.channels:
+        network, names = _from_earlier(job, precision, devices)
+        pretrained = False
+    else:
+        spec = get_spec(given.base_network, given.image_shape)
+        weights, names = _weights(job, spec, environ), ()
+        network = build_network(spec, given.num_classes, precision)
+        initialize(network, list(devices), given.seed)
+        pretrained = weights is not None
+        if weights is not None:
+            count = load_backbone(network, weights)
+            log.info("Loaded pretrained model parameters: %d from %s.", count, weights)
+    given = replace(given, use_pretrained_model=pretrained)
+    return replace(job, hyperparameters=given), network, names
+
+
+def _from_earlier(
+    job: Job, precision: str, devices: Sequence[mx.Context]
+) -> tuple[Network, tuple[str, ...]]:
+    """Weights carry over, the optimiser's state does not; see make_learning_rate."""
+    given = job.hyperparameters
+    if given.use_pretrained_model:
+        log.warning("use_pretrained_model is ignored: there is a model channel.")
+    with TemporaryDirectory(prefix="earlier-model-") as scratch:
+        folder = find_model(job.channels["model"].path, Path(scratch))
+        base, classes, side = given.base_network, given.num_classes, given.image_shape
+        network, earlier = earlier_network(folder, base, classes, side, precision, devices[0])
+    network.parameters.reset_ctx(list(devices))
+    if earlier.validation_map is not None:
+        log.info("Its validation mAP was %.4f.", earlier.validation_map)
+    return network, earlier.class_names
+
+
+def _weights(job: Job, spec: Spec, environ: Mapping[str, str]) -> Path | None:
+    """The file of pretrained weights to start from, None for training from scratch."""
+    asked = job.hyperparameters.use_pretrained_model
+    channel = job.channels.get("pretrained")
+    if asked is False:
+        log.info("Start training from scratch.")
+        return None
+    folder = channel.path if channel else None
+    path = find_weights(spec.base_network, spec.backbone, folder, environ)
+    if path is not None:
+        log.info("Start training from pretrained model %s.", path.name)
+    elif asked:
+        raise ClientError(
+            f"use_pretrained_model is 1, but there are no weights for {spec.base_network}: neither "
+            "a channel 'pretrained' with a GluonCV .params file nor weights in the image. Give one "
+            "of them, or set use_pretrained_model to 0."
+        )
+    else:
+        log.warning(
+            "use_pretrained_model was not given and there are no weights for %s: training starts "
+            "from scratch, which needs more epochs.",
+            spec.base_network,
+        )
+    return path
+
+
+def log_batch(mini_batch_size: int, world: World, devices: int) -> None:
+    """How large the batch of an update is, and who shares it."""
+    if world.size * devices == 1:
+        return
+    machines = len(world.hosts)
+    log.info(
+        "An update takes in %d images: mini_batch_size %d on %s%s.",
+        mini_batch_size * machines,
+        mini_batch_size,
+        "1 machine" if machines == 1 else f"{machines} machines",
+        f" of {devices} devices" if devices > 1 else "",
+    )
+
+
+def find_trainable(
+    network: Network, hyperparameters: Hyperparameters
+) -> dict[str, mx.gluon.Parameter]:
+    """Parameters that learn, by name; the others get no gradient."""
+    parameters = network.parameters
+    pattern = hyperparameters.freeze_layer_pattern
+    if pattern:
+        candidates = [name for name, p in parameters.items() if p.grad_req != "null"]
+        frozen = frozen_names(pattern, candidates, hyperparameters.base_network)
+        for name in frozen:
+            parameters[name].grad_req = "null"
+        log.info("freeze_layer_pattern keeps %d of %d parameters.", len(frozen), len(candidates))
+    learning = {name: p for name, p in parameters.items() if p.grad_req != "null"}
+    if not learning:
+        raise ClientError(
+            f"freeze_layer_pattern {pattern!r} freezes every layer: nothing is left to train. "
+            "Narrow it."
+        )
+    return learning
+
+
+def make_average(
+    network: Network,
+    trainable: Mapping[str, mx.gluon.Parameter],
+    hyperparameters: Hyperparameters,
+    images: int,
+    machines: int,
+) -> WeightAverage | None:
+    """The average of all that training changes: what is trained, and BatchNorm's statistics."""
+    decay = hyperparameters.ema_decay
+    if decay is None:
+        decay = decay_over(batches_per_epoch(hyperparameters, images, machines))
+    if not decay:
+        return None
+    log.info("Weights are averaged, of which a share of %g stays at each batch.", decay)
+    statistics = network.heads.list_auxiliary_states()
+    changing = {n: p for n, p in network.parameters.items() if n in trainable or n in statistics}
+    return WeightAverage(changing, decay)

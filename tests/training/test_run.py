@@ -9,7 +9,7 @@ import pytest
 
 from sagemaker_object_detection.model.specs import get_spec
 from sagemaker_object_detection.platform.errors import ClientError
-from sagemaker_object_detection.training import start
+from sagemaker_object_detection.training import run
 from tests.training.jobs import make_job
 
 SPEC = get_spec("resnet-18", 300)
@@ -43,7 +43,7 @@ def test_where_training_starts(
         if there:
             (places[name] / "resnet18_v1.params").touch()
     environ = {"OBJECT_DETECTION_WEIGHTS": str(places["image"])}
-    path = start._weights(job, SPEC, environ)
+    path = run._weights(job, SPEC, environ)
     assert path == (None if found is None else places[found] / "resnet18_v1.params")
     assert [record.levelname for record in caplog.records] == [level]
 
@@ -51,4 +51,4 @@ def test_where_training_starts(
 def test_weights_that_are_asked_for_and_missing(tmp_path: Path) -> None:
     job = make_job(tmp_path, use_pretrained_model=1)
     with pytest.raises(ClientError, match=r"no weights for resnet-18.*channel 'pretrained'"):
-        start._weights(job, SPEC, {"OBJECT_DETECTION_WEIGHTS": str(tmp_path)})
+        run._weights(job, SPEC, {"OBJECT_DETECTION_WEIGHTS": str(tmp_path)})
