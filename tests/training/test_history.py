@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 
 from sagemaker_object_detection.evaluation.average_precision import AveragePrecision
@@ -56,5 +57,5 @@ def test_written_again_after_every_epoch(tmp_path: Path) -> None:
 
 def test_read_again_as_it_was(tmp_path: Path) -> None:
     result = _result(3, 0.1 + 0.2)
-    again = EpochResult.from_json(json.loads(json.dumps(result.as_json())))
+    again = EpochResult.from_json(json.loads(json.dumps(asdict(result))))
     assert repr(again) == repr(result)  # a NaN is not equal to itself

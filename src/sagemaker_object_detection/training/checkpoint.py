@@ -80,13 +80,10 @@ class Checkpoint:
 
 
 class CheckpointFolder:
-    """The folder that the platform keeps for a job that is started again.
+    """The folder that the platform keeps for a job that is started again; made if it is missing.
 
-    Args:
-        folder: made where it is missing.
-        identity: what must be equal for a checkpoint to be of this training.
-
-    Raises OSError naming the folder where it cannot be written to.
+    `identity` is what must be equal for a checkpoint to be of this training. Raises OSError naming
+    the folder where it cannot be written to.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
@@ -173,13 +170,11 @@ class CheckpointFolder:
         if not isinstance(theirs, dict):
             raise UnusableCheckpoint("it does not say of what training it is.")
         theirs = _IMPLIED | theirs
-        other = [name for name, ours in self._identity.items() if theirs.get(name) != ours]
-        if other:
-            name = other[0]
-            raise UnusableCheckpoint(
-                f"it is of another training, whose {name} is {theirs.get(name)!r} and not "
-                f"{self._identity[name]!r}."
-            )
+        for name, ours in self._identity.items():
+            if (other := theirs.get(name)) != ours:
+                raise UnusableCheckpoint(
+                    f"it is of another training, whose {name} is {other!r} and not {ours!r}."
+                )
         best = checkpoint.state.get("best_model") or {"folder": "", "files": {}}
         for name, digest in best["files"].items():
             file = self._folder / best["folder"] / name
@@ -214,10 +209,7 @@ def _write(stream: IO[bytes], checkpoint: Checkpoint) -> None:
 
 
 def read(content: Path | IO[bytes]) -> Checkpoint:
-    """Read a whole file, or what to_bytes gave.
-
-    Raises UnusableCheckpoint when it is torn, and OSError.
-    """
+    """Read a whole file, or what to_bytes gave. Raises UnusableCheckpoint: torn; and OSError."""
     if isinstance(content, Path):
         with content.open("rb") as stream:
             return read(stream)
@@ -257,11 +249,7 @@ class Checkpoints:
 
     Of several processes the main one writes and reads the files, and tells the others.
 
-    Attributes:
-        first_epoch: that training goes on in; 0 where it begins.
-
-    Raises:
-        OSError: the folder cannot be made.
+    `first_epoch` is that which training goes on in; 0 where it begins.
     """
 
     def __init__(self, job: Job, network: Network, communicator: Communicator) -> None:
@@ -286,9 +274,8 @@ class Checkpoints:
     def restore(self, learner: Learner, progress: Progress, images: int) -> None:
         """Put everything back where the newest usable checkpoint had it, if there is one.
 
-        Args:
-            images: of the train channel. When it is another number than it was, the epoch begins
-                anew: batches would be others.
+        When the train channel has another number of images than it had, the epoch begins anew:
+        batches would be others.
         """
         found, self._found = self._found, None
         if self._communicator.world.size > 1:
@@ -324,20 +311,12 @@ class Checkpoints:
             position.losses = dict.fromkeys(position.losses, 0.0)
         if images != state["images"] and position.batches:
             log.warning(
-                "The train channel has %d images and had %d at the checkpoint: epoch %d begins "
-                "anew.",
-                images,
-                state["images"],
-                position.epoch,
+                f"The train channel has {images} images and had {state['images']} at the "
+                f"checkpoint: epoch {position.epoch} begins anew."
             )
             position = Position(position.epoch, position.updates)
-        log.info(
-            "Training goes on from %s: epoch %d, batch %d, after %d updates.",
-            path,
-            position.epoch,
-            position.batches,
-            position.updates,
-        )
+        numbers = position.epoch, position.batches, position.updates
+        log.info("Training goes on from %s: epoch %d, batch %d, after %d updates.", path, *numbers)
         progress.position = position
 
     def save(self, learner: Learner, progress: Progress, images: int) -> None:

@@ -1,8 +1,7 @@
-"""What the processes of a training tell each other, beside gradients.
+"""What the processes of a training tell each other, beside gradients: gather, and what it makes.
 
-One primitive, gather, and what is made of it: sums, averages, the values of the first process for
-all, and whether all hold the same. Its messages pass through the supervisors, so that it works
-alike with every way of exchanging gradients (training.optimizer).
+Its messages pass through the supervisors, so that it works alike with every way of exchanging
+gradients (training.optimizer).
 """
 
 from __future__ import annotations
@@ -66,10 +65,8 @@ def total(communicator: Communicator, values: Sequence[float]) -> list[float]:
 def average(communicator: Communicator, arrays: Mapping[str, Sequence[mx.nd.NDArray]]) -> None:
     """Give all processes the mean of all their arrays, in float32, to the last bit the same.
 
-    Args:
-        arrays: by name, the same in every process; the arrays of a name are one value on several
-            devices of this process, which are averaged as well. A network without BatchNorm has
-            none.
+    The arrays of a name are one value on several devices of this process, which are averaged as
+    well. A network without BatchNorm has none.
     """
     if not arrays:
         return
@@ -97,25 +94,21 @@ def require_equal(
 ) -> None:
     """Check that all processes, on all their devices, hold the same values.
 
-    Raises:
-        AlgorithmError: in every process, which of them differ from the first.
+    Raises AlgorithmError in every process: which of them differ from the first.
     """
     mx.nd.waitall()
     devices = max(len(copies) for copies in arrays.values())
     ours = [_digest(arrays, device) for device in range(devices)]
     digests = gather_values(communicator, ours)
     world = communicator.world
-    other = [
-        str(replace(world, rank=rank))
-        for rank, values in enumerate(digests)
-        if set(values) != {digests[0][0]}
-    ]
+    first = digests[0][0]
+    names = [str(replace(world, rank=rank)) for rank in range(world.size)]
+    other = [name for name, ours in zip(names, digests, strict=True) if set(ours) != {first}]
     if other:
-        first = replace(world, rank=0)
         raise AlgorithmError(
-            f"After {when} the weights of {', '.join(other)} are not those of "
-            f"{first}: gradients got lost on the way. Start the job again; with "
-            "checkpoints it goes on where they were equal."
+            f"After {when} the weights of {', '.join(other)} are not those of {names[0]}: "
+            "gradients got lost on the way. Start the job again; with checkpoints it goes on where "
+            "they were equal."
         )
 
 

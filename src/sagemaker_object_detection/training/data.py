@@ -72,8 +72,7 @@ def find_shards(
 ) -> Shards:
     """Tell all processes how each host calls its records of a channel.
 
-    Args:
-        own: names of this process's records, of which there are `count`; 0 where it is not known.
+    `own` names this process's records, of which there are `count`; 0 where that is not known.
     """
     world = communicator.world
     if not sharded or world.size == 1:
@@ -88,11 +87,8 @@ class Data:
     """What a job trains on and is scored on, channel by channel.
 
     Attributes:
-        job: whose channels they are.
         earlier_names: class names of the model that training goes on from.
-        sources: of the channels that are read in File mode.
-        tallies: what the gate counted in these.
-        communicator: to the processes that have the same job.
+        sources: of the channels in File mode; tallies: what the gate counted in these.
         streams: the channels in Pipe mode.
         loaders: train, validation and, where it is given, test.
         shards: of each channel over all of them.
@@ -115,8 +111,7 @@ class Data:
     @property
     def train_images(self) -> int:
         """Images of an epoch over all hosts; of a stream what num_training_samples promises."""
-        counts = self.counts.get("train", [self.job.hyperparameters.num_training_samples])
-        return sum(counts)
+        return sum(self.counts.get("train", [self.job.hyperparameters.num_training_samples]))
 
     @property
     def images_by_largest(self) -> int:
@@ -134,18 +129,14 @@ class Data:
 
         Raises ClientError as data.class_names does.
         """
-        found, channels = self._found_names(), self.job.channels
+        found, given, channels = self._found_names(), self.job.hyperparameters, self.job.channels
         told = frozenset(found.places), found.misfit is None
         if told not in self._names:  # decided, and said in the log, once
-            self._names[told] = class_names(
-                self.job.hyperparameters.class_names,
-                categories(self.sources),
-                [channels[n].path for n in ("train", "train_annotation") if n in channels],
-                found,
-                self.job.hyperparameters.num_classes,
-                self.earlier_names,
-            )
-            log.info("Class names: %s", ", ".join(self._names[told]))
+            lists, count = categories(self.sources), given.num_classes
+            paths = [channels[n].path for n in ("train", "train_annotation") if n in channels]
+            names = class_names(given.class_names, lists, paths, found, count, self.earlier_names)
+            log.info("Class names: %s", ", ".join(names))
+            self._names[told] = names
         return self._names[told]
 
     def exchange_names(self) -> None:
@@ -207,15 +198,13 @@ def read_channels(
     A channel in Pipe mode is only opened: its records pass the gate as they come.
 
     Args:
-        communicator: to the processes that share the channels.
         threads: records checked at a time.
         should_stop: whether a stream that is waited for is to be given up.
         earlier_names: class names of the model that training goes on from.
         first_epoch: that training begins with; a stream is read only as often as there are others.
 
-    Raises:
-        ClientError: the faults of all channels, as the sources and the gate find them; OSError
-            where the report cannot be written.
+    Raises ClientError: the faults of all channels, as the sources and the gate find them; OSError
+    where the report cannot be written.
     """
     names = [name for name in DATA_CHANNELS if name in job.channels]
     given, world = job.hyperparameters, communicator.world
@@ -253,10 +242,9 @@ def read_channels(
     for name in names:
         sharded = is_sharded(job.channels[name])
         loader: Loader | StreamLoader
-        named = 0  # records whose names others have to know: the report shows these alone
+        images = tallies[name].images if name in tallies else 0
+        named = images if name == "validation" else 0  # the report shows these alone
         if name in sources:
-            images = tallies[name].images
-            named = images if name == "validation" else 0
             by_process = gather_values(communicator, images)
             if not sharded:
                 _require_equal(name, by_process, world)
@@ -320,10 +308,8 @@ def _warn(label_width: int, sources: Mapping[str, Source], tallies: Mapping[str,
     for name, tally in tallies.items():
         if not tally.boxes_kept:
             log.warning(
-                "Channel '%s' has %d images and not one box: its mAP means nothing, and no epoch "
-                "is better than another.",
-                name,
-                tally.images,
+                f"Channel '{name}' has {tally.images} images and not one box: its mAP means "
+                "nothing, and no epoch is better than another."
             )
     found = far_fullest(tallies["train"].offsets) if "train" in tallies else None
     if found is not None:
@@ -336,10 +322,8 @@ def _warn(label_width: int, sources: Mapping[str, Source], tallies: Mapping[str,
     widest = max((tally.label_width for tally in tallies.values()), default=0)
     if widest > label_width:
         log.warning(
-            "label_width is %d, the fullest image needs %d. Nothing is lost: the data is counted "
-            "here, but the service's own algorithm would fail.",
-            label_width,
-            widest,
+            f"label_width is {label_width}, the fullest image needs {widest}. Nothing is lost: the "
+            "data is counted here, but the service's own algorithm would fail."
         )
 
 

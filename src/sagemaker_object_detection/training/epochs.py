@@ -63,8 +63,7 @@ class Position:
     """Where training is, and what the epoch has added up to so far.
 
     Attributes:
-        epoch: from 0; batches, records: of it that are done, records by all processes; updates:
-            since the beginning.
+        updates: since the beginning; batches, records: of the epoch, records by all processes.
         losses: sums over its batches, by part; of what this process adds to each.
         seconds: spent on its batches; waited: of these for data.
     """
@@ -86,9 +85,8 @@ class Position:
 class EarlyStopping:
     """The service's rule: stop after `patience` epochs in a row without a gain in validation mAP.
 
-    Attributes:
-        min_epochs: no stop before this many epochs are done.
-        tolerance: the relative gain, (new - best) / best, that has to be exceeded; 0..1.
+    A gain is relative, (new - best) / best, and has to exceed `tolerance`, 0..1. Not before
+    `min_epochs` are done.
     """
 
     min_epochs: int
@@ -119,16 +117,14 @@ class EarlyStopping:
 
 @dataclass(frozen=True)
 class EpochResult:
-    """One epoch.
+    """One epoch, from 0.
 
     Attributes:
-        epoch: from 0.
         losses: mean over the batches, by part.
         score: of the validation channel.
         learning_rate: of the last batch.
         records: images trained on.
         training_seconds: of the batches alone; loader_seconds of these were spent waiting for data.
-        validation_seconds: of the validation.
     """
 
     epoch: int
@@ -154,13 +150,9 @@ class EpochResult:
             "validation_seconds": self.validation_seconds,
         }
 
-    def as_json(self) -> dict[str, Any]:
-        """JSON values that from_json reads again; AP may be NaN."""
-        return asdict(self)
-
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> EpochResult:
-        """Raises KeyError and TypeError when something is missing."""
+        """Of what asdict gave. Raises KeyError and TypeError when something is missing."""
         score = values["score"]
         average = AveragePrecision(score["mean"], tuple(score["per_class"]))
         return cls(**{**values, "score": average})
@@ -187,20 +179,17 @@ class Progress:
     def add(self, result: EpochResult) -> bool:
         """Take in an epoch; whether it is the best so far."""
         self.history.append(result)
-        is_best = self.best is None or result.score.mean >= self.best.score.mean
-        if is_best:
+        if self.best is None or result.score.mean >= self.best.score.mean:
             self.best = result
-        return is_best
+        return self.best is result
 
     def as_json(self) -> dict[str, Any]:
-        """All but the position, as JSON values that restore reads again."""
+        """All but the position, as JSON values that restore reads again; AP may be NaN."""
+        rule = self.stopping
         return {
-            "history": [result.as_json() for result in self.history],
+            "history": [asdict(result) for result in self.history],
             "best_epoch": None if self.best is None else self.best.epoch,
-            "stopping": {
-                "best": self.stopping.best,
-                "epochs_without_gain": self.stopping.epochs_without_gain,
-            },
+            "stopping": {"best": rule.best, "epochs_without_gain": rule.epochs_without_gain},
         }
 
     def restore(self, values: Mapping[str, Any]) -> None:
@@ -215,14 +204,12 @@ class Progress:
 def write_history(folder: Path, history: Sequence[EpochResult]) -> Path:
     """Write metrics.csv, a row an epoch; raises OSError when the folder cannot be written to."""
     folder.mkdir(parents=True, exist_ok=True)
-    rows = [result.as_row() for result in history]
-    text = io.StringIO(newline="")
+    rows, text = [result.as_row() for result in history], io.StringIO(newline="")
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    path = folder / METRICS_FILE
-    write_text_whole(path, text.getvalue())
-    return path
+    write_text_whole(folder / METRICS_FILE, text.getvalue())
+    return folder / METRICS_FILE
 
 
 class LiveView:
@@ -232,7 +219,6 @@ class LiveView:
         folder: for LIVE_FILE and TENSORBOARD_DIR, made where it is missing; None writes nothing, as
             in a process that is not the main one.
         epochs: of the whole training.
-        tensorboard: whether to write event files too.
         progress: with the epochs before, where training goes on from a checkpoint.
     """
 
@@ -256,8 +242,8 @@ class LiveView:
     def batches(self, losses: Mapping[str, float], learning_rate: float) -> None:
         """Inside an epoch, of which `losses` are the means so far."""
         self._write("training", losses, learning_rate)
-        updates = self._progress.position.updates
-        self._scalars("batches", {**losses, "learning_rate": learning_rate}, updates)
+        row = {**losses, "learning_rate": learning_rate}
+        self._scalars("batches", row, self._progress.position.updates)
 
     def validating(self, learning_rate: float) -> None:
         """Inside the validation of an epoch whose batches are done."""
@@ -312,27 +298,24 @@ def save_model(
 ) -> Path:
     """Write the whole artefact into the model folder; returns the path of the parameters.
 
-    Twins of other weights that are in the folder are deleted.
-
-    Args:
-        result: the epoch after which the weights were scored; None for weights that were not.
+    Twins of other weights that are in the folder are deleted. `result`: of the epoch after which
+    the weights were scored; None for weights that were not.
     """
-    hyperparameters = job.hyperparameters
-    folder = job.paths.model_dir
+    given, folder = job.hyperparameters, job.paths.model_dir
     for twin in (artifact.ONNX_FILE, artifact.INT8_FILE, artifact.UNSCORED_FILE):
         (folder / twin).unlink(missing_ok=True)
     path = graph.save(folder)
-    artifact.write_text_whole(
-        folder / artifact.HYPERPARAMETERS_FILE, json.dumps(hyperparameters.as_strings())
-    )
+    text = json.dumps(given.as_strings())
+    write_text_whole(folder / artifact.HYPERPARAMETERS_FILE, text)
+    validation: dict[str, Any] = {}
+    if result is not None:
+        validation = {"epoch": result.epoch, **score_summary(job, names, result.score)}
     config = ModelConfig(
         class_names=names,
-        image_shape=hyperparameters.image_shape,
-        base_network=hyperparameters.base_network,
-        nms_threshold=hyperparameters.nms_threshold,
-        validation={}
-        if result is None
-        else {"epoch": result.epoch, **score_summary(job, names, result.score)},
+        image_shape=given.image_shape,
+        base_network=given.base_network,
+        nms_threshold=given.nms_threshold,
+        validation=validation,
         versions=versions(),
     )
     artifact.write_config(folder, config)
@@ -346,23 +329,19 @@ def versions() -> dict[str, str]:
     return {"mxnet": mx.__version__, **installed}
 
 
-def save_test_score(job: Job, score: AveragePrecision) -> dict[str, Any]:
-    """Add the score on the test channel to the artefact's description, and return it."""
+def save_test_score(job: Job, score: AveragePrecision) -> None:
+    """Add the score on the test channel to the artefact's description."""
     config = artifact.read_config(job.paths.model_dir)
     summary = score_summary(job, config.class_names, score)
     artifact.write_config(job.paths.model_dir, replace(config, test=summary))
-    return summary
 
 
 def score_summary(job: Job, names: tuple[str, ...], score: AveragePrecision) -> dict[str, Any]:
     """A score as model.json holds it."""
-    per_class = {
-        name: None if math.isnan(value) else value
-        for name, value in zip(names, score.per_class, strict=True)
-    }
+    values = [None if math.isnan(value) else value for value in score.per_class]
     return {
         "mAP": score.mean,
-        "AP": per_class,
+        "AP": dict(zip(names, values, strict=True)),
         "overlap_threshold": job.hyperparameters.overlap_threshold,
         "definition": MAP_DEFINITION,
     }

@@ -26,12 +26,12 @@ from numpy.typing import NDArray
 
 from sagemaker_object_detection.data.loader import Batch, Loader
 from sagemaker_object_detection.data.report_html import JSON_FILE as DATA_REPORT_FILE
-from sagemaker_object_detection.evaluation.average_precision import score
+from sagemaker_object_detection.evaluation.average_precision import AveragePrecision, score
 from sagemaker_object_detection.evaluation.evaluate import evaluate
 from sagemaker_object_detection.evaluation.report_files import write_results
 from sagemaker_object_detection.evaluation.report_html import REPORT_FILE, Report, write_report
 from sagemaker_object_detection.evaluation.results import Results
-from sagemaker_object_detection.evaluation.summary import Summary, summarise
+from sagemaker_object_detection.evaluation.summary import summarise
 from sagemaker_object_detection.inference.engine_mxnet import MXNetEngine
 from sagemaker_object_detection.inference.predictor import Engine
 from sagemaker_object_detection.inference.twins import (
@@ -67,10 +67,8 @@ class Finish:
 
     Attributes:
         threads: processor cores to use.
-        history: all epochs.
-        best: that of the model.
-        results: of the model on the validation channel; None where its epoch was before a
-            checkpoint.
+        history: all epochs; best: that of the model.
+        results: of it on the validation channel; None where its epoch was before a checkpoint.
     """
 
     job: Job
@@ -84,9 +82,8 @@ class Finish:
     def __call__(self) -> None:
         """Score, make twins, write the report.
 
-        Raises:
-            JobError: of the test channel's data, after all the rest was done. Everything else is
-                only a warning.
+        Raises JobError of the test channel's data, after all the rest was done. Everything else is
+        only a warning.
         """
         if self.results is None:
             with _harmless("The validation channel could not be scored again"):
@@ -100,11 +97,7 @@ class Finish:
                 broken = error
         if self.results is not None:
             with _harmless("Figures and report of the validation channel are not all there"):
-                config = artifact.read_config(self.job.paths.model_dir)
-                threshold = self.job.hyperparameters.overlap_threshold
-                summary = summarise(self.results, config.class_names, threshold)
-                self._write_results(config, self.results, summary)
-                self._write_report(config, self.results, summary)
+                self._describe(self.results)
         if broken is not None:
             raise broken
 
@@ -144,10 +137,10 @@ class Finish:
     def _shards(self) -> Shards:
         return self.data.shards["validation"]
 
-    def _mean(self, results: Results | None) -> float:
+    def _score(self, results: Results | None) -> AveragePrecision:
         assert results is not None
         given = self.job.hyperparameters
-        return score(results, given.num_classes, given.overlap_threshold).mean
+        return score(results, given.num_classes, given.overlap_threshold)
 
     def _add_twins(self) -> None:
         asked = self.job.hyperparameters.quantize
@@ -159,21 +152,18 @@ class Finish:
             )
         reference = self.best.score.mean
         if self._shards.several and self.results is not None:  # INT8: scored on this host's images
-            reference = self._mean(self.results.only(self.results.records < HOST_RECORDS))
+            reference = self._score(self.results.only(self.results.records < HOST_RECORDS)).mean
         add_twins(
             self.job.paths.model_dir,
             (b.images[b.records >= 0] for b in self._whole_pass("validation")) if int8 else (),
             self.threads,
             int8,
             reference,
-            lambda engine: self._mean(evaluate(engine, self._whole_pass("validation"))),
+            lambda engine: self._score(evaluate(engine, self._whole_pass("validation"))).mean,
         )
 
     def _score_test(self) -> None:
-        """Score the artefact on the test channel.
-
-        Raises JobError and OSError where the channel's data cannot be used; the model stays.
-        """
+        """Score the artefact on the test channel. Raises JobError and OSError of its data."""
         job, engine = self.job, self._engine("test")
         if self.data.shards["test"].several:
             log.warning("Only the images of channel 'test' that this host reads are scored.")
@@ -182,18 +172,18 @@ class Finish:
         except BrokenData as broken:
             self.data.report(broken.error.faults)
             raise broken.error from broken
-        assert results is not None
         if "test" in self.data.streams:
             self.data.report()
-        given = job.hyperparameters
-        found = score(results, given.num_classes, given.overlap_threshold)
+        found = self._score(results)
         epoch = artifact.read_config(job.paths.model_dir).validation["epoch"]
         log.info(logs.map_line(job.current_host, epoch, found.mean, "test"))
         save_test_score(job, found)
 
-    def _write_results(
-        self, config: artifact.ModelConfig, results: Results, summary: Summary
-    ) -> None:
+    def _describe(self, results: Results) -> None:
+        """Write the figures and the report."""
+        folder, given = self.job.paths.output_data_dir, self.job.hyperparameters
+        config = artifact.read_config(self.job.paths.model_dir)
+        summary = summarise(results, config.class_names, given.overlap_threshold)
         about = {
             "epoch": self.best.epoch,
             "epochs": len(self.history),
@@ -203,12 +193,7 @@ class Finish:
         about |= {"test": dict(config.test)} if config.test else {}
         about |= {"twins": dict(config.twins)} if config.twins else {}
         names = [self._name(int(record)) for record in results.records]
-        write_results(self.job.paths.output_data_dir, results, names, summary, about)
-
-    def _write_report(
-        self, config: artifact.ModelConfig, results: Results, summary: Summary
-    ) -> None:
-        folder = self.job.paths.output_data_dir
+        write_results(folder, results, names, summary, about)
         loader, here = self.data.loaders["validation"], not self._shards.several
         report = Report(
             epochs=[result.as_row() for result in self.history],
@@ -218,7 +203,7 @@ class Finish:
             name=self._name,
             picture=loader.image if here and isinstance(loader, Loader) else None,
             data_report=json.loads((folder / DATA_REPORT_FILE).read_text(encoding="utf-8")),
-            configuration=self.job.hyperparameters.as_strings(),
+            configuration=given.as_strings(),
             versions=versions(),
             definition=MAP_DEFINITION,
             test=config.test,
@@ -249,15 +234,14 @@ def add_twins(
 
     Args:
         images: of the validation channel, uint8 batches (B, 3, S, S); read only for INT8.
-        reference_map: the model's own mAP on that channel; what an INT8 twin has to come near.
-        score: gives the mAP of an engine on that channel.
+        reference_map: the model's own mAP there, that an INT8 twin has to come near.
+        score: gives the mAP of an engine there.
     """
     begun = time.perf_counter()
-    with_int8 = int8 and _try("INT8", lambda: _run_process(folder, images, threads))
-    if not with_int8:
-        _try("float32", lambda: make_twins(folder, (), threads, int8=False))
-    if with_int8:
+    if int8 and _try("INT8", lambda: _run_process(folder, images, threads)):
         _try("INT8", lambda: log.info("%s", judge_int8(folder, reference_map, score, threads)))
+    else:
+        _try("float32", lambda: make_twins(folder, (), threads, int8=False))
     log.info("Twins for CPU endpoints took %.1f s.", time.perf_counter() - begun)
 
 
@@ -267,10 +251,8 @@ def _try(twin: str, make: Callable[[], object]) -> bool:
         make()
     except Exception as error:
         log.warning(
-            "There is no %s twin for CPU endpoints (%s: %s). The model itself is whole.",
-            twin,
-            type(error).__name__,
-            error,
+            f"There is no {twin} twin for CPU endpoints ({type(error).__name__}: {error}). The "
+            "model itself is whole."
         )
         log.debug("The twin's error", exc_info=True)
         return False
@@ -278,10 +260,7 @@ def _try(twin: str, make: Callable[[], object]) -> bool:
 
 
 def _run_process(folder: Path, images: Iterable[NDArray[Any]], threads: int) -> None:
-    """Make both twins in a process.
-
-    Raises RuntimeError with the last words of the process, OSError, JobError.
-    """
+    """Make both twins in a process. Raises RuntimeError with its last words, OSError, JobError."""
     with TemporaryDirectory(prefix="twins-") as scratch:
         file, words = Path(scratch) / "images.npy", Path(scratch) / "words"
         np.save(file, np.concatenate(list(first_images(images, CALIBRATION_IMAGES))))
@@ -300,15 +279,13 @@ def _run_process(folder: Path, images: Iterable[NDArray[Any]], threads: int) -> 
             raise RuntimeError(f"exit code {process.returncode}, {last}")
 
 
-def _batches(images: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    return (images[start : start + 8] for start in range(0, len(images), 8))
-
-
 def main() -> None:
     """The process: make the twins of a folder."""
     folder, file, threads, parent = sys.argv[1:]
     end_with_parent(int(parent))
-    make_twins(Path(folder), _batches(np.load(file, allow_pickle=False)), int(threads), int8=True)
+    images = np.load(file, allow_pickle=False)
+    batches = (images[start : start + 8] for start in range(0, len(images), 8))
+    make_twins(Path(folder), batches, int(threads), int8=True)
 
 
 if __name__ == "__main__":

@@ -68,11 +68,7 @@ def count_gpus(environ: Mapping[str, str]) -> int:
 
 
 def launch(job: Job, world: World, environ: Mapping[str, str], stop: StopRequest) -> None:
-    """Run this host's part of a job of several processes to its end.
-
-    Raises:
-        JobError: what failed first, on whichever host.
-    """
+    """Run this host's part of a job to its end; raises what failed first, on whichever host."""
     if world.form == HOROVOD and importlib.util.find_spec("horovod") is None:
         raise ClientError(
             "Hyperparameter distribution is horovod, and Horovod is not installed here ('make "
@@ -96,13 +92,11 @@ def launch(job: Job, world: World, environ: Mapping[str, str], stop: StopRequest
             raise
     else:
         hosts = ProcessGroup(members[0], {}, supervisor.on_failure)
+    where = f"{len(world.hosts)} hosts" if several else "1 host"
+    how = "horovod" if world.form == HOROVOD else "kvstore dist_sync"
     log.info(
-        "%d processes on %s train together by %s; this host is %s at %s.",
-        world.size,
-        f"{len(world.hosts)} hosts" if several else "1 host",
-        "horovod" if world.form == HOROVOD else "kvstore dist_sync",
-        members[world.host_rank],
-        address,
+        f"{world.size} processes on {where} train together by {how}; this host is "
+        f"{members[world.host_rank]} at {address}."
     )
     try:
         facts = _exchange(hosts, job, world, address)
@@ -140,8 +134,7 @@ def launch(job: Job, world: World, environ: Mapping[str, str], stop: StopRequest
 def tell_hosts(job: JobHosts, error: JobError | None, environ: Mapping[str, str]) -> None:
     """Let the other hosts know that this one will not begin, so that they do not wait for it.
 
-    Args:
-        error: why; None when it was asked to stop.
+    `error` is why; None when it was asked to stop.
     """
     hosts, current, interface = job
     if len(hosts) == 1:
@@ -172,11 +165,7 @@ def _key(environ: Mapping[str, str], hosts: Sequence[str]) -> bytes:
 
 
 def _exchange(hosts: ProcessGroup, job: Job, world: World, address: str) -> Facts:
-    """Every host's address and ports, by rank.
-
-    Raises:
-        ClientError: the hosts do not have the same job.
-    """
+    """Every host's facts, by rank. Raises ClientError: the hosts do not have the same job."""
     ours = {
         "address": address,
         "ports": free_ports(address, _PORTS_A_HOST),

@@ -83,8 +83,7 @@ class Trainer:
     def run(self) -> None:
         """Run the epochs that are left. The main process writes, the others follow it.
 
-        Raises:
-            JobError: the data was refused, or could not be read; what was trained is saved.
+        Raises JobError: the data was refused, or could not be read; what was trained is saved.
         """
         state = "failed"
         try:
@@ -115,10 +114,8 @@ class Trainer:
             if is_main and progress.best is None and progress.position.updates:
                 path = save_model(self.job, self.graph, self.data.class_names(), None)
                 log.warning(
-                    "The data cannot be used further; what %d batches have taught, not validated "
-                    "yet, is in %s.",
-                    progress.position.updates,
-                    path,
+                    f"The data cannot be used further; what {progress.position.updates} batches "
+                    f"have taught, not validated yet, is in {path}."
                 )
             self.data.report(broken.error.faults)
             raise broken.error from broken
@@ -179,44 +176,40 @@ class Trainer:
             yield result
 
     def _epoch(self) -> EpochResult:
-        position, started = self.progress.position, time.time()
+        position, started, host = self.progress.position, time.time(), self.job.current_host
         self._counters.reset()
         self._train()
         means = position.mean_losses()
-        self._log_epoch(position, means)
+        for part, value in means.items():
+            log.info(logs.loss_line(host, position.epoch, position.batches, part, value))
+        if (loss := sum(means.values())) > _DIVERGED:
+            log.warning(
+                f"The loss of epoch {position.epoch} is {loss:.3g}: training diverges. Set a "
+                f"smaller learning_rate (it is {self.schedule.base:.2g}), or warmup_steps of a few "
+                "hundred."
+            )
+        log.info(logs.throughput_line(host, position.records / position.seconds))
         begun = time.monotonic()
         found = self._validate()
         if found is None:
             raise Interrupted
-        log.info(logs.map_line(self.job.current_host, position.epoch, found.mean))
+        log.info(logs.map_line(host, position.epoch, found.mean))
         self._print_metrics(started, "training_data_iter", position.epoch)
-        return EpochResult(
-            position.epoch,
-            means,
-            found,
-            self._rate,
-            position.records,
-            position.seconds,
-            position.waited,
-            time.monotonic() - begun,
-        )
+        numbers = self._rate, position.records, position.seconds, position.waited
+        return EpochResult(position.epoch, means, found, *numbers, time.monotonic() - begun)
 
     def _train(self) -> None:
         """The batches of the epoch that are still to be done."""
         position, given = self.progress.position, self.job.hyperparameters
+        loader, augmentation = self.data.loaders["train"], Augmentation.of(given.augmentation)
+        size, seed, epoch = given.mini_batch_size, given.seed, position.epoch
+        batches = loader.training_epoch(size, seed, epoch, augmentation, position.batches)
+        batches = guarded(batches)
         started = time.monotonic() - position.seconds
         pending: list[Any] = []
-        batches = guarded(
-            self.data.loaders["train"].training_epoch(
-                given.mini_batch_size,
-                given.seed,
-                position.epoch,
-                Augmentation.of(given.augmentation),
-                position.batches,
-            )
-        )
         heartbeat = Heartbeat(self.silence)
-        with _progress_bar(position.epoch) as bar:
+        hidden = not sys.stdout.isatty()  # a log file gets no bar
+        with tqdm(desc=f"epoch {epoch}", unit=" images", disable=hidden, leave=False) as bar:
             while True:
                 asked = time.perf_counter()
                 batch = next(batches, None)
@@ -266,14 +259,14 @@ class Trainer:
 
         Every process detects on its share of the images; what all have found is scored as one.
         """
-        data, given = self.data, self.job.hyperparameters
+        name, data, given = "validation", self.data, self.job.hyperparameters
         self.engine.refresh()
-        batches = data.loaders["validation"].evaluation_pass(data.scoring_batch("validation"))
-        lines = with_lines("validation", guarded(batches), self._show_validation, self.silence)
-        found = evaluate(self.engine, lines, self.stop.requested)
+        batches = guarded(data.loaders[name].evaluation_pass(data.scoring_batch(name)))
+        batches = with_lines(name, batches, lambda: self.live.validating(self._rate), self.silence)
+        found = evaluate(self.engine, batches, self.stop.requested)
         if data.communicator.world.size > 1:
             if found is not None:
-                start = data.shards["validation"].start
+                start = data.shards[name].start
                 found = replace(found, records=found.records + start)
             parts = data.communicator.gather(b"" if found is None else pack_results(found))
             found = join_results(parts) if all(parts) else None
@@ -281,9 +274,6 @@ class Trainer:
         if found is None:
             return None
         return score(found, given.num_classes, given.overlap_threshold)
-
-    def _show_validation(self) -> None:
-        self.live.validating(self._rate)
 
     def _add(self, losses: list[Any]) -> None:
         """Add up the losses of the last batch that was counted."""
@@ -312,31 +302,15 @@ class Trainer:
         means = {part: value / count for part, value in zip(LOSS_PARTS, sums, strict=True)}
         self.live.batches(means, self._rate)
 
-    def _log_epoch(self, position: Position, means: dict[str, float]) -> None:
-        host = self.job.current_host
-        for part, value in means.items():
-            log.info(logs.loss_line(host, position.epoch, position.batches, part, value))
-        if sum(means.values()) > _DIVERGED:
-            log.warning(
-                "The loss of epoch %d is %.3g: training diverges. Set a smaller learning_rate (it "
-                "is %.2g), or warmup_steps of a few hundred.",
-                position.epoch,
-                sum(means.values()),
-                self.schedule.base,
-            )
-        log.info(logs.throughput_line(host, position.records / position.seconds))
-
     def _log_early_stop(self) -> None:
         progress = self.progress
         assert progress.last is not None
         assert progress.best is not None
+        best, rule = progress.best.score.mean, progress.stopping
         log.info(
-            "Early stopping after epoch %d: validation mAP has not exceeded its best, %.4f, by "
-            "more than a share of %g for %d epochs.",
-            progress.last.epoch,
-            progress.best.score.mean,
-            progress.stopping.tolerance,
-            progress.stopping.epochs_without_gain,
+            f"Early stopping after epoch {progress.last.epoch}: validation mAP has not exceeded "
+            f"its best, {best:.4f}, by more than a share of {rule.tolerance:g} for "
+            f"{rule.epochs_without_gain} epochs."
         )
 
     def _print_metrics(self, started: float, meta: str, epoch: int | None) -> None:
@@ -347,20 +321,12 @@ class Trainer:
             print(logs.metrics_json_line(started, time.time(), dimensions, metrics), flush=True)
 
 
-def warn_of_batch_count(hyperparameters: Hyperparameters, images: int, machines: int = 1) -> None:
+def warn_of_batch_count(given: Hyperparameters, images: int, machines: int = 1) -> None:
     """As the service: when num_training_samples says something else than the data."""
-    expected = batches_per_epoch(hyperparameters, hyperparameters.num_training_samples, machines)
-    processed = batches_per_epoch(hyperparameters, images, machines)
+    expected = batches_per_epoch(given, given.num_training_samples, machines)
+    processed = batches_per_epoch(given, images, machines)
     if expected != processed:
         log.warning(
-            "%s num_training_samples is %d, the train channel has %d usable images.",
-            logs.batch_count_line(expected, processed),
-            hyperparameters.num_training_samples,
-            images,
+            f"{logs.batch_count_line(expected, processed)} num_training_samples is "
+            f"{given.num_training_samples}, the train channel has {images} usable images."
         )
-
-
-def _progress_bar(epoch: int) -> tqdm[Any]:
-    """Images of the epoch, on a terminal only: a log file gets no bar."""
-    hidden = not sys.stdout.isatty()
-    return tqdm(desc=f"epoch {epoch}", unit=" images", disable=hidden, leave=False)

@@ -42,11 +42,11 @@ def train(environ: MutableMapping[str, str]) -> None:
     environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")  # a line for every validation
     try:
         job, world = _check(environ)
-    except (JobError, OSError) as error:
-        _tell(as_job_error(error), environ)
-        raise
-    except SystemExit:
-        _tell(None, environ)
+    except (JobError, OSError, SystemExit) as error:
+        hosts = find_hosts(environ)
+        if hosts is not None:
+            known = None if isinstance(error, SystemExit) else as_job_error(error)
+            tell_hosts(hosts, known, environ)
         raise
     if world.size > 1:
         launch(job, world, environ, stop)
@@ -60,25 +60,16 @@ def train(environ: MutableMapping[str, str]) -> None:
     run_job(job, stop, threads, environ, Communicator(world))
 
 
-def _tell(error: JobError | None, environ: Mapping[str, str]) -> None:
-    hosts = find_hosts(environ)
-    if hosts is not None:
-        tell_hosts(hosts, error, environ)
-
-
 def _check(environ: Mapping[str, str]) -> tuple[Job, World]:
     """The job, and the part of it that is this host's. Raises JobError and OSError."""
     job = load_job(environ)
     for folder in (job.paths.model_dir, job.paths.output_data_dir):
         ensure_writable(folder)
     require_driver()
-    horovod = job.hyperparameters.distribution == HOROVOD
-    return job, make_world(job, _devices(environ) if horovod else 1)
-
-
-def _devices(environ: Mapping[str, str]) -> int:
-    """GPUs of this host; without any, as many CPU contexts as are to stand for them."""
-    return count_gpus(environ) or cpu_devices(environ)
+    devices = 1
+    if job.hyperparameters.distribution == HOROVOD:  # a process for each
+        devices = count_gpus(environ) or cpu_devices(environ)
+    return job, make_world(job, devices)
 
 
 if __name__ == "__main__":

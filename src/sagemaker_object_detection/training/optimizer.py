@@ -32,7 +32,7 @@ _LONGEST = 0.9998
 def make_trainer(
     parameters: Mapping[str, gluon.Parameter], given: Hyperparameters, world: World, rate: float
 ) -> GradientTrainer:
-    """A trainer of these parameters; `rate` is its learning rate where nobody sets another.
+    """A trainer of these parameters, whose learning rate every step sets anew.
 
     As in the service, momentum counts for sgd alone, weight decay for sgd and rmsprop, and
     adadelta has no learning rate. With recipe service weights and gammas decay, and the biases of
@@ -109,12 +109,9 @@ def make_gradient_trainer(
     world: World,
     compression: str = "none",
 ) -> GradientTrainer:
-    """The trainer of a form.
+    """The trainer of a form, of parameters that are initialised on all devices of this process.
 
-    Args:
-        parameters: initialised on all devices of this process.
-        options: of the optimiser.
-        compression: float16 or none; Horovod's.
+    `options` are the optimiser's; `compression` is Horovod's, float16 or none.
     """
     made = dict(parameters), optimizer, dict(options)
     on_gpu = any(ctx.device_type == "gpu" for p in parameters.values() for ctx in p.list_ctx())
@@ -130,11 +127,10 @@ def make_gradient_trainer(
     import horovod.mxnet as hvd
 
     hvd.init()
-    name, chosen = "float32", hvd.Compression.none
-    if compression != "none":
-        name, chosen = compression, hvd.Compression.fp16
+    whole = compression == "none"
+    chosen = hvd.Compression.none if whole else hvd.Compression.fp16
     trainer = hvd.DistributedTrainer(*made, compression=chosen)
-    log.info("Horovod: gradients travel in %s.", name)
+    log.info("Horovod: gradients travel in %s.", "float32" if whole else compression)
     return GradientTrainer(trainer, scale=1 / hvd.size(), horovod=hvd)
 
 
@@ -170,10 +166,8 @@ def restore_optimizer(
 ) -> None:
     """Put back what optimizer_arrays and update_counts gave.
 
-    Where there were no arrays, as of sgd without momentum, they begin anew.
-
-    Raises:
-        KeyError, ValueError: the arrays are of another optimiser or network.
+    Where there were no arrays, as of sgd without momentum, they begin anew. Raises KeyError and
+    ValueError: the arrays are of another optimiser or network.
     """
     optimizer = trainer.optimizer
     for index, parameter in enumerate(trainer._params):

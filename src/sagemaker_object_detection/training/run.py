@@ -39,10 +39,7 @@ from sagemaker_object_detection.training.epochs import EarlyStopping, LiveView, 
 from sagemaker_object_detection.training.finish import Finish
 from sagemaker_object_detection.training.loop import Trainer, warn_of_batch_count
 from sagemaker_object_detection.training.optimizer import WeightAverage, decay_over, make_trainer
-from sagemaker_object_detection.training.schedule import (
-    batches_per_epoch,
-    make_learning_rate,
-)
+from sagemaker_object_detection.training.schedule import batches_per_epoch, make_learning_rate
 from sagemaker_object_detection.training.update import Learner
 
 log = logging.getLogger(__name__)
@@ -57,12 +54,8 @@ def run_job(
 ) -> None:
     """Train a detector as the job asks; the main process leaves the best model in its folder.
 
-    Args:
-        threads: processor cores to use.
-        communicator: to the processes that train the same network.
-
-    Raises:
-        JobError: the user's, ours or the platform's; OSError where a file cannot be written.
+    `threads` are the processor cores to use. Raises JobError: the user's, ours or the platform's;
+    OSError where a file cannot be written.
     """
     started, begun = time.time(), time.monotonic()
     world = communicator.world
@@ -72,7 +65,13 @@ def run_job(
     named = ", ".join(map(str, devices))
     log.info("Training on %s with %d threads, computing in %s.", named, threads, precision)
     require_an_image_each(batch, len(devices))
-    log_batch(batch, world, len(devices))
+    if world.size * len(devices) > 1:
+        count, several = len(world.hosts), f" of {len(devices)} devices"
+        machines = "1 machine" if count == 1 else f"{count} machines"
+        log.info(
+            f"An update takes in {batch * count} images: mini_batch_size {batch} on {machines}"
+            f"{several if len(devices) > 1 else ''}."
+        )
     job, network, earlier_names = make_start(job, precision, devices, environ)
     checkpoints = Checkpoints(job, network, communicator)
     first_epoch = checkpoints.first_epoch
@@ -91,8 +90,8 @@ def run_job(
     finally:
         data.close()
     seconds = time.monotonic() - begun
-    totals = {"setuptime": 1000 * setup_seconds, "totaltime": 1000 * seconds}
-    totals = {"epochs": len(history), **totals}
+    milliseconds = {"setuptime": 1000 * setup_seconds, "totaltime": 1000 * seconds}
+    totals = {"epochs": len(history), **milliseconds}
     dimensions = logs.dimensions(job.current_host)
     print(logs.metrics_json_line(started, started + seconds, dimensions, totals), flush=True)
 
@@ -154,12 +153,8 @@ def find_devices(world: World, environ: Mapping[str, str]) -> list[mx.Context]:
 def choose_precision(asked: str, on_gpu: bool, flags: frozenset[str]) -> str:
     """float32, bfloat16 or float16 for what was asked, "auto" included; the log says why.
 
-    Args:
-        on_gpu: whether training runs on GPUs.
-        flags: instruction sets of the CPU.
-
-    Raises:
-        ClientError: float16 on a CPU, which has no arithmetic for it, or bfloat16 on a GPU.
+    `flags` are the instruction sets of the CPU. Raises ClientError: float16 on a CPU, which has no
+    arithmetic for it, or bfloat16 on a GPU.
     """
     if asked == "float16" and not on_gpu:
         raise ClientError(
@@ -188,12 +183,9 @@ def make_start(
 ) -> tuple[Job, Network, tuple[str, ...]]:
     """The network to train, on all these devices: the model channel's, or a new one.
 
-    Returns:
-        the job with what was decided on the way, the network with its values, and the class names
-        of the earlier model: empty when there is none, or it has no names.
-
-    Raises:
-        ClientError: the earlier model or the pretrained weights cannot be used.
+    Returns the job with what was decided on the way, the network, and the class names of the
+    earlier model: empty when there is none, or it has no names. Raises ClientError when the earlier
+    model or the pretrained weights cannot be used.
     """
     given = job.hyperparameters
     if "model" in job.channels:
@@ -248,36 +240,18 @@ def _weights(job: Job, spec: Spec, environ: Mapping[str, str]) -> Path | None:
         )
     else:
         log.warning(
-            "use_pretrained_model was not given and there are no weights for %s: training starts "
-            "from scratch, which needs more epochs.",
-            spec.base_network,
+            f"use_pretrained_model was not given and there are no weights for {spec.base_network}: "
+            "training starts from scratch, which needs more epochs."
         )
     return path
 
 
-def log_batch(mini_batch_size: int, world: World, devices: int) -> None:
-    """How large the batch of an update is, and who shares it."""
-    if world.size * devices == 1:
-        return
-    machines = len(world.hosts)
-    log.info(
-        "An update takes in %d images: mini_batch_size %d on %s%s.",
-        mini_batch_size * machines,
-        mini_batch_size,
-        "1 machine" if machines == 1 else f"{machines} machines",
-        f" of {devices} devices" if devices > 1 else "",
-    )
-
-
-def find_trainable(
-    network: Network, hyperparameters: Hyperparameters
-) -> dict[str, mx.gluon.Parameter]:
+def find_trainable(network: Network, given: Hyperparameters) -> dict[str, mx.gluon.Parameter]:
     """Parameters that learn, by name; the others get no gradient."""
-    parameters = network.parameters
-    pattern = hyperparameters.freeze_layer_pattern
+    parameters, pattern = network.parameters, given.freeze_layer_pattern
     if pattern:
         candidates = [name for name, p in parameters.items() if p.grad_req != "null"]
-        frozen = frozen_names(pattern, candidates, hyperparameters.base_network)
+        frozen = frozen_names(pattern, candidates, given.base_network)
         for name in frozen:
             parameters[name].grad_req = "null"
         log.info("freeze_layer_pattern keeps %d of %d parameters.", len(frozen), len(candidates))
@@ -293,14 +267,14 @@ def find_trainable(
 def make_average(
     network: Network,
     trainable: Mapping[str, mx.gluon.Parameter],
-    hyperparameters: Hyperparameters,
+    given: Hyperparameters,
     images: int,
     machines: int,
 ) -> WeightAverage | None:
     """The average of all that training changes: what is trained, and BatchNorm's statistics."""
-    decay = hyperparameters.ema_decay
+    decay = given.ema_decay
     if decay is None:
-        decay = decay_over(batches_per_epoch(hyperparameters, images, machines))
+        decay = decay_over(batches_per_epoch(given, images, machines))
     if not decay:
         return None
     log.info("Weights are averaged, of which a share of %g stays at each batch.", decay)

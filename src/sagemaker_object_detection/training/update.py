@@ -90,7 +90,6 @@ class Learner:
     Args:
         trainer: of those parameters that learn.
         devices: where the network's parameters lie; they share every batch.
-        communicator: to the other processes that train the same network.
         average: of all that training changes.
     """
 
@@ -117,12 +116,7 @@ class Learner:
             spread(self._communicator, self._weights() | self._averages())
 
     def prepare(self, batch: Batch | None, stopped: bool, line_due: bool) -> Update:
-        """Compute the targets of a batch, and agree with the other processes.
-
-        Args:
-            batch: None where this process has no more in this epoch.
-            stopped, line_due: of this process, as in Update.
-        """
+        """Compute the targets of a batch, None after the last, and agree with the others."""
         parts = [] if batch is None else self._parts(batch)
         positives = mx.nd.zeros((1,), ctx=self._devices[0])
         for part in parts:
@@ -132,10 +126,9 @@ class Learner:
         return agree(self._communicator, ours)
 
     def make(self, update: Update, number: int, rate: float) -> list[Any]:
-        """Make the update of this number, from 1; the losses of each device's part, by LOSS_PARTS.
+        """Make the update of this number, from 1, at this learning rate.
 
-        Args:
-            rate: the learning rate.
+        Returns the losses of each device's part, by LOSS_PARTS.
         """
         losses = []
         with autograd.record():
@@ -156,13 +149,9 @@ class Learner:
         return losses
 
     def settle(self, when: str) -> None:
-        """Make all copies equal.
+        """Make all copies equal; `when` is for a message, as "epoch 3".
 
-        Args:
-            when: for a message, as "epoch 3".
-
-        Raises:
-            AlgorithmError: the weights of processes were not equal before.
+        Raises AlgorithmError: the weights of processes were not equal before.
         """
         if self._alone:
             return
