@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import mxnet as mx
 import numpy as np
@@ -79,13 +79,11 @@ class Script:
 class View:
     """Stands for live.json: the batches and images of each line."""
 
-    trainer: Trainer | None = None
+    progress: Progress
     shown: list[tuple[int, int]] = field(default_factory=list)
 
     def batches(self, losses: Mapping[str, float], learning_rate: float) -> None:
-        assert self.trainer is not None
-        position = self.trainer.progress.position
-        self.shown.append((position.batches, position.records))
+        self.shown.append((self.progress.position.batches, self.progress.position.records))
 
 
 def _loop(
@@ -110,27 +108,23 @@ def _loop(
     learner: Any = Learner(network, trainer, devices, told)
     if told.world.size > 1:  # threads exchange no gradients, so that their weights are not equal
         learner.settle = lambda when: None
-    data: Any = SimpleNamespace(communicator=told, loaders={"train": script})
-    stop: Any = SimpleNamespace(requested=should_stop)
-    view, none = View(), None
-    live: Any = view
-    unused: Any = none
+    progress = Progress(EarlyStopping(1, 1, 0.0))
+    stubs: dict[str, Any] = {
+        "data": SimpleNamespace(communicator=told, loaders={"train": script}),
+        "live": View(progress),
+        "stop": SimpleNamespace(requested=should_stop),
+        **dict.fromkeys(("graph", "engine", "checkpoints")),
+    }
     made: Any = Trainer(
-        job,
-        data,
-        learner,
-        rate or LearningRate(0.1),
-        unused,
-        unused,
-        unused,
-        Progress(EarlyStopping(1, 1, 0.0)),
-        live,
-        stop,
+        job=job,
+        learner=learner,
+        schedule=rate or LearningRate(0.1),
+        progress=progress,
         silence=silence,
+        **stubs,
     )
     made._validate = script.validate
-    view.trainer = made
-    return made
+    return cast(Trainer, made)
 
 
 def _logged(caplog: pytest.LogCaptureFixture) -> list[str]:
