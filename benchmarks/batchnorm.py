@@ -34,27 +34,27 @@ def main() -> None:
     from sagemaker_object_detection.training import main as program
 
     set_threads(os.environ)
-    from sagemaker_object_detection.training.replicas import Replicas
-    from sagemaker_object_detection.training.validation import Validation
+    from sagemaker_object_detection.training.loop import Trainer
+    from sagemaker_object_detection.training.update import Learner
 
     scores: list[list[float]] = []
-    made: list[Validation] = []
-    settle, score = Replicas.settle, Validation.__call__
+    made: list[Trainer] = []
+    settle, score = Learner.settle, Trainer._validate
 
-    def settle_between(self: Replicas, when: str) -> None:
+    def settle_between(self: Learner, when: str) -> None:
         before = score(made[0]) if made else None
         scores.append([before.mean if before else float("nan")])
         settle(self, when)
 
-    def score_after(self: Validation) -> object:
+    def score_after(self: Trainer) -> object:
         made[:] = [self]
         found = score(self)
         if scores and found is not None:
             scores[-1].append(found.mean)
         return found
 
-    Replicas.settle = settle_between  # type: ignore[method-assign]
-    Validation.__call__ = score_after  # type: ignore[method-assign,assignment]
+    Learner.settle = settle_between  # type: ignore[method-assign]
+    Trainer._validate = score_after  # type: ignore[method-assign,assignment]
     program.set_threads = lambda environ: int(environ["OMP_NUM_THREADS"])  # type: ignore[assignment]
     program.train(os.environ)
     print("| epoch | of the first device alone | averaged |")

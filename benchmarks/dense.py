@@ -35,9 +35,9 @@ def measure(sides: list[str], epochs: int) -> str:
     from sagemaker_object_detection.model.network import build_network, initialize
     from sagemaker_object_detection.model.specs import get_spec
     from sagemaker_object_detection.platform.world import World
-    from sagemaker_object_detection.training.communicator import Alone
-    from sagemaker_object_detection.training.gradients import make_gradient_trainer
-    from sagemaker_object_detection.training.update import Updates
+    from sagemaker_object_detection.training.communicator import Communicator
+    from sagemaker_object_detection.training.optimizer import make_gradient_trainer
+    from sagemaker_object_detection.training.update import Learner
 
     def loader(side: str) -> Loader:
         source = RecordIOSource([data.bccd() / "train" / "train.rec"])
@@ -54,7 +54,7 @@ def measure(sides: list[str], epochs: int) -> str:
     initialize(network, [mx.cpu()], 0)
     learning = {n: p for n, p in network.parameters.items() if p.grad_req != "null"}
     trainer = make_gradient_trainer(learning, "sgd", {"learning_rate": 1e-4}, World())
-    updates = Updates(network, trainer, [mx.cpu()], Alone(World()))
+    learner = Learner(network, trainer, [mx.cpu()], Communicator(World()))
     loaders = {side: loader(side) for side in sides}
     seconds: dict[str, list[float]] = {side: [] for side in sides}
     for epoch in range(epochs):
@@ -62,7 +62,7 @@ def measure(sides: list[str], epochs: int) -> str:
         for number, turn in enumerate(zip(*batches, strict=True)):
             for side, batch in zip(sides, turn, strict=True):
                 begun = time.perf_counter()
-                updates.make(updates.prepare(batch, False))
+                learner.make(learner.prepare(batch, False, False), number + 1, 1e-4)
                 mx.nd.waitall()
                 if (epoch or number > 2) and RECORD not in batch.records:
                     seconds[side].append((time.perf_counter() - begun) / len(batch.images))

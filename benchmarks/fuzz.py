@@ -32,9 +32,8 @@ from sagemaker_object_detection.platform.errors import ClientError, failure_text
 from sagemaker_object_detection.platform.job import load_job
 from sagemaker_object_detection.platform.paths import BASE_DIR_VARIABLE, Paths
 from sagemaker_object_detection.platform.world import World
-from sagemaker_object_detection.training.channels import read_channels
-from sagemaker_object_detection.training.communicator import Alone
-from sagemaker_object_detection.training.data import Data
+from sagemaker_object_detection.training.communicator import Communicator
+from sagemaker_object_detection.training.data import Data, read_channels
 
 FOLDER = Path(__file__).resolve().parents[1] / "build" / "benchmarks" / "fuzz"
 THREADS = 2
@@ -91,7 +90,7 @@ def _no_json(name: str) -> None:
 def _read(base: Path, training: bool) -> None:
     """Up to the end of the gate, and what has passed once more as training or scoring reads it."""
     job = load_job({BASE_DIR_VARIABLE: str(base)})
-    data = read_channels(job, Alone(World()), THREADS, lambda: False)
+    data = read_channels(job, Communicator(World()), THREADS, lambda: False)
     try:
         train = data.loaders["train"]
         if isinstance(train, StreamLoader):

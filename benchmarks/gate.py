@@ -40,8 +40,8 @@ from sagemaker_object_detection.platform.forms import with_forms
 from sagemaker_object_detection.platform.job import load_job
 from sagemaker_object_detection.platform.paths import BASE_DIR_VARIABLE
 from sagemaker_object_detection.platform.world import World
-from sagemaker_object_detection.training.channels import read_channels
-from sagemaker_object_detection.training.communicator import Alone
+from sagemaker_object_detection.training.communicator import Communicator
+from sagemaker_object_detection.training.data import read_channels
 
 COCO_IMAGES, COCO_BOXES = 20_000, 150_000
 _READ_COCO = """
@@ -176,7 +176,7 @@ def coco() -> None:
 def peak_of_reading(base: Path) -> None:
     """Read a job's channels; print the peak of this process's memory in bytes."""
     job = load_job({BASE_DIR_VARIABLE: str(base)})
-    read_channels(job, Alone(World()), THREADS, lambda: False).close()
+    read_channels(job, Communicator(World()), THREADS, lambda: False).close()
     print(peak_bytes())
 
 

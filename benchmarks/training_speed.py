@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import data
 
@@ -51,6 +52,8 @@ def measure_gluoncv(base_network: str, batches: int) -> float:
 def measure_ours(base_network: str, batches: int, precision: str) -> float:
     """Images a second of our loop (Adam) after its first batches."""
     from sagemaker_object_detection.platform.hyperparameters import parse
+    from sagemaker_object_detection.platform.job import Job
+    from sagemaker_object_detection.platform.paths import Paths
     from sagemaker_object_detection.platform.processor import allow_amx
     from sagemaker_object_detection.platform.threads import set_threads
 
@@ -58,29 +61,32 @@ def measure_ours(base_network: str, batches: int, precision: str) -> float:
     allow_amx(os.environ)
     import mxnet as mx
 
-    from sagemaker_object_detection.data.augment import Augmentation
     from sagemaker_object_detection.data.gate import pass_gate
     from sagemaker_object_detection.data.loader import Loader
     from sagemaker_object_detection.data.sources.record_files import RecordIOSource
     from sagemaker_object_detection.model.network import build_network, initialize
     from sagemaker_object_detection.model.specs import get_spec
     from sagemaker_object_detection.platform.world import World
-    from sagemaker_object_detection.training.communicator import Alone
-    from sagemaker_object_detection.training.interruptions import Interrupted
-    from sagemaker_object_detection.training.loop import TrainingLoop
+    from sagemaker_object_detection.training.communicator import Communicator
+    from sagemaker_object_detection.training.epochs import (
+        EarlyStopping,
+        Interrupted,
+        LiveView,
+        Progress,
+    )
+    from sagemaker_object_detection.training.loop import Trainer
     from sagemaker_object_detection.training.optimizer import make_trainer
-    from sagemaker_object_detection.training.position import Recipe
     from sagemaker_object_detection.training.schedule import LearningRate
-    from sagemaker_object_detection.training.update import Updates
+    from sagemaker_object_detection.training.update import Learner
 
     source = RecordIOSource([data.bccd() / "train" / "train.rec"])
     dataset, _ = pass_gate("train", source, data.NUM_CLASSES, threads)
     network = build_network(get_spec(base_network, 300), data.NUM_CLASSES, precision)
     initialize(network, [mx.cpu()], 0)
     samples = str(data.TRAINING_IMAGES)
-    settings = parse({"num_classes": "3", "num_training_samples": samples, "optimizer": "adam"})
+    given = {"num_classes": 3, "num_training_samples": samples, "optimizer": "adam", "epochs": 1}
+    settings = parse({**given, "mini_batch_size": BATCH})
     trainable = {n: p for n, p in network.parameters.items() if p.grad_req != "null"}
-    recipe = Recipe(1, BATCH, 0, Augmentation(), LearningRate(1e-4), "algo-1")
     seen: list[float] = []
 
     def should_stop() -> bool:
@@ -90,14 +96,19 @@ def measure_ours(base_network: str, batches: int, precision: str) -> float:
         seen.append(time.perf_counter())
         return len(seen) > WARM_UP + batches
 
-    trainer = make_trainer(trainable, settings, World(), recipe.learning_rate)
-    loop = TrainingLoop(
-        Updates(network, trainer, [mx.cpu()], Alone(World())),
-        Alone(World()),
-        Loader(dataset, 300, threads),
-        recipe,
-        lambda: None,
-        should_stop,
+    schedule, loader = LearningRate(1e-4), Loader(dataset, 300, threads)
+    trainer = make_trainer(trainable, settings, World(), schedule.base)
+    loop = Trainer(
+        Job(Paths.from_environment(os.environ), settings, {}, ("algo-1",), "algo-1", "lo"),
+        SimpleNamespace(communicator=Communicator(World()), loaders={"train": loader}),
+        Learner(network, trainer, [mx.cpu()], Communicator(World())),
+        schedule,
+        graph=None,
+        engine=None,
+        checkpoints=None,
+        progress=Progress(EarlyStopping(1, 1, 0.0)),
+        live=LiveView(None, 1, False, Progress(EarlyStopping(1, 1, 0.0))),
+        stop=SimpleNamespace(requested=should_stop),
     )
     with contextlib.suppress(Interrupted):
         next(loop.epochs())

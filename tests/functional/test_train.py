@@ -25,7 +25,7 @@ from sagemaker_object_detection.platform.hyperparameters import SETTINGS
 from sagemaker_object_detection.platform.logs import METRICS
 from sagemaker_object_detection.platform.processor import BFLOAT16_FLAGS, cpu_flags
 from sagemaker_object_detection.tools import demo_data
-from sagemaker_object_detection.training.early_stopping import EarlyStopping
+from sagemaker_object_detection.training.epochs import EarlyStopping
 from tests.training_job import Picture, TrainingJob, picture, pictures
 
 EPOCHS = 2

@@ -1,23 +1,31 @@
-"""What processes tell each other, made of gather alone."""
+"""What processes tell each other, made of gather alone, and waiting with an end."""
 
 from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
 
 import mxnet as mx
 import numpy as np
 import pytest
 
-from sagemaker_object_detection.platform.errors import AlgorithmError
+from sagemaker_object_detection.platform.errors import AlgorithmError, JobError
 from sagemaker_object_detection.platform.world import World
-from sagemaker_object_detection.training.agreement import agree
 from sagemaker_object_detection.training.communicator import (
-    Alone,
+    Communicator,
     average,
+    connecting,
     gather_values,
     require_equal,
     spread,
     total,
 )
-from sagemaker_object_detection.training.shards import HOST_RECORDS, find_shards
+from sagemaker_object_detection.training.data import HOST_RECORDS, find_shards
+from sagemaker_object_detection.training.update import Update, agree
 from tests.training.processes import InThreads, communicators, in_all, worlds
 
 Arrays = dict[str, list[mx.nd.NDArray]]
@@ -42,7 +50,7 @@ def test_values_and_sums() -> None:
         == [[{"rank": 0}, {"rank": 1}, {"rank": 2}]] * 3
     )
     assert in_all(made, lambda c: total(c, [c.world.rank, 0.1])) == [[3.0, 0.1 + 0.1 + 0.1]] * 3
-    assert total(Alone(World()), [0.1, 1e300]) == [0.1, 1e300]
+    assert total(Communicator(World()), [0.1, 1e300]) == [0.1, 1e300]
 
 
 def test_the_average_is_over_processes_and_their_devices() -> None:
@@ -74,8 +82,8 @@ def test_the_main_processes_values_for_all() -> None:
 
 
 def test_a_network_without_batchnorm_has_nothing_to_average() -> None:
-    average(Alone(World()), {})
-    spread(Alone(World()), {})
+    average(Communicator(World()), {})
+    spread(Communicator(World()), {})
 
 
 def test_equal_weights_pass() -> None:
@@ -115,8 +123,7 @@ def test_agreement() -> None:
 
     def told(communicator: InThreads) -> tuple[bool, bool, bool, int, float]:
         *ours, positives = given[communicator.world.rank]
-        counts = [mx.nd.array([x]) for x in positives]
-        update = agree(communicator, *ours, counts, mx.cpu())
+        update = agree(communicator, Update(*ours, mx.nd.array([sum(positives)])))
         flags = (update.goes_on, update.stopped, update.line_due)
         return *flags, update.images, update.positives.asscalar()
 
@@ -157,3 +164,65 @@ def test_records_of_a_stream_on_another_host() -> None:
     made = communicators(worlds(2))
     shards = in_all(made, lambda c: find_shards(c, True, str, 0))
     assert shards[0].name(str, HOST_RECORDS + 8) == "record 8 on algo-2"
+
+
+@dataclass(frozen=True)
+class Recorder:
+    world: World
+    failures: list[str] = field(default_factory=list)
+
+    def gather(self, content: bytes) -> list[bytes]:
+        raise NotImplementedError
+
+    def fail(self, error: JobError) -> None:
+        self.failures.append(str(error))
+
+
+TWO = World("kvstore", ("algo-1", "algo-2"), 1, 0)
+
+
+def test_who_waits_too_long_fails_for_all() -> None:
+    recorder = Recorder(TWO)
+    with connecting(recorder, 0.1):
+        time.sleep(0.5)
+    (told,) = recorder.failures
+    assert "kvstore has not connected to the other processes within 0 s" in told
+    assert "29400 to 29499" in told
+
+
+def test_in_time() -> None:
+    recorder = Recorder(TWO)
+    before = signal.getsignal(signal.SIGTERM)
+    with connecting(recorder, 0.3):
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    time.sleep(0.5)
+    assert recorder.failures == []
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_one_alone_waits_for_nobody() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with connecting(Recorder(World()), 0.1):
+        assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_sigterm_inside_native_code() -> None:
+    """A mutex that is never free, in C: no handler of Python's would run."""
+    program = """
+import ctypes
+from sagemaker_object_detection.platform.stop_request import StopRequest
+from tests.training.test_communicator import TWO, Recorder, connecting
+StopRequest().install()
+mutex, c = ctypes.create_string_buffer(64), ctypes.CDLL(None)
+c.pthread_mutex_lock(mutex)
+with connecting(Recorder(TWO)):
+    print("waiting", flush=True)
+    c.pthread_mutex_lock(mutex)
+"""
+    command = [sys.executable, "-c", program]
+    environ = {**os.environ, "PYTHONPATH": ":".join(filter(None, sys.path))}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"waiting\n"
+        process.terminate()
+        assert process.wait(10) == -signal.SIGTERM

@@ -1,4 +1,4 @@
-"""What follows a training: a model that is there stays, whatever becomes of its description."""
+"""What follows a training: a model that is there stays, whatever becomes of twins and report."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import mxnet as mx
+import numpy as np
 import pytest
 
 from sagemaker_object_detection.data.loader import Batch
@@ -21,13 +22,10 @@ from sagemaker_object_detection.platform.forms import with_forms
 from sagemaker_object_detection.platform.job import Job
 from sagemaker_object_detection.platform.world import World
 from sagemaker_object_detection.training import finish
-from sagemaker_object_detection.training.channels import read_channels
-from sagemaker_object_detection.training.communicator import Alone
-from sagemaker_object_detection.training.data import Data
-from sagemaker_object_detection.training.early_stopping import EarlyStopping
+from sagemaker_object_detection.training.communicator import Communicator
+from sagemaker_object_detection.training.data import Data, read_channels
+from sagemaker_object_detection.training.epochs import EarlyStopping, EpochResult, Progress
 from sagemaker_object_detection.training.finish import Finish
-from sagemaker_object_detection.training.history import EpochResult
-from sagemaker_object_detection.training.progress import Progress
 from tests import tiny_model
 from tests.training.jobs import make_job
 from tests.training_job import picture, write_recordio
@@ -63,7 +61,7 @@ def _trained(base: Path, test: bool = False, **given: object) -> Iterator[tuple[
     tiny_model.write(job.paths.model_dir, SIDE)
     config = artifact.read_config(job.paths.model_dir)
     artifact.write_config(job.paths.model_dir, replace(config, validation={"epoch": 1}))
-    data = read_channels(job, Alone(World()), 1, lambda: False)
+    data = read_channels(job, Communicator(World()), 1, lambda: False)
     try:
         yield job, data
     finally:
@@ -81,7 +79,8 @@ def _progress(epochs: int = 2) -> Progress:
 
 def _finish(job: Job, data: Data, progress: Progress) -> None:
     """Of a job whose best epoch was before its checkpoint: its results are not there."""
-    Finish(job, data, mx.cpu(), 1)(progress, None)
+    assert progress.best is not None
+    Finish(job, data, mx.cpu(), 1, progress.history, progress.best, None)()
 
 
 def _written(job: Job) -> set[str]:
@@ -90,14 +89,6 @@ def _written(job: Job) -> set[str]:
 
 def _warnings(caplog: pytest.LogCaptureFixture) -> str:
     return "\n".join(r.getMessage() for r in caplog.records if r.levelno == logging.WARNING)
-
-
-def test_without_a_model_there_is_nothing_to_do(tmp_path: Path) -> None:
-    with _trained(tmp_path) as (job, data):
-        before = sorted(job.paths.model_dir.iterdir())
-        _finish(job, data, _progress(0))
-    assert sorted(job.paths.model_dir.iterdir()) == before
-    assert _written(job) == set()
 
 
 def test_results_that_were_before_a_checkpoint(
@@ -179,3 +170,56 @@ def test_a_test_stream_that_is_refused(tmp_path: Path) -> None:
     assert _written(job) == REPORT
     report = json.loads((job.paths.output_data_dir / "data_report.json").read_text())
     assert report["refused"] == ["test_0, record 7: class_id 9."]
+
+
+IMAGES = [np.random.default_rng(0).integers(0, 256, (4, 3, tiny_model.SIDE, tiny_model.SIDE))]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    tiny_model.write(tmp_path)
+    return tmp_path
+
+
+def _add(
+    folder: Path,
+    int8: bool = True,
+    score: float = 0.5,
+) -> set[str]:
+    images = [batch.astype(np.uint8) for batch in IMAGES]
+    finish.add_twins(folder, images, 1, int8, 0.5, lambda engine: score)
+    names = {path.name for path in folder.iterdir()}
+    return names & {artifact.ONNX_FILE, artifact.INT8_FILE}
+
+
+def _messages(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+
+
+@pytest.mark.parametrize(
+    ("int8", "score", "files"),
+    [
+        pytest.param(False, 0.5, {artifact.ONNX_FILE}, id="float32 alone"),
+        pytest.param(True, 0.5, {artifact.ONNX_FILE, artifact.INT8_FILE}, id="as good"),
+        pytest.param(True, 0.4, {artifact.ONNX_FILE}, id="not good enough"),
+    ],
+)
+def test_which_are_kept(int8: bool, score: float, files: set[str], folder: Path) -> None:
+    assert _add(folder, int8, score) == files
+
+
+def test_what_cannot_be_converted(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / artifact.SYMBOL_FILE).write_text("{}")
+    assert _add(folder) == set()
+    assert len(_messages(caplog)) == 2
+    assert all("The model itself is whole." in text for text in _messages(caplog))
+
+
+def test_a_process_that_dies(
+    folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finish, "_MODULE", "sagemaker_object_detection.no_such_module")
+    assert _add(folder) == {artifact.ONNX_FILE}
+    (warning,) = _messages(caplog)
+    assert "no INT8 twin" in warning
+    assert "no_such_module" in warning

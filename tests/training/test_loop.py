@@ -8,7 +8,10 @@ import json
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import mxnet as mx
 import numpy as np
@@ -20,15 +23,22 @@ from sagemaker_object_detection.evaluation.average_precision import AveragePreci
 from sagemaker_object_detection.model.network import Network
 from sagemaker_object_detection.platform import logs
 from sagemaker_object_detection.platform.errors import ClientError, JobError, PlatformError
+from sagemaker_object_detection.platform.hyperparameters import parse
+from sagemaker_object_detection.platform.job import Job
+from sagemaker_object_detection.platform.paths import Paths
 from sagemaker_object_detection.platform.world import World
-from sagemaker_object_detection.training.communicator import Alone, Communicator
-from sagemaker_object_detection.training.gradients import make_gradient_trainer
-from sagemaker_object_detection.training.history import EpochResult
-from sagemaker_object_detection.training.interruptions import BrokenData, Interrupted
-from sagemaker_object_detection.training.loop import TrainingLoop
-from sagemaker_object_detection.training.position import Recipe
+from sagemaker_object_detection.training.communicator import Communicator
+from sagemaker_object_detection.training.epochs import (
+    BrokenData,
+    EarlyStopping,
+    EpochResult,
+    Interrupted,
+    Progress,
+)
+from sagemaker_object_detection.training.loop import Trainer
+from sagemaker_object_detection.training.optimizer import make_gradient_trainer
 from sagemaker_object_detection.training.schedule import LearningRate
-from sagemaker_object_detection.training.update import Updates
+from sagemaker_object_detection.training.update import Learner
 from tests.training.networks import SIDE, make_network
 from tests.training.processes import InThreads, communicators, in_all, worlds
 
@@ -65,6 +75,17 @@ class Script:
         return None if np.isnan(score) else AveragePrecision(score, (score, score))
 
 
+@dataclass
+class View:
+    """Stands for live.json: the batches and images of each line."""
+
+    progress: Progress
+    shown: list[tuple[int, int]] = field(default_factory=list)
+
+    def batches(self, losses: Mapping[str, float], learning_rate: float) -> None:
+        self.shown.append((self.progress.position.batches, self.progress.position.records))
+
+
 def _loop(
     script: Script,
     epochs: int = 1,
@@ -73,31 +94,37 @@ def _loop(
     should_stop: Callable[[], bool] = lambda: False,
     communicator: Communicator | None = None,
     silence: float = 30.0,
-) -> TrainingLoop:
+    augmentation: str = "none",
+) -> Trainer:
     network = network or make_network()
-    recipe = Recipe(
-        epochs=epochs,
-        batch_size=2,
-        seed=11,
-        augmentation=None,
-        learning_rate=rate or LearningRate(0.1),
-        host="algo-1",
-    )
+    given = {"num_classes": 2, "num_training_samples": 8, "mini_batch_size": 2, "seed": 11}
+    hyperparameters = parse({**given, "epochs": epochs, "augmentation": augmentation})
+    job = Job(Paths(Path("/nowhere")), hyperparameters, {}, ("algo-1",), "algo-1", "eth0")
     trainer = make_gradient_trainer(
         dict(network.parameters.items()), "sgd", {"learning_rate": 1.0}, World()
     )
-    loader: Any = script
     devices = next(iter(network.parameters.values())).list_ctx()
-    told = communicator or Alone(World())
-    return TrainingLoop(
-        Updates(network, trainer, devices, told),
-        told,
-        loader,
-        recipe,
-        script.validate,
-        should_stop,
+    told = communicator or Communicator(World())
+    learner: Any = Learner(network, trainer, devices, told)
+    if told.world.size > 1:  # threads exchange no gradients, so that their weights are not equal
+        learner.settle = lambda when: None
+    progress = Progress(EarlyStopping(1, 1, 0.0))
+    stubs: dict[str, Any] = {
+        "data": SimpleNamespace(communicator=told, loaders={"train": script}),
+        "live": View(progress),
+        "stop": SimpleNamespace(requested=should_stop),
+        **dict.fromkeys(("graph", "engine", "checkpoints")),
+    }
+    made: Any = Trainer(
+        job=job,
+        learner=learner,
+        schedule=rate or LearningRate(0.1),
+        progress=progress,
         silence=silence,
+        **stubs,
     )
+    made._validate = script.validate
+    return cast(Trainer, made)
 
 
 def _logged(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -173,11 +200,8 @@ def test_every_epoch_asks_for_its_own_order() -> None:
 
 def test_the_augmentation_reaches_the_loader() -> None:
     script = Script(_batch(2))
-    loop = _loop(script)
-    augmentation = Augmentation()
-    object.__setattr__(loop._recipe, "augmentation", augmentation)
-    list(loop.epochs())
-    assert script.asked[0][3] is augmentation
+    list(_loop(script, augmentation="flip").epochs())
+    assert script.asked[0][3] == Augmentation.of(["flip"])
 
 
 @pytest.mark.parametrize(
@@ -206,6 +230,11 @@ def test_drops_of_the_rate_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert [r.learning_rate for r in results] == pytest.approx([0.1, 0.01, 0.001, 0.001])
 
 
+def test_a_drop_before_the_first_update_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    list(_loop(Script(_batch(2)), rate=LearningRate(0.1, drops=(0,), factor=0.1)).epochs())
+    assert "Update[1]: Change learning rate to 1.00000e-02" in _logged(caplog)
+
+
 def test_a_cosine_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
     rate = LearningRate(0.1, kind="cosine", total_steps=4, warmup_steps=2)
     list(_loop(Script(_batch(2), _batch(2)), epochs=2, rate=rate).epochs())
@@ -227,11 +256,10 @@ def _batches_told(caplog: pytest.LogCaptureFixture) -> list[int]:
 def test_progress_where_batches_take_long(caplog: pytest.LogCaptureFixture) -> None:
     """Each with what else shows it; and the lines that metrics are read from stay as they are."""
     loop = _loop(Script(*[_batch(1)] * 4), silence=0)
-    shown: list[tuple[int, int]] = []
-    loop.on_batches = lambda position, *others: shown.append((position.batches, position.records))
     list(loop.epochs())
     assert _batches_told(caplog) == [1, 2, 3]
-    assert shown == [(1, 1), (2, 2), (3, 3)]
+    live: Any = loop.live
+    assert live.shown == [(1, 1), (2, 2), (3, 3)]
     matched = [m.name for line in _logged(caplog) for m in logs.METRICS if re.search(m.regex, line)]
     assert sorted(matched) == [
         "train:cross_entropy",
@@ -338,7 +366,7 @@ def test_data_that_cannot_be_read_any_more(
     with pytest.raises(BrokenData, match=told) as caught:
         list(loop.epochs())
     assert isinstance(caught.value.error, kind)
-    assert loop.position.updates == 1
+    assert loop.progress.position.updates == 1
 
 
 def test_a_request_during_the_validation(caplog: pytest.LogCaptureFixture) -> None:
@@ -358,7 +386,7 @@ def test_no_progress_bar_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> N
     assert "images" not in captured.out
 
 
-def _interrupted(stop_at: int, script: Script, network: Network) -> TrainingLoop:
+def _interrupted(stop_at: int, script: Script, network: Network) -> Trainer:
     """A loop that was asked to stop when it asked for the so-manieth time."""
     asked: list[None] = []
 
@@ -381,10 +409,10 @@ def test_it_goes_on_where_it_was_interrupted(stop_at: int) -> None:
     network = make_network()
     first = _interrupted(stop_at, Script(*batches), network)
     second = _loop(Script(*batches), epochs=2, network=network)
-    second.position = copy.deepcopy(first.position)
+    second.progress.position = copy.deepcopy(first.progress.position)
     results = list(second.epochs())
-    assert [r.epoch for r in results] == list(range(first.position.epoch, 2))
-    for result, wanted in zip(results, expected[first.position.epoch :], strict=True):
+    assert [r.epoch for r in results] == list(range(first.progress.position.epoch, 2))
+    for result, wanted in zip(results, expected[first.progress.position.epoch :], strict=True):
         assert result.losses == wanted.losses
         assert (result.records, result.learning_rate) == (wanted.records, wanted.learning_rate)
     for name, parameter in whole.parameters.items():
@@ -423,7 +451,7 @@ def _together(
     sizes: Sequence[Sequence[int]],
     stop_at: Mapping[int, int] | None = None,
     silence: Mapping[int, float] | None = None,
-) -> list[tuple[TrainingLoop, list[EpochResult], bool]]:
+) -> list[tuple[Trainer, list[EpochResult], bool]]:
     """Processes with batches of these sizes, each with weights of its own, as threads.
 
     Args:
@@ -431,7 +459,7 @@ def _together(
         silence: process -> that of its loop.
     """
 
-    def train(communicator: InThreads) -> tuple[TrainingLoop, list[EpochResult], bool]:
+    def train(communicator: InThreads) -> tuple[Trainer, list[EpochResult], bool]:
         rank = communicator.world.rank
         asked: list[None] = []
 
@@ -458,7 +486,7 @@ def test_processes_in_step_make_as_many_updates_as_that_with_most() -> None:
     """Every result is that of all."""
     done = _together([(2, 2, 1), (2,)])
     for loop, (result,), _ in done:
-        assert (result.records, loop.position.updates) == (7, 3)
+        assert (result.records, loop.progress.position.updates) == (7, 3)
     (_, (first,), _), (_, (second,), _) = done
     assert first.losses == second.losses
 
@@ -472,5 +500,5 @@ def test_one_process_that_has_to_log_a_line(caplog: pytest.LogCaptureFixture) ->
 def test_one_process_that_is_asked_to_stop_stops_all() -> None:
     """All at the same batch."""
     done = _together([(2, 2, 2), (2, 2, 2)], stop_at={1: 2})
-    assert [loop.position.updates for loop, _, _ in done] == [1, 1]
+    assert [loop.progress.position.updates for loop, _, _ in done] == [1, 1]
     assert all(stopped for _, _, stopped in done)

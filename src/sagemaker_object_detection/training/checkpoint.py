@@ -1,4 +1,4 @@
-"""Checkpoint files: arrays and a JSON state in one file, written whole, checked when read.
+"""Checkpoints: what goes into one, its file, and how training goes on from it.
 
 A file is NumPy's .npz: an uncompressed ZIP, whose CRC-32 of every member is checked on reading, and
 without pickled objects. Beside the files lies the best model so far, a folder BEST-<epoch> with the
@@ -18,15 +18,27 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import mxnet as mx
 import numpy as np
 from numpy.typing import NDArray
 
 from sagemaker_object_detection.model.artifact import written_aside
+from sagemaker_object_detection.model.network import Network
+from sagemaker_object_detection.platform.job import Job
 from sagemaker_object_detection.platform.paths import ensure_writable
+from sagemaker_object_detection.platform.world import World
+from sagemaker_object_detection.training.communicator import Communicator, gather_values
+from sagemaker_object_detection.training.epochs import Position, Progress
+from sagemaker_object_detection.training.optimizer import (
+    optimizer_arrays,
+    restore_optimizer,
+    update_counts,
+)
+from sagemaker_object_detection.training.update import Learner
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +46,14 @@ KEPT = 2
 FORMAT = 1
 _IMPLIED = {"processes": 1, "hosts": 1}
 """Of checkpoints that were written before these were."""
+_IDENTITY = ("base_network", "num_classes", "image_shape", "optimizer", "mini_batch_size", "seed")
+_SETTINGS = (
+    *("recipe", "precision", "augmentation", "learning_rate", "lr_schedule", "epochs"),
+    *("lr_scheduler_step", "lr_scheduler_factor", "warmup_steps", "weight_decay", "momentum"),
+    *("ema_decay", "overlap_threshold", "nms_threshold"),
+)
+"""What may change from one start of a job to the next, but should not unnoticed."""
+_WEIGHT, _AVERAGE, _OPTIMIZER = "weight:", "average:", "optimizer:"
 _STATE = "state.json"
 _FILE = re.compile(r"checkpoint-(\d{8,})\.npz")
 _BEST = "best-"
@@ -49,12 +69,10 @@ class UnusableCheckpoint(ValueError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A moment of a training.
+    """A moment of a training: arrays by name, and JSON values.
 
-    Attributes:
-        arrays: name -> array.
-        state: JSON values. `identity` says of what training it is; `best_model` is None or the
-            folder of the best model with the SHA-256 of its files.
+    Of these `identity` says of what training it is; `best_model` is None or the folder of the best
+    model with the SHA-256 of its files.
     """
 
     arrays: Mapping[str, NDArray[Any]]
@@ -62,13 +80,10 @@ class Checkpoint:
 
 
 class CheckpointFolder:
-    """The folder that the platform keeps for a job that is started again.
+    """The folder that the platform keeps for a job that is started again; made if it is missing.
 
-    Args:
-        folder: made where it is missing.
-        identity: what must be equal for a checkpoint to be of this training.
-
-    Raises OSError naming the folder where it cannot be written to.
+    `identity` is what must be equal for a checkpoint to be of this training. Raises OSError naming
+    the folder where it cannot be written to.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
@@ -95,8 +110,7 @@ class CheckpointFolder:
             number: of updates so far; a higher one is newer.
             best: the folder of a new best model, which is copied, and its epoch.
 
-        Raises:
-            OSError: the folder cannot be written to, or has no room.
+        Raises OSError: the folder cannot be written to, or has no room.
         """
         path = self._folder / f"checkpoint-{number:08d}.npz"
         before = self._best
@@ -156,13 +170,11 @@ class CheckpointFolder:
         if not isinstance(theirs, dict):
             raise UnusableCheckpoint("it does not say of what training it is.")
         theirs = _IMPLIED | theirs
-        other = [name for name, ours in self._identity.items() if theirs.get(name) != ours]
-        if other:
-            name = other[0]
-            raise UnusableCheckpoint(
-                f"it is of another training, whose {name} is {theirs.get(name)!r} and not "
-                f"{self._identity[name]!r}."
-            )
+        for name, ours in self._identity.items():
+            if (other := theirs.get(name)) != ours:
+                raise UnusableCheckpoint(
+                    f"it is of another training, whose {name} is {other!r} and not {ours!r}."
+                )
         best = checkpoint.state.get("best_model") or {"folder": "", "files": {}}
         for name, digest in best["files"].items():
             file = self._folder / best["folder"] / name
@@ -191,25 +203,18 @@ def to_bytes(checkpoint: Checkpoint) -> bytes:
     return stream.getvalue()
 
 
-def from_bytes(content: bytes) -> Checkpoint:
-    """What to_bytes was given. Raises UnusableCheckpoint."""
-    return _read(io.BytesIO(content))
-
-
-def read(path: Path) -> Checkpoint:
-    """Read a whole file. Raises UnusableCheckpoint when it is torn, and OSError."""
-    with path.open("rb") as stream:
-        return _read(stream)
-
-
 def _write(stream: IO[bytes], checkpoint: Checkpoint) -> None:
     text = np.frombuffer(json.dumps(checkpoint.state).encode(), np.uint8)
     np.savez(stream, **{_STATE: text}, **checkpoint.arrays)
 
 
-def _read(stream: IO[bytes]) -> Checkpoint:
+def read(content: Path | IO[bytes]) -> Checkpoint:
+    """Read a whole file, or what to_bytes gave. Raises UnusableCheckpoint: torn; and OSError."""
+    if isinstance(content, Path):
+        with content.open("rb") as stream:
+            return read(stream)
     try:
-        with np.load(stream, allow_pickle=False) as file:
+        with np.load(content, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         state = json.loads(arrays.pop(_STATE).tobytes())
     except _TORN as error:
@@ -237,3 +242,117 @@ def _number(path: Path) -> int:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Checkpoints:
+    """The checkpoints of a job; without checkpointconfig.json every method does nothing.
+
+    Of several processes the main one writes and reads the files, and tells the others.
+
+    `first_epoch` is that which training goes on in; 0 where it begins.
+    """
+
+    def __init__(self, job: Job, network: Network, communicator: Communicator) -> None:
+        self._model = job.paths.model_dir
+        self._communicator = communicator
+        self._folder: CheckpointFolder | None = None
+        self._found: tuple[Path, Checkpoint] | None = None
+        self._best_epoch: int | None = None  # of the model that the newest checkpoint has
+        given = job.hyperparameters.as_strings()
+        self._settings = {name: given[name] for name in _SETTINGS if name in given}
+        if job.checkpoint_dir is None:
+            log.info("Checkpoint loading and saving are disabled.")
+        elif communicator.world.is_main:
+            identity = _identity(job, network, communicator.world)
+            self._folder = CheckpointFolder(job.checkpoint_dir, identity)
+            self._found = self._folder.latest()
+            if self._found is None:
+                log.info("Checkpoints go to %s; there is none to go on from.", job.checkpoint_dir)
+        epoch = int(self._found[1].state["position"]["epoch"]) if self._found else 0
+        self.first_epoch: int = gather_values(communicator, epoch)[0]
+
+    def restore(self, learner: Learner, progress: Progress, images: int) -> None:
+        """Put everything back where the newest usable checkpoint had it, if there is one.
+
+        When the train channel has another number of images than it had, the epoch begins anew:
+        batches would be others.
+        """
+        found, self._found = self._found, None
+        if self._communicator.world.size > 1:
+            packed = self._communicator.gather(to_bytes(found[1]) if found else b"")[0]
+            if found is None and packed:
+                found = Path("the first host's checkpoint"), read(io.BytesIO(packed))
+        if found is None:
+            return
+        path, checkpoint = found
+        arrays, state = checkpoint.arrays, checkpoint.state
+        for name, parameter in learner.network.parameters.items():
+            parameter.set_data(mx.nd.array(arrays[_WEIGHT + name]))
+        if learner.average is not None:
+            for name, array in learner.average.arrays.items():
+                array[:] = arrays.get(_AVERAGE + name, arrays[_WEIGHT + name])
+        mine = [name for name in arrays if name.startswith(_OPTIMIZER)]
+        states = {name.removeprefix(_OPTIMIZER): arrays[name] for name in mine}
+        restore_optimizer(learner.trainer.trainer, states, state["update_counts"])
+        progress.restore(state["progress"])
+        self._best_epoch = progress.best.epoch if progress.best else None
+        if self._folder is not None:
+            self._folder.restore_best(self._model)
+        before = state.get("settings", {})
+        changed = [
+            f"{name} is {now!r} and was {before[name]!r}"
+            for name, now in self._settings.items()
+            if name in before and before[name] != now
+        ]
+        if changed:  # they fit the weights, but would not have led to them
+            log.warning("Training goes on with other settings: %s.", ", ".join(changed))
+        position = Position(**state["position"])
+        if not self._communicator.world.is_main:  # whose losses are those of all
+            position.losses = dict.fromkeys(position.losses, 0.0)
+        if images != state["images"] and position.batches:
+            log.warning(
+                f"The train channel has {images} images and had {state['images']} at the "
+                f"checkpoint: epoch {position.epoch} begins anew."
+            )
+            position = Position(position.epoch, position.updates)
+        numbers = position.epoch, position.batches, position.updates
+        log.info("Training goes on from %s: epoch %d, batch %d, after %d updates.", path, *numbers)
+        progress.position = position
+
+    def save(self, learner: Learner, progress: Progress, images: int) -> None:
+        """Write a checkpoint, with the best model if that is new; no room is only a warning."""
+        if self._folder is None:
+            return
+        trainer, position = learner.trainer.trainer, progress.position
+        state = {
+            "position": asdict(position),
+            "progress": progress.as_json(),
+            "images": images,
+            "update_counts": update_counts(trainer),
+            "settings": self._settings,
+        }
+        parameters = learner.network.parameters.items()
+        arrays = {_WEIGHT + name: p.list_data()[0].asnumpy() for name, p in parameters}
+        if learner.average is not None:
+            arrays |= {_AVERAGE + n: array.asnumpy() for n, array in learner.average.arrays.items()}
+        arrays |= {_OPTIMIZER + n: array for n, array in optimizer_arrays(trainer).items()}
+        epoch = progress.best.epoch if progress.best else None
+        best = None if epoch in (None, self._best_epoch) else (self._model, epoch)
+        try:
+            path = self._folder.save(position.updates, Checkpoint(arrays, state), best)
+        except OSError as error:
+            log.warning("No checkpoint was written (%s). Training goes on.", error)
+        else:
+            self._best_epoch = epoch
+            log.info("Checkpoint of epoch %d: %s", position.epoch, path)
+
+
+def _identity(job: Job, network: Network, world: World) -> dict[str, Any]:
+    """What has to be equal for the weights, the optimiser and the order of the data to fit."""
+    shapes = sorted((name, tuple(p.shape)) for name, p in network.parameters.items())
+    return {
+        **{name: getattr(job.hyperparameters, name) for name in _IDENTITY},
+        "processes": world.size,
+        "hosts": len(world.hosts),
+        "parameters": hashlib.sha256(repr(shapes).encode()).hexdigest()[:16],
+    }

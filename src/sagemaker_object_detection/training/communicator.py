@@ -1,81 +1,54 @@
-"""What the processes of a training tell each other, beside gradients.
+"""What the processes of a training tell each other, beside gradients: gather, and what it makes.
 
-One primitive, gather, and what is made of it: sums, averages, the values of the first process for
-all, and whether all hold the same. Its messages pass through the supervisors, so that it works
-alike with every way of exchanging gradients (training.gradients).
+Its messages pass through the supervisors, so that it works alike with every way of exchanging
+gradients (training.optimizer).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import mxnet as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from sagemaker_object_detection.platform.errors import AlgorithmError, JobError
+from sagemaker_object_detection.platform.errors import AlgorithmError, JobError, PlatformError
 from sagemaker_object_detection.platform.failure_message import by
+from sagemaker_object_detection.platform.network import PORTS
 from sagemaker_object_detection.platform.process_group import ProcessGroup
-from sagemaker_object_detection.platform.supervisor import BEGIN
-from sagemaker_object_detection.platform.world import World
+from sagemaker_object_detection.platform.world import HOROVOD, World
 
 
-class Communicator(Protocol):
+@dataclass(frozen=True)
+class Communicator:
     """A process's way to the others.
 
     Attributes:
         world: who they are, and which of them it is.
+        group: to the others; None for a process alone.
     """
 
-    @property
-    def world(self) -> World: ...
+    world: World
+    group: ProcessGroup | None = None
 
     def gather(self, content: bytes) -> list[bytes]:
-        """Every process's content, by rank, in every process; waits for the slowest."""
-        ...
+        """Every process's content, by rank, in every process; waits for the slowest.
+
+        Raises PlatformError when one of them fails meanwhile.
+        """
+        return [content] if self.group is None else self.group.gather(content)
 
     def fail(self, error: JobError) -> None:
         """End all processes, from any thread; one alone has nobody to tell."""
-        ...
-
-
-@dataclass(frozen=True)
-class Alone:
-    """The only process."""
-
-    world: World
-
-    def gather(self, content: bytes) -> list[bytes]:
-        """The content itself."""
-        return [content]
-
-    def fail(self, error: JobError) -> None:
-        """As Communicator."""
-
-
-@dataclass(frozen=True)
-class Together:
-    """One process of several. Raises PlatformError when one of them fails meanwhile."""
-
-    world: World
-    group: ProcessGroup
-
-    def gather(self, content: bytes) -> list[bytes]:
-        """As Communicator."""
-        return self.group.gather(content)
-
-    def fail(self, error: JobError) -> None:
-        """As Communicator."""
-        self.group.fail(by(self.world, error))
-
-
-def begin(communicator: Communicator) -> None:
-    """Wait until all are ready to train. The supervisors take note: from here on an end counts."""
-    communicator.gather(BEGIN)
+        if self.group is not None:
+            self.group.fail(by(self.world, error))
 
 
 def gather_values(communicator: Communicator, value: Any) -> list[Any]:
@@ -92,10 +65,8 @@ def total(communicator: Communicator, values: Sequence[float]) -> list[float]:
 def average(communicator: Communicator, arrays: Mapping[str, Sequence[mx.nd.NDArray]]) -> None:
     """Give all processes the mean of all their arrays, in float32, to the last bit the same.
 
-    Args:
-        arrays: by name, the same in every process; the arrays of a name are one value on several
-            devices of this process, which are averaged as well. A network without BatchNorm has
-            none.
+    The arrays of a name are one value on several devices of this process, which are averaged as
+    well. A network without BatchNorm has none.
     """
     if not arrays:
         return
@@ -123,25 +94,21 @@ def require_equal(
 ) -> None:
     """Check that all processes, on all their devices, hold the same values.
 
-    Raises:
-        AlgorithmError: in every process, which of them differ from the first.
+    Raises AlgorithmError in every process: which of them differ from the first.
     """
     mx.nd.waitall()
     devices = max(len(copies) for copies in arrays.values())
     ours = [_digest(arrays, device) for device in range(devices)]
     digests = gather_values(communicator, ours)
     world = communicator.world
-    other = [
-        str(replace(world, rank=rank))
-        for rank, values in enumerate(digests)
-        if set(values) != {digests[0][0]}
-    ]
+    first = digests[0][0]
+    names = [str(replace(world, rank=rank)) for rank in range(world.size)]
+    other = [name for name, ours in zip(names, digests, strict=True) if set(ours) != {first}]
     if other:
-        first = replace(world, rank=0)
         raise AlgorithmError(
-            f"After {when} the weights of {', '.join(other)} are not those of "
-            f"{first}: gradients got lost on the way. Start the job again; with "
-            "checkpoints it goes on where they were equal."
+            f"After {when} the weights of {', '.join(other)} are not those of {names[0]}: "
+            "gradients got lost on the way. Start the job again; with checkpoints it goes on where "
+            "they were equal."
         )
 
 
@@ -161,3 +128,34 @@ def _put(arrays: Mapping[str, Sequence[mx.nd.NDArray]], values: NDArray[Any]) ->
         for copy in copies:
             copy[:] = value
         start += size
+
+
+CONNECT_SECONDS = 90.0
+
+
+@contextmanager
+def connecting(communicator: Communicator, seconds: float = CONNECT_SECONDS) -> Iterator[None]:
+    """Around calls of MXNet's kvstore or Horovod that wait for all processes, if need be for ever.
+
+    They wait inside native code, where Python sees no signal: SIGTERM ends the process at once,
+    which its supervisor takes for what it is. After so many seconds the whole job fails.
+    """
+    world = communicator.world
+    if world.size == 1:
+        yield
+        return
+    horovod = "Horovod", "any TCP port"
+    what, ports = horovod if world.form == HOROVOD else ("kvstore", f"{PORTS[0]} to {PORTS[-1]}")
+    error = PlatformError(
+        f"{what} has not connected to the other processes within {seconds:.0f} s. Let the hosts of "
+        f"the job reach each other at {ports} (security groups, firewalls)."
+    )
+    timer = threading.Timer(seconds, communicator.fail, [error])
+    timer.daemon = True
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        signal.signal(signal.SIGTERM, before)

@@ -1,89 +1,105 @@
-"""After the last epoch: the kept model's scores, its twins, and the report."""
+"""After the last epoch: the kept model's scores, its twins for CPU endpoints, and the report.
+
+INT8 takes long and much native code, so that it is made in a process of its own: whatever happens
+to it, the model is there and the job goes on.
+`python -m sagemaker_object_detection.training.finish FOLDER IMAGES.npy THREADS PARENT`.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import mxnet as mx
+import numpy as np
+from numpy.typing import NDArray
 
 from sagemaker_object_detection.data.loader import Batch, Loader
 from sagemaker_object_detection.data.report_html import JSON_FILE as DATA_REPORT_FILE
-from sagemaker_object_detection.evaluation.average_precision import score
+from sagemaker_object_detection.evaluation.average_precision import AveragePrecision, score
 from sagemaker_object_detection.evaluation.evaluate import evaluate
 from sagemaker_object_detection.evaluation.report_files import write_results
 from sagemaker_object_detection.evaluation.report_html import REPORT_FILE, Report, write_report
 from sagemaker_object_detection.evaluation.results import Results
-from sagemaker_object_detection.evaluation.summary import Summary, summarise
+from sagemaker_object_detection.evaluation.summary import summarise
 from sagemaker_object_detection.inference.engine_mxnet import MXNetEngine
 from sagemaker_object_detection.inference.predictor import Engine
+from sagemaker_object_detection.inference.twins import (
+    CALIBRATION_IMAGES,
+    first_images,
+    judge_int8,
+    make_twins,
+)
 from sagemaker_object_detection.model import artifact
 from sagemaker_object_detection.platform import logs
 from sagemaker_object_detection.platform.errors import JobError
 from sagemaker_object_detection.platform.job import Job
-from sagemaker_object_detection.training.data import Data
-from sagemaker_object_detection.training.interruptions import BrokenData, guarded
-from sagemaker_object_detection.training.progress import Progress
-from sagemaker_object_detection.training.saving import MAP_DEFINITION, save_test_score, versions
-from sagemaker_object_detection.training.shards import HOST_RECORDS, Shards
-from sagemaker_object_detection.training.twins import add_twins
-from sagemaker_object_detection.training.validation import with_lines
+from sagemaker_object_detection.platform.orphans import end_with_parent
+from sagemaker_object_detection.platform.python_process import last_words, with_package
+from sagemaker_object_detection.training.data import HOST_RECORDS, Data, Shards, with_lines
+from sagemaker_object_detection.training.epochs import (
+    MAP_DEFINITION,
+    BrokenData,
+    EpochResult,
+    guarded,
+    save_test_score,
+    versions,
+)
 
 log = logging.getLogger(__name__)
 
+_MODULE = "sagemaker_object_detection.training.finish"
 
-@dataclass(frozen=True)
+
+@dataclass
 class Finish:
     """Everything that is done with the model in the model folder once training has ended.
 
     Attributes:
         threads: processor cores to use.
+        history: all epochs; best: that of the model.
+        results: of it on the validation channel; None where its epoch was before a checkpoint.
     """
 
     job: Job
     data: Data
     ctx: mx.Context
     threads: int
+    history: list[EpochResult]
+    best: EpochResult
+    results: Results | None
 
-    def __call__(self, progress: Progress, results: Results | None) -> None:
+    def __call__(self) -> None:
         """Score, make twins, write the report.
 
-        Args:
-            results: of the kept model on the validation channel; None where its epoch was before a
-                checkpoint.
-
-        Raises:
-            JobError: of the test channel's data, after all the rest was done. Everything else is
-                only a warning.
+        Raises JobError of the test channel's data, after all the rest was done. Everything else is
+        only a warning.
         """
-        if progress.best is None:
-            return
-        if results is None:
+        if self.results is None:
             with _harmless("The validation channel could not be scored again"):
-                results = self._validate_again()
-        self._add_twins(progress, results)
+                self.results = self._validate_again()
+        self._add_twins()
         broken: JobError | OSError | None = None
         if "test" in self.data.loaders:
             try:
                 self._score_test()
             except (JobError, OSError) as error:
                 broken = error
-        if results is not None:
-            self._describe(progress, results)
+        if self.results is not None:
+            with _harmless("Figures and report of the validation channel are not all there"):
+                self._describe(self.results)
         if broken is not None:
             raise broken
-
-    def _describe(self, progress: Progress, results: Results) -> None:
-        """Write the figures and the report."""
-        with _harmless("Figures and report of the validation channel are not all there"):
-            names = artifact.read_config(self.job.paths.model_dir).class_names
-            summary = summarise(results, names, self.job.hyperparameters.overlap_threshold)
-            self._write_thresholds(summary)
-            self._write_results(progress, results, summary)
-            self._write_report(progress, results, summary)
 
     def _write_thresholds(self, summary: Summary) -> None:
         """Into model.json; rounded down, since a detection has to be above them."""
@@ -93,15 +109,13 @@ class Finish:
 
     def _validate_again(self) -> Results | None:
         """Results of the artefact; None of a stream, which is over."""
-        loader = self.data.loaders["validation"]
-        if not isinstance(loader, Loader):
+        if not isinstance(self.data.loaders["validation"], Loader):
             log.warning(
                 "The kept model is of an epoch before the checkpoint and the validation channel is "
                 "a stream: there are no detections to report."
             )
             return None
-        batch = self.data.scoring_batch("validation")
-        engine = MXNetEngine.from_folder(self.job.paths.model_dir, self.ctx, batch_sizes=[batch])
+        engine = self._engine("validation")
         if self._shards.several:
             log.warning(
                 "The kept model is of an epoch before the checkpoint: detections and report are of "
@@ -109,19 +123,10 @@ class Finish:
             )
         return evaluate(engine, self._whole_pass("validation"))
 
-    def _write_results(self, progress: Progress, results: Results, summary: Summary) -> None:
-        assert progress.best is not None
-        config = artifact.read_config(self.job.paths.model_dir)
-        about = {
-            "epoch": progress.best.epoch,
-            "epochs": len(progress.history),
-            "definition": MAP_DEFINITION,
-            "versions": versions(),
-        }
-        about |= {"test": dict(config.test)} if config.test else {}
-        about |= {"twins": dict(config.twins)} if config.twins else {}
-        names = [self._name(int(record)) for record in results.records]
-        write_results(self.job.paths.output_data_dir, results, names, summary, about)
+    def _engine(self, channel: str) -> MXNetEngine:
+        """The artefact, as it was written, for the batches of a channel."""
+        batch = self.data.scoring_batch(channel)
+        return MXNetEngine.from_folder(self.job.paths.model_dir, self.ctx, batch_sizes=[batch])
 
     def _whole_pass(self, channel: str) -> Iterator[Batch]:
         """All that this host has of a channel; of a stream its share."""
@@ -138,78 +143,77 @@ class Finish:
     def _shards(self) -> Shards:
         return self.data.shards["validation"]
 
-    def _add_twins(self, progress: Progress, results: Results | None) -> None:
-        assert progress.best is not None
-        loader = self.data.loaders["validation"]
+    def _score(self, results: Results | None) -> AveragePrecision:
+        assert results is not None
+        given = self.job.hyperparameters
+        return score(results, given.num_classes, given.overlap_threshold)
+
+    def _add_twins(self) -> None:
         asked = self.job.hyperparameters.quantize
-        int8 = asked != "0" and isinstance(loader, Loader)
+        int8 = asked != "0" and isinstance(self.data.loaders["validation"], Loader)
         if asked == "1" and not int8:
             log.warning(
                 "There will be no INT8 twin: it is calibrated and scored on the validation "
                 "channel, which is a stream here. Give that channel in File mode."
             )
-        hyperparameters = self.job.hyperparameters
-
-        def mean(results: Results | None) -> float:
-            assert results is not None
-            classes, threshold = hyperparameters.num_classes, hyperparameters.overlap_threshold
-            return score(results, classes, threshold).mean
-
-        def score_engine(engine: Engine) -> float:
-            return mean(evaluate(engine, self._whole_pass("validation")))
-
-        reference = progress.best.score.mean
-        if self._shards.several and results is not None:  # INT8 is scored on this host's images
-            reference = mean(results.only(results.records < HOST_RECORDS))
-
+        reference = self.best.score.mean
+        if self._shards.several and self.results is not None:  # INT8: scored on this host's images
+            reference = self._score(self.results.only(self.results.records < HOST_RECORDS)).mean
         add_twins(
             self.job.paths.model_dir,
             (b.images[b.records >= 0] for b in self._whole_pass("validation")) if int8 else (),
             self.threads,
             int8,
             reference,
-            score_engine,
+            lambda engine: self._score(evaluate(engine, self._whole_pass("validation"))).mean,
         )
 
     def _score_test(self) -> None:
-        """Score the artefact, as it was written, on the test channel.
-
-        Raises JobError and OSError where the channel's data cannot be used; the model stays.
-        """
-        job, batch = self.job, self.data.scoring_batch("test")
-        engine = MXNetEngine.from_folder(job.paths.model_dir, self.ctx, batch_sizes=[batch])
+        """Score the artefact on the test channel. Raises JobError and OSError of its data."""
+        job, engine = self.job, self._engine("test")
         if self.data.shards["test"].several:
             log.warning("Only the images of channel 'test' that this host reads are scored.")
-        batches = guarded(self._whole_pass("test"))
         try:
-            results = evaluate(engine, batches)
+            results = evaluate(engine, guarded(self._whole_pass("test")))
         except BrokenData as broken:
             self.data.report(broken.error.faults)
             raise broken.error from broken
-        assert results is not None
         if "test" in self.data.streams:
             self.data.report()
-        given = job.hyperparameters
-        found = score(results, given.num_classes, given.overlap_threshold)
+        found = self._score(results)
         epoch = artifact.read_config(job.paths.model_dir).validation["epoch"]
         log.info(logs.map_line(job.current_host, epoch, found.mean, "test"))
         save_test_score(job, found)
 
-    def _write_report(self, progress: Progress, results: Results, summary: Summary) -> None:
-        assert progress.best is not None
-        folder = self.job.paths.output_data_dir
-        loader, here = self.data.loaders["validation"], not self._shards.several
+    def _describe(self, results: Results) -> None:
+        """Write the figures and the report."""
+        folder, given = self.job.paths.output_data_dir, self.job.hyperparameters
         config = artifact.read_config(self.job.paths.model_dir)
-        data_report = json.loads((folder / DATA_REPORT_FILE).read_text(encoding="utf-8"))
+        summary = summarise(results, config.class_names, given.overlap_threshold)
+        self._write_thresholds(summary)
+        log.info(
+            "Validation mAP %.4f, 95 %% interval %.4f to %.4f.", summary.mean, *summary.interval
+        )
+        about = {
+            "epoch": self.best.epoch,
+            "epochs": len(self.history),
+            "definition": MAP_DEFINITION,
+            "versions": versions(),
+        }
+        about |= {"test": dict(config.test)} if config.test else {}
+        about |= {"twins": dict(config.twins)} if config.twins else {}
+        names = [self._name(int(record)) for record in results.records]
+        write_results(folder, results, names, summary, about)
+        loader, here = self.data.loaders["validation"], not self._shards.several
         report = Report(
-            epochs=[result.as_row() for result in progress.history],
-            best_epoch=progress.best.epoch,
+            epochs=[result.as_row() for result in self.history],
+            best_epoch=self.best.epoch,
             results=results,
             summary=summary,
             name=self._name,
             picture=loader.image if here and isinstance(loader, Loader) else None,
-            data_report=data_report,
-            configuration=self.job.hyperparameters.as_strings(),
+            data_report=json.loads((folder / DATA_REPORT_FILE).read_text(encoding="utf-8")),
+            configuration=given.as_strings(),
             versions=versions(),
             definition=MAP_DEFINITION,
             test=config.test,
@@ -226,3 +230,73 @@ def _harmless(what: str) -> Iterator[None]:
         yield
     except Exception:
         log.warning("%s. The model itself is whole.", what, exc_info=True)
+
+
+def add_twins(
+    folder: Path,
+    images: Iterable[NDArray[Any]],
+    threads: int,
+    int8: bool,
+    reference_map: float,
+    score: Callable[[Engine], float],
+) -> None:
+    """Write the twins of the model in `folder`; a failure is only a warning.
+
+    Args:
+        images: of the validation channel, uint8 batches (B, 3, S, S); read only for INT8.
+        reference_map: the model's own mAP there, that an INT8 twin has to come near.
+        score: gives the mAP of an engine there.
+    """
+    begun = time.perf_counter()
+    if int8 and _try("INT8", lambda: _run_process(folder, images, threads)):
+        _try("INT8", lambda: log.info("%s", judge_int8(folder, reference_map, score, threads)))
+    else:
+        _try("float32", lambda: make_twins(folder, (), threads, int8=False))
+    log.info("Twins for CPU endpoints took %.1f s.", time.perf_counter() - begun)
+
+
+def _try(twin: str, make: Callable[[], object]) -> bool:
+    """Whether it went well; any error is a warning, since the model itself is whole."""
+    try:
+        make()
+    except Exception as error:
+        log.warning(
+            f"There is no {twin} twin for CPU endpoints ({type(error).__name__}: {error}). The "
+            "model itself is whole."
+        )
+        log.debug("The twin's error", exc_info=True)
+        return False
+    return True
+
+
+def _run_process(folder: Path, images: Iterable[NDArray[Any]], threads: int) -> None:
+    """Make both twins in a process. Raises RuntimeError with its last words, OSError, JobError."""
+    with TemporaryDirectory(prefix="twins-") as scratch:
+        file, words = Path(scratch) / "images.npy", Path(scratch) / "words"
+        np.save(file, np.concatenate(list(first_images(images, CALIBRATION_IMAGES))))
+        given = [str(folder), str(file), str(threads), str(os.getpid())]
+        command = [sys.executable, "-m", _MODULE, *given]
+        with words.open("wb") as output:
+            process = subprocess.run(
+                command,
+                env=with_package(os.environ),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                check=False,
+            )
+        if process.returncode:
+            last = last_words(words.read_text(errors="replace"))
+            raise RuntimeError(f"exit code {process.returncode}, {last}")
+
+
+def main() -> None:
+    """The process: make the twins of a folder."""
+    folder, file, threads, parent = sys.argv[1:]
+    end_with_parent(int(parent))
+    images = np.load(file, allow_pickle=False)
+    batches = (images[start : start + 8] for start in range(0, len(images), 8))
+    make_twins(Path(folder), batches, int(threads), int8=True)
+
+
+if __name__ == "__main__":
+    main()

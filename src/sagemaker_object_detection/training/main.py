@@ -42,11 +42,11 @@ def train(environ: MutableMapping[str, str]) -> None:
     environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")  # a line for every validation
     try:
         job, world = _check(environ)
-    except (JobError, OSError) as error:
-        _tell(as_job_error(error), environ)
-        raise
-    except SystemExit:
-        _tell(None, environ)
+    except (JobError, OSError, SystemExit) as error:
+        hosts = find_hosts(environ)
+        if hosts is not None:
+            known = None if isinstance(error, SystemExit) else as_job_error(error)
+            tell_hosts(hosts, known, environ)
         raise
     if world.size > 1:
         launch(job, world, environ, stop)
@@ -54,16 +54,10 @@ def train(environ: MutableMapping[str, str]) -> None:
     threads = set_threads(environ)
     allow_amx(environ)
     # Only now: OMP_NUM_THREADS counts when MXNet is imported, and a faulty job need not wait.
-    from sagemaker_object_detection.training.communicator import Alone
+    from sagemaker_object_detection.training.communicator import Communicator
     from sagemaker_object_detection.training.run import run_job
 
-    run_job(job, stop, threads, environ, Alone(world))
-
-
-def _tell(error: JobError | None, environ: Mapping[str, str]) -> None:
-    hosts = find_hosts(environ)
-    if hosts is not None:
-        tell_hosts(hosts, error, environ)
+    run_job(job, stop, threads, environ, Communicator(world))
 
 
 def _check(environ: Mapping[str, str]) -> tuple[Job, World]:
@@ -72,13 +66,10 @@ def _check(environ: Mapping[str, str]) -> tuple[Job, World]:
     for folder in (job.paths.model_dir, job.paths.output_data_dir):
         ensure_writable(folder)
     require_driver()
-    horovod = job.hyperparameters.distribution == HOROVOD
-    return job, make_world(job, _devices(environ) if horovod else 1)
-
-
-def _devices(environ: Mapping[str, str]) -> int:
-    """GPUs of this host; without any, as many CPU contexts as are to stand for them."""
-    return count_gpus(environ) or cpu_devices(environ)
+    devices = 1
+    if job.hyperparameters.distribution == HOROVOD:  # a process for each
+        devices = count_gpus(environ) or cpu_devices(environ)
+    return job, make_world(job, devices)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ class LearningRate:
         warmup_steps: updates over which it rises to the base.
         warmup_power: of the rise; 1 is linear, from base / warmup_steps.
         kind: "step" or "cosine".
-        total_steps: updates of the whole training; cosine ends there at a hundredth of the base.
+        total_steps: updates of the whole training; cosine ends there at FINAL_SHARE of the base.
         drops: updates after which the rate is multiplied by `factor` ("step" only).
     """
 
@@ -61,10 +61,7 @@ def step_updates(
 
 
 def base_learning_rate(hyperparameters: Hyperparameters, machines: int = 1) -> float:
-    """learning_rate for the batch of so many machines; a tenth for rmsprop, as the service has it.
-
-    Recipe service leaves it as it is, however large the batch.
-    """
+    """learning_rate for the batch of so many machines; a tenth for rmsprop, as in the service."""
     rate = hyperparameters.learning_rate
     if hyperparameters.recipe == "modern":
         rate = scaled(rate, hyperparameters.optimizer, machines)
@@ -77,10 +74,7 @@ def batches_per_epoch(hyperparameters: Hyperparameters, images: int, machines: i
 
 
 def make_learning_rate(
-    hyperparameters: Hyperparameters,
-    num_images: int,
-    continued: bool = False,
-    machines: int = 1,
+    given: Hyperparameters, num_images: int, continued: bool = False, machines: int = 1
 ) -> LearningRate:
     """The schedule of the hyperparameters for a train channel of so many images.
 
@@ -91,23 +85,18 @@ def make_learning_rate(
             algorithm loses 7 points there (figures in docs/decisions.md).
         machines: that make an epoch together.
     """
-    batches = batches_per_epoch(hyperparameters, num_images, machines)
-    total = batches * hyperparameters.epochs
-    warmup = hyperparameters.warmup_steps
+    batches = batches_per_epoch(given, num_images, machines)
+    total, warmup = batches * given.epochs, given.warmup_steps
     if warmup is None:
         new = min(LONGEST_WARMUP, total // WARMUP_SHARE)
         warmup = CONTINUED_WARMUP_EPOCHS * batches if continued else new
+    samples, batch = given.num_training_samples, given.mini_batch_size
     return LearningRate(
-        base=base_learning_rate(hyperparameters, machines),
+        base=base_learning_rate(given, machines),
         warmup_steps=warmup,
         warmup_power=CONTINUED_WARMUP_POWER if continued else 1,
-        kind=hyperparameters.lr_schedule,
+        kind=given.lr_schedule,
         total_steps=total,
-        drops=step_updates(
-            hyperparameters.lr_scheduler_step,
-            hyperparameters.num_training_samples,
-            hyperparameters.mini_batch_size,
-            machines,
-        ),
-        factor=hyperparameters.lr_scheduler_factor,
+        drops=step_updates(given.lr_scheduler_step, samples, batch, machines),
+        factor=given.lr_scheduler_factor,
     )

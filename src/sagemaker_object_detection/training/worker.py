@@ -57,11 +57,11 @@ def _train(world: World, group: ProcessGroup) -> None:
     job = load_job(os.environ)
     logging.disable(logging.NOTSET)
     allow_amx(os.environ)
-    from sagemaker_object_detection.training.communicator import Together
+    from sagemaker_object_detection.training.communicator import Communicator
     from sagemaker_object_detection.training.run import run_job
 
     threads = int(os.environ["OMP_NUM_THREADS"].split(",")[0])
-    run_job(job, stop, threads, os.environ, Together(world, group))
+    run_job(job, stop, threads, os.environ, Communicator(world, group))
 
 
 def _end(error: JobError) -> None:

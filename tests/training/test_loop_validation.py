@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,11 @@ from sagemaker_object_detection.data.dataset import Labels
 from sagemaker_object_detection.data.loader import Batch
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.world import World
-from sagemaker_object_detection.training.communicator import Alone, Communicator
-from sagemaker_object_detection.training.interruptions import BrokenData
-from sagemaker_object_detection.training.shards import HOST_RECORDS, Shards
-from sagemaker_object_detection.training.validation import Validation
+from sagemaker_object_detection.training.communicator import Communicator
+from sagemaker_object_detection.training.data import HOST_RECORDS, Shards
+from sagemaker_object_detection.training.epochs import BrokenData, EarlyStopping, Progress
+from sagemaker_object_detection.training.loop import Trainer
+from sagemaker_object_detection.training.schedule import LearningRate
 from tests.training.jobs import make_job
 from tests.training.processes import InThreads, communicators, in_all, worlds
 
@@ -68,37 +70,49 @@ class Share:
 
 @dataclass
 class Channels:
+    communicator: Communicator
     loaders: dict[str, Share]
     shards: dict[str, Shards] = field(default_factory=dict)
 
+    def scoring_batch(self, channel: str) -> int:
+        return 2
 
-def _validation(
+
+def _trainer(
     base: Path,
     share: Share,
     communicator: Communicator,
     stops: bool = False,
     sharded: bool = False,
-) -> Validation:
+    silence: float = 30.0,
+    live: Any = None,
+) -> Trainer:
     shards = {"validation": Shards(communicator.world, sharded)}
-    data: Any = Channels({"validation": share}, shards)
-    engine: Any = Engine()
-    job = make_job(base / str(communicator.world.rank))
-    return Validation(job, data, engine, 2, lambda: stops, communicator)
+    stubs: dict[str, Any] = {
+        "data": Channels(communicator, {"validation": share}, shards),
+        "engine": Engine(),
+        "stop": SimpleNamespace(requested=lambda: stops),
+        "live": live,
+        **dict.fromkeys(("learner", "graph", "checkpoints")),
+    }
+    job, progress = make_job(base / str(communicator.world.rank)), Progress(EarlyStopping(1, 1, 0))
+    progress.position.updates = 1
+    return Trainer(job=job, schedule=LearningRate(0.1), progress=progress, silence=silence, **stubs)
 
 
 def test_alone(tmp_path: Path) -> None:
-    """Two of three are found; the results of the best epoch are kept, not those of the last."""
+    """Two of three are found; results of an epoch stay what they are, whatever the next one has."""
     share = Share({0: True, 1: False, 2: True})
-    validation = _validation(tmp_path, share, Alone(World()))
-    score = validation()
+    trainer = _trainer(tmp_path, share, Communicator(World()))
+    score = trainer._validate()
     assert score is not None
     assert score.mean == pytest.approx(2 / 3)
-    validation.keep()
+    kept = trainer._found
     share.bright = {0: False}
-    assert (second := validation()) is not None
+    assert (second := trainer._validate()) is not None
     assert second.mean == 0
-    assert validation.kept is not None
-    assert list(validation.kept.records) == [0, 1, 2]
+    assert kept is not None
+    assert list(kept.records) == [0, 1, 2]
 
 
 @pytest.mark.parametrize(("silence", "lines"), [(0.0, [1, 2, 3]), (30.0, [])])
@@ -106,11 +120,11 @@ def test_a_long_one_is_told_of(
     silence: float, lines: list[int], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    validation = _validation(tmp_path, Share(dict.fromkeys(range(3), True)), Alone(World()))
-    validation.silence = silence
     told: list[str] = []
-    validation.on_line = lambda: told.append(caplog.messages[-1])
-    assert validation() is not None
+    live = SimpleNamespace(validating=lambda rate: told.append(caplog.messages[-1]))
+    share, alone = Share(dict.fromkeys(range(3), True)), Communicator(World())
+    trainer = _trainer(tmp_path, share, alone, silence=silence, live=live)
+    assert trainer._validate() is not None
     assert told == caplog.messages
     assert [text.partition(" images done (")[0] for text in told] == [
         f"Channel 'validation': {images}" for images in lines
@@ -136,12 +150,11 @@ def test_several_processes_score_as_one(
 ) -> None:
     def scored(communicator: InThreads) -> tuple[float, list[int]]:
         share = Share(shares[communicator.world.rank])
-        validation = _validation(tmp_path, share, communicator, sharded=sharded)
-        score = validation()
-        validation.keep()
+        trainer = _trainer(tmp_path, share, communicator, sharded=sharded)
+        score = trainer._validate()
         assert score is not None
-        assert validation.kept is not None
-        return score.mean, validation.kept.records.tolist()
+        assert trainer._found is not None
+        return score.mean, trainer._found.records.tolist()
 
     found = in_all(communicators(worlds(2)), scored)
     assert found == [(pytest.approx(2 / 3), records)] * 2
@@ -151,7 +164,7 @@ def test_several_processes_score_as_one(
 def test_one_that_is_stopped_leaves_no_score(stopped: tuple[bool, ...], tmp_path: Path) -> None:
     def score(communicator: InThreads) -> object:
         stops = stopped[communicator.world.rank]
-        return _validation(tmp_path, Share({0: True}), communicator, stops)()
+        return _trainer(tmp_path, Share({0: True}), communicator, stops)._validate()
 
     assert in_all(communicators(worlds(2)), score) == [None, None]
 
@@ -159,4 +172,4 @@ def test_one_that_is_stopped_leaves_no_score(stopped: tuple[bool, ...], tmp_path
 def test_data_that_cannot_be_read(tmp_path: Path) -> None:
     share = replace(Share({0: True}), broken=True)
     with pytest.raises(BrokenData, match=r"data\.rec, record 3"):
-        _validation(tmp_path, share, Alone(World()))()
+        _trainer(tmp_path, share, Communicator(World()))._validate()

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,34 +20,37 @@ from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.hyperparameters import parse
 from sagemaker_object_detection.platform.job import Job
 from sagemaker_object_detection.platform.world import World
-from sagemaker_object_detection.training.communicator import Alone, Communicator
-from sagemaker_object_detection.training.early_stopping import EarlyStopping
-from sagemaker_object_detection.training.follow import Hooks, follow
-from sagemaker_object_detection.training.history import EpochResult
-from sagemaker_object_detection.training.interruptions import BrokenData, Interrupted
-from sagemaker_object_detection.training.position import Position
-from sagemaker_object_detection.training.progress import Progress
+from sagemaker_object_detection.training.communicator import Communicator
+from sagemaker_object_detection.training.epochs import (
+    BrokenData,
+    EarlyStopping,
+    EpochResult,
+    Interrupted,
+    Position,
+    Progress,
+)
+from sagemaker_object_detection.training.loop import Trainer
 from tests.training.jobs import make_job
 
 
-@dataclass
-class Epochs:
-    """Stands for the loop: these mAPs, and `end` where there is a None."""
+class Epochs(Trainer):
+    """Of these mAPs, and `end` where there is a None."""
 
-    values: Sequence[float | None]
-    end: Exception = field(default_factory=Interrupted)
-    position: Position = field(default_factory=Position)
+    values: Sequence[float | None] = ()
+    end: Exception = Interrupted()
     records: int = 8
 
     def epochs(self) -> Iterator[EpochResult]:
-        for epoch, value in enumerate(self.values, self.position.epoch):
+        for epoch, value in enumerate(self.values, self.progress.position.epoch):
             if value is None:
                 raise self.end
-            self.position.updates += 1
-            score = AveragePrecision(value, (value, math.nan))
-            yield EpochResult(
-                epoch, {"cross_entropy": 1.0}, score, 0.1, self.records, 1.0, 0.0, 1.0
-            )
+            self.progress.position.updates += 1
+            yield _result(epoch, value, self.records)
+
+
+def _result(epoch: int, value: float, records: int = 8) -> EpochResult:
+    score = AveragePrecision(value, (value, math.nan))
+    return EpochResult(epoch, {"cross_entropy": 1.0}, score, 0.1, records, 1.0, 0.0, 1.0)
 
 
 @dataclass
@@ -55,7 +59,8 @@ class Channels:
 
     streams: Sequence[str] = ()
     reports: list[tuple[str, ...]] = field(default_factory=list)
-    communicator: Communicator = field(default_factory=lambda: Alone(World()))
+    communicator: Communicator = field(default_factory=lambda: Communicator(World()))
+    train_images: int = 8
 
     def class_names(self) -> tuple[str, ...]:
         return ("red", "blue")
@@ -78,32 +83,67 @@ class Graph:
         return folder / artifact.PARAMS_FILE
 
 
-NOTHING = Hooks(best=lambda result: None, epoch=lambda result: None, moment=lambda: None)
+@dataclass
+class Noted:
+    """Stands for what else is told of an epoch: checkpoints, the view, the learner's trainer."""
+
+    seen: list[object] = field(default_factory=list)
+
+    def save(self, learner: object, progress: Progress, images: int) -> None:
+        self.seen.append("checkpoint")
+
+    def epoch(self, result: EpochResult) -> None:
+        self.seen.append(result.epoch)
+
+    def end(self, state: str) -> None:
+        self.seen.append(state)
+
+    def close(self) -> None:
+        self.seen.append("closed")
 
 
-def _progress(job: Job) -> Progress:
-    given = job.hyperparameters
-    return Progress(
-        EarlyStopping(
-            given.early_stopping_min_epochs,
-            given.early_stopping_patience,
-            given.early_stopping_tolerance,
-        )
-    )
+def _progress(job: Job, *values: float) -> Progress:
+    """Of a job with these epochs before a checkpoint."""
+    progress = Progress(EarlyStopping.of(job.hyperparameters))
+    for epoch, value in enumerate(values):
+        progress.add(_result(epoch, value))
+    return progress
 
 
-def _follow(
+def _trainer(
+    job: Job,
+    values: Sequence[float | None],
+    data: Channels | None = None,
+    progress: Progress | None = None,
+    end: Exception | None = None,
+    records: int = 8,
+) -> tuple[Epochs, Graph, Noted]:
+    """A trainer with epochs of these mAPs, what was saved, and what else was told."""
+    graph, noted = Graph(), Noted()
+    stubs: dict[str, Any] = {
+        "data": data or Channels(),
+        "learner": SimpleNamespace(trainer=noted),
+        "schedule": None,
+        "engine": None,
+        "graph": graph,
+        "checkpoints": noted,
+        "live": noted,
+        "stop": None,
+    }
+    found: Any = "of the last epoch"
+    trainer = Epochs(job=job, progress=progress or _progress(job), _found=found, **stubs)
+    trainer.values, trainer.records, trainer.end = values, records, end or Interrupted()
+    return trainer, graph, noted
+
+
+def _run(
     base: Path, values: Sequence[float | None], **given: object
 ) -> tuple[list[int], Graph, Job]:
     """Epochs done, what was saved, and the job."""
     job = make_job(base, epochs=20, **given)
-    loop: Any = Epochs(values)
-    stub = Graph()
-    graph: Any = stub
-    data: Any = Channels()
-    progress = _progress(job)
-    follow(job, loop, graph, data, progress, NOTHING)
-    return [result.epoch for result in progress.history], stub, job
+    trainer, graph, _ = _trainer(job, values)
+    trainer.run()
+    return [result.epoch for result in trainer.progress.history], graph, job
 
 
 @pytest.mark.parametrize(
@@ -115,7 +155,7 @@ def _follow(
     ],
 )
 def test_the_best_model_is_kept(values: list[float], best: int, saves: int, tmp_path: Path) -> None:
-    _, graph, job = _follow(tmp_path, values)
+    _, graph, job = _run(tmp_path, values)
     assert graph.saved == [job.paths.model_dir] * saves
     validation = artifact.read_config(job.paths.model_dir).validation
     assert validation["epoch"] == best
@@ -129,10 +169,7 @@ def test_twins_of_an_earlier_model_go(tmp_path: Path) -> None:
     job = make_job(tmp_path, epochs=20)
     for name in (artifact.ONNX_FILE, artifact.INT8_FILE):
         (job.paths.model_dir / name).write_text("of other weights")
-    graph: Any = Graph()
-    data: Any = Channels()
-    loop: Any = Epochs([0.5])
-    follow(job, loop, graph, data, _progress(job), NOTHING)
+    _trainer(job, [0.5])[0].run()
     assert not list(job.paths.model_dir.glob("*.onnx"))
 
 
@@ -148,7 +185,7 @@ def test_early_stopping(
 ) -> None:
     caplog.set_level(logging.INFO)
     rule = {"early_stopping_min_epochs": 1, "early_stopping_patience": 2}
-    done, _, job = _follow(tmp_path, [0.5, 0.4, 0.3, 0.6, 0.7], **rule, **given)
+    done, _, job = _run(tmp_path, [0.5, 0.4, 0.3, 0.6, 0.7], **rule, **given)
     assert done == list(range(epochs))
     said = any("Early stopping after epoch 2" in record.getMessage() for record in caplog.records)
     assert said == (epochs == 3)
@@ -172,7 +209,7 @@ def test_interrupted(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    done, graph, _ = _follow(tmp_path, values)
+    done, graph, _ = _run(tmp_path, values)
     assert done == epochs
     assert len(graph.saved) == len(epochs)
     assert any(told in r.getMessage() for r in caplog.records if r.levelname == "WARNING")
@@ -193,15 +230,13 @@ def test_a_stream_that_is_refused_leaves_what_was_trained(
     validated: bool | None,
     tmp_path: Path,
 ) -> None:
-    job = make_job(tmp_path, epochs=20)
-    graph, data = Graph(), Channels(streams=["train"])
-    loop: Any = Epochs(
-        values, BrokenData(ClientError("train_0, record 7: class_id 9.")), Position(0, updates)
-    )
-    channels: Any = data
-    stub: Any = graph
+    job, data = make_job(tmp_path, epochs=20), Channels(streams=["train"])
+    broken = BrokenData(ClientError("train_0, record 7: class_id 9."))
+    trainer, graph, noted = _trainer(job, values, data, end=broken)
+    trainer.progress.position.updates = updates
     with pytest.raises(ClientError, match="train_0, record 7: class_id 9"):
-        follow(job, loop, stub, channels, _progress(job), NOTHING)
+        trainer.run()
+    assert noted.seen[-1] == "failed"
     assert len(graph.saved) == saves
     assert data.reports[-1] == ("train_0, record 7: class_id 9.",)
     if validated is not None:
@@ -213,14 +248,13 @@ def test_what_was_trained_is_saved_before_the_report_is_tried(tmp_path: Path) ->
         def report(self, refused: Sequence[str] = ()) -> None:
             raise OSError("disk full")
 
-    job = make_job(tmp_path, epochs=20)
-    loop: Any = Epochs([None], BrokenData(ClientError("broken")), Position(0, 7))
-    stub = Graph()
-    graph: Any = stub
-    data: Any = Unwritable(streams=["train"])
+    broken = BrokenData(ClientError("broken"))
+    job, data = make_job(tmp_path, epochs=20), Unwritable(streams=["train"])
+    trainer, graph, _ = _trainer(job, [None], data, end=broken)
+    trainer.progress.position.updates = 7
     with pytest.raises(OSError, match="disk full"):
-        follow(job, loop, graph, data, _progress(job), NOTHING)
-    assert stub.saved == [job.paths.model_dir]
+        trainer.run()
+    assert graph.saved == [job.paths.model_dir]
 
 
 @pytest.mark.parametrize(
@@ -234,38 +268,21 @@ def test_what_was_trained_is_saved_before_the_report_is_tried(tmp_path: Path) ->
 def test_a_stream_of_another_length_than_promised(
     streams: list[str], records: int, told: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    loop: Any = Epochs([0.1, 0.2], records=records)
-    graph: Any = Graph()
-    data: Any = Channels(streams=streams)
     job = make_job(tmp_path, epochs=2, mini_batch_size=4)
-    follow(job, loop, graph, data, _progress(job), NOTHING)
+    _trainer(job, [0.1, 0.2], Channels(streams=streams), records=records)[0].run()
     warnings = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
     assert [text for text in warnings if "num_training_samples is 8" in text] == warnings
     assert len(warnings) == told
 
 
-def test_hooks(tmp_path: Path) -> None:
-    """Every best model, and every moment: the ends of epochs and the interruption."""
-    job = make_job(tmp_path, epochs=20)
-    loop: Any = Epochs([0.5, 0.4, 0.6, None])
-    graph: Any = Graph()
-    data: Any = Channels()
-    seen: list[object] = []
-    hooks = Hooks(
-        best=lambda result: seen.append("best"),
-        epoch=lambda result: seen.append(result.epoch),
-        moment=lambda: seen.append("moment"),
-    )
-    follow(job, loop, graph, data, _progress(job), hooks)
-    assert seen == ["best", 0, "moment", 1, "moment", "best", 2, "moment", "moment"]
-
-
-def _earlier(job: Job, *values: float) -> Progress:
-    """What a checkpoint tells of the epochs before it."""
-    progress = _progress(job)
-    for result in Epochs(values).epochs():
-        progress.add(result)
-    return progress
+def test_checkpoints(tmp_path: Path) -> None:
+    """At the end of every epoch, once all else is told, and at the interruption."""
+    trainer, graph, noted = _trainer(make_job(tmp_path, epochs=20), [0.5, 0.4, 0.6, None])
+    trainer.run()
+    assert len(graph.saved) == 2
+    assert trainer.results == "of the last epoch"
+    epochs = [0, "checkpoint", 1, "checkpoint", 2, "checkpoint"]
+    assert noted.seen == [*epochs, "checkpoint", "closed", "stopped"]
 
 
 @pytest.mark.parametrize(
@@ -279,10 +296,9 @@ def test_a_new_container_has_the_table_of_the_epochs_before(
     values: list[float | None], tmp_path: Path
 ) -> None:
     job = make_job(tmp_path, epochs=20)
-    loop: Any = Epochs(values, position=Position(2, 9))
-    graph: Any = Graph()
-    data: Any = Channels()
-    follow(job, loop, graph, data, _earlier(job, 0.25, 0.5), NOTHING)
+    progress = _progress(job, 0.25, 0.5)
+    progress.position = Position(2, 9)
+    _trainer(job, values, progress=progress)[0].run()
     table = (job.paths.output_data_dir / "metrics.csv").read_text().splitlines()
     assert [row["mAP"] for row in csv.DictReader(table)] == ["0.25", "0.5"]
 
@@ -292,12 +308,10 @@ def test_streams_are_reported_after_their_first_pass(
 ) -> None:
     """Which is not of epoch 0 where training goes on from a checkpoint."""
     job = make_job(tmp_path, epochs=20, mini_batch_size=4)
-    loop: Any = Epochs([0.5, 0.6], position=Position(2, 9), records=100)
-    graph: Any = Graph()
-    stub = Channels(streams=["train"])
-    data: Any = stub
-    follow(job, loop, graph, data, _earlier(job, 0.25, 0.5), NOTHING)
-    assert stub.reports == [()]
+    data, progress = Channels(streams=["train"]), _progress(job, 0.25, 0.5)
+    progress.position = Position(2, 9)
+    _trainer(job, [0.5, 0.6], data, progress, records=100)[0].run()
+    assert data.reports == [()]
     assert caplog.text.count("num_training_samples is 8") == 1
 
 
@@ -305,11 +319,8 @@ def test_a_training_that_had_stopped_early_does_not_go_on(tmp_path: Path) -> Non
     """It was killed between its last checkpoint and its end."""
     rule = {"early_stopping_min_epochs": 1, "early_stopping_patience": 2}
     job = make_job(tmp_path, epochs=20, early_stopping="True", **rule)
-    graph: Any = Graph()
-    data: Any = Channels()
-    progress = _progress(job)
-    loop: Any = Epochs([0.5, 0.4, 0.3, 0.6])
-    follow(job, loop, graph, data, progress, NOTHING)
-    assert len(progress.history) == 3
-    follow(job, loop, graph, data, progress, NOTHING)
-    assert len(progress.history) == 3
+    trainer, _, _ = _trainer(job, [0.5, 0.4, 0.3, 0.6])
+    trainer.run()
+    assert len(trainer.progress.history) == 3
+    trainer.run()
+    assert len(trainer.progress.history) == 3

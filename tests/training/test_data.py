@@ -14,8 +14,8 @@ from sagemaker_object_detection.platform.forms import with_forms
 from sagemaker_object_detection.platform.job import Job
 from sagemaker_object_detection.platform.world import World
 from sagemaker_object_detection.tools.demo_data import CLASS_NAMES
-from sagemaker_object_detection.training import channels
-from sagemaker_object_detection.training.communicator import Alone
+from sagemaker_object_detection.training import data as channels
+from sagemaker_object_detection.training.communicator import Communicator
 from tests.training.jobs import make_job
 from tests.training.processes import InThreads, communicators, in_all, worlds
 from tests.training_job import picture, pictures, write_images, write_recordio
@@ -45,7 +45,7 @@ CORNERS = ("xmin", "ymin", "xmax", "ymax")
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_share_of_train_validates(tmp_path: Path, seed: int) -> None:
     job = _with_voc(tmp_path, 8, "cat", validation_share=0.25, seed=seed)
-    data = channels.read_channels(job, Alone(World()), 1, lambda: False)
+    data = channels.read_channels(job, Communicator(World()), 1, lambda: False)
     try:
         assert data.class_names() == ("cat",)
         assert {name: tally.images for name, tally in data.tallies.items()} in (
@@ -168,7 +168,7 @@ def test_label_width(
     for name in ("train", "validation"):
         write_recordio(job.channels[name].path, [picture(0).with_boxes(*boxes)])
     job = replace(job, channels=with_forms(job.channels))
-    data = channels.read_channels(job, Alone(World()), 1, lambda: False)
+    data = channels.read_channels(job, Communicator(World()), 1, lambda: False)
     data.close()
     assert data.tallies["train"].boxes_kept == 3
     warnings = [r.getMessage() for r in caplog.records if "fullest" in r.getMessage()]
@@ -184,7 +184,7 @@ def test_an_image_with_far_more_boxes_than_the_others(
     write_recordio(job.channels["train"].path, dense)
     write_recordio(job.channels["validation"].path, dense)
     job = replace(job, channels=with_forms(job.channels))
-    channels.read_channels(job, Alone(World()), 1, lambda: False).close()
+    channels.read_channels(job, Communicator(World()), 1, lambda: False).close()
     (text,) = [r.getMessage() for r in caplog.records if "more memory" in r.getMessage()]
     assert re.fullmatch(
         r"Channel 'train': .*data\.rec, record 1.* has 150 boxes, 99 % of the other images have at "
@@ -200,7 +200,7 @@ def test_a_validation_channel_without_a_box(
     write_recordio(job.channels["train"].path, pictures(0, 1))
     write_recordio(job.channels["validation"].path, [picture(1).with_boxes()])
     job = replace(job, channels=with_forms(job.channels))
-    channels.read_channels(job, Alone(World()), 1, lambda: False).close()
+    channels.read_channels(job, Communicator(World()), 1, lambda: False).close()
     assert "Channel 'validation' has 1 images and not one box: its mAP means nothing" in caplog.text
 
 
