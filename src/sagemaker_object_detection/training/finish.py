@@ -31,7 +31,7 @@ from sagemaker_object_detection.evaluation.evaluate import evaluate
 from sagemaker_object_detection.evaluation.report_files import write_results
 from sagemaker_object_detection.evaluation.report_html import REPORT_FILE, Report, write_report
 from sagemaker_object_detection.evaluation.results import Results
-from sagemaker_object_detection.evaluation.summary import summarise
+from sagemaker_object_detection.evaluation.summary import Summary, summarise
 from sagemaker_object_detection.inference.engine_mxnet import MXNetEngine
 from sagemaker_object_detection.inference.predictor import Engine
 from sagemaker_object_detection.inference.twins import (
