@@ -110,7 +110,9 @@ def _loop(
         learner.settle = lambda when: None
     progress = Progress(EarlyStopping(1, 1, 0.0))
     stubs: dict[str, Any] = {
-        "data": SimpleNamespace(communicator=told, loaders={"train": script}),
+        "data": SimpleNamespace(
+            communicator=told, loaders={"train": script}, streams={}, train_images=8
+        ),
         "live": View(progress),
         "stop": SimpleNamespace(requested=should_stop),
         **dict.fromkeys(("graph", "engine", "checkpoints")),

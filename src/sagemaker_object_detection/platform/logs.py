@@ -14,6 +14,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TextIO
 
+from sagemaker_object_detection.platform import terminal
+
 ALGORITHM = "AWS/Object Detection"
 
 _FORMAT = "[%(asctime)s %(levelname)s %(thread)d] %(message)s"
@@ -25,15 +27,18 @@ _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 def setup(stream: TextIO | None = None, level: int = logging.INFO) -> None:
     """Send the root logger to `stream` (default: stdout) as `[06/08/2021 00:20:14 INFO 1397] text`.
 
-    The number is the thread's. A second call replaces the stream of the first. Characters that
+    On a terminal, where nothing else is said, lines are for a person; see platform.terminal. The
+    number is the thread's. A second call replaces the stream of the first. Characters that
     the stream cannot encode, as in odd file names, are written as escapes.
     """
     target = sys.stdout if stream is None else stream
     if isinstance(target, io.TextIOWrapper):
         target.reconfigure(errors="backslashreplace")
-    handler = logging.StreamHandler(target)
-    handler.set_name(_HANDLER)
+    handler: logging.Handler = logging.StreamHandler(target)
     handler.setFormatter(logging.Formatter(_FORMAT, datefmt=_DATE))
+    if stream is None and terminal.is_shown():
+        handler = terminal.Handler()
+    handler.set_name(_HANDLER)
     root = logging.getLogger()
     for old in [h for h in root.handlers if h.get_name() == _HANDLER]:
         root.removeHandler(old)
@@ -162,6 +167,14 @@ def dimensions(host: str, meta: str | None = None, epoch: int | None = None) -> 
     if meta is not None:
         result["Meta"] = meta
     return result
+
+
+def print_metrics(
+    start: float, end: float, dimensions: Mapping[str, object], metrics: Mapping[str, float]
+) -> None:
+    """Print a `#metrics` line as it is, which only programs read; arguments as of the line."""
+    if not terminal.is_shown():
+        print(metrics_json_line(start, end, dimensions, metrics), flush=True)
 
 
 def metrics_json_line(

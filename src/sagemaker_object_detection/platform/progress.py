@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from types import TracebackType
 from typing import Self
 
-from tqdm import tqdm
+from sagemaker_object_detection.platform.terminal import Bar
 
 log = logging.getLogger(__name__)
 
@@ -54,11 +53,10 @@ class Progress:
         self._done = 0
         self._began = time.monotonic()
         self._told = self._began
-        self._bar = tqdm(
-            total=total, desc=what, unit=f" {unit}", disable=not sys.stdout.isatty(), leave=False
-        )
+        self._bar = Bar(what, total, unit)
 
     def __enter__(self) -> Self:
+        self._bar.__enter__()
         return self
 
     def __exit__(
@@ -67,14 +65,14 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._bar.close()
+        self._bar.__exit__(kind, error, trace)
 
     def advance(self, steps: int) -> None:
         """So many more steps are done."""
         self._done += steps
-        self._bar.update(steps)
+        self._bar.advance(steps)
         now = time.monotonic()
-        if self._bar.disable and now - self._told >= LINE_EVERY_SECONDS:
+        if not self._bar.is_shown and now - self._told >= LINE_EVERY_SECONDS:
             self._told = now
             rate = self._done / (now - self._began)
             log.info(

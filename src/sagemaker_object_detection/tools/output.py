@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
 
 import click
-from tqdm import tqdm
 
 from sagemaker_object_detection.model.artifact import write_text_whole
+from sagemaker_object_detection.platform import terminal
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.paths import ensure_writable
 
-_CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f]")
-
-
-def printable(text: str) -> str:
-    """A text that any terminal can show: what is no character, or steers it, as an escape."""
-    shown = _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
-    return shown.encode("utf-8", "backslashreplace").decode("utf-8")
+printable = terminal.printable
 
 
 class _Printable(logging.Formatter):
@@ -31,19 +23,12 @@ class _Printable(logging.Formatter):
         return printable(super().format(record))
 
 
-class _BesideBars(logging.StreamHandler[TextIO]):
-    """Lines above a progress bar, which would else run through them."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=self.stream)
-        self.flush()
-
-
 @contextmanager
 def logged() -> Iterator[None]:
     """Show on stderr what is logged: which forms the gate found, and how far the work is."""
     root = logging.getLogger()
-    handler = _BesideBars(sys.stderr)
+    on_terminal = terminal.is_shown()
+    handler = terminal.Handler() if on_terminal else logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Printable())
     level = root.level
     root.addHandler(handler)

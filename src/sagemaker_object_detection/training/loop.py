@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import mxnet as mx
-from tqdm import tqdm
 
 from sagemaker_object_detection.data.augment import Augmentation
 from sagemaker_object_detection.evaluation.average_precision import AveragePrecision, score
@@ -21,7 +19,7 @@ from sagemaker_object_detection.evaluation.results_bytes import join_results, pa
 from sagemaker_object_detection.inference.engine_mxnet import MXNetEngine
 from sagemaker_object_detection.model.deploy import DeployGraph
 from sagemaker_object_detection.model.loss import LOSS_PARTS
-from sagemaker_object_detection.platform import logs
+from sagemaker_object_detection.platform import logs, terminal
 from sagemaker_object_detection.platform.errors import ClientError
 from sagemaker_object_detection.platform.hyperparameters import Hyperparameters
 from sagemaker_object_detection.platform.job import Job
@@ -154,9 +152,28 @@ class Trainer:
         done = result.epoch + 1
         log.info(logs.progress_line(job.current_host, done, job.hyperparameters.epochs))
         self.live.epoch(result)
+        if is_main:
+            self._show(result, is_best, is_first)
         stop_now = progress.stopping.should_stop(done, result.score.mean)
         self._save_checkpoint()
         return job.hyperparameters.early_stopping and stop_now
+
+    def _show(self, result: EpochResult, is_best: bool, is_first: bool) -> None:
+        """A row of the table that a terminal shows."""
+        names = self.data.class_names()
+        scores = zip(names, result.score.per_class, strict=True)
+        terminal.show_epoch(
+            (result.epoch + 1, self.job.hyperparameters.epochs),
+            [result.losses[part] for part in LOSS_PARTS],
+            result.score.mean,
+            {name: value for name, value in scores if not math.isnan(value)},
+            (
+                result.records / result.training_seconds,
+                result.training_seconds + result.validation_seconds,
+            ),
+            is_best,
+            is_first,
+        )
 
     def _save_checkpoint(self) -> None:
         self.checkpoints.save(self.learner, self.progress, self.data.train_images)
@@ -208,8 +225,9 @@ class Trainer:
         started = time.monotonic() - position.seconds
         pending: list[Any] = []
         heartbeat = Heartbeat(self.silence)
-        hidden = not sys.stdout.isatty()  # a log file gets no bar
-        with tqdm(desc=f"epoch {epoch}", unit=" images", disable=hidden, leave=False) as bar:
+        images = None if "train" in self.data.streams else self.data.train_images
+        with terminal.Bar(f"epoch {epoch + 1}/{given.epochs}", images) as bar:
+            bar.advance(position.records)
             while True:
                 asked = time.perf_counter()
                 batch = next(batches, None)
@@ -229,7 +247,7 @@ class Trainer:
                 position.records += update.images
                 position.seconds = time.monotonic() - started
                 self._counters.batch(update.images)
-                bar.update(update.images)
+                bar.advance(update.images, self._figures())
                 if position.batches % LOG_EVERY_BATCHES == 0:
                     self._log_batches(heartbeat)
             self._add(pending)
@@ -240,6 +258,13 @@ class Trainer:
         self.learner.settle(f"batch {position.batches} of epoch {position.epoch}")
         if stops:
             raise Interrupted
+
+    def _figures(self) -> str:
+        """Losses and learning rate of the epoch so far, for the terminal."""
+        position = self.progress.position
+        count = max(1, position.batches - 1)
+        classes, boxes = (position.losses[part] / count for part in LOSS_PARTS)
+        return f"losses {classes:.2f} {boxes:.2f}, rate {self._rate:.1e}"
 
     @property
     def _rate(self) -> float:
@@ -318,7 +343,7 @@ class Trainer:
         if self.data.communicator.world.local_rank == 0:
             dimensions = logs.dimensions(self.job.current_host, meta, epoch)
             metrics = self._counters.metrics()
-            print(logs.metrics_json_line(started, time.time(), dimensions, metrics), flush=True)
+            logs.print_metrics(started, time.time(), dimensions, metrics)
 
 
 def warn_of_batch_count(given: Hyperparameters, images: int, machines: int = 1) -> None:

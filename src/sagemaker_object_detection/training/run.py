@@ -93,7 +93,7 @@ def run_job(
     milliseconds = {"setuptime": 1000 * setup_seconds, "totaltime": 1000 * seconds}
     totals = {"epochs": len(history), **milliseconds}
     dimensions = logs.dimensions(job.current_host)
-    print(logs.metrics_json_line(started, started + seconds, dimensions, totals), flush=True)
+    logs.print_metrics(started, started + seconds, dimensions, totals)
 
 
 def _train(
