@@ -100,7 +100,12 @@ def measure_ours(base_network: str, batches: int, precision: str) -> float:
     trainer = make_trainer(trainable, settings, World(), schedule.base)
     loop = Trainer(
         Job(Paths.from_environment(os.environ), settings, {}, ("algo-1",), "algo-1", "lo"),
-        SimpleNamespace(communicator=Communicator(World()), loaders={"train": loader}),
+        SimpleNamespace(
+            communicator=Communicator(World()),
+            loaders={"train": loader},
+            streams={},
+            train_images=data.TRAINING_IMAGES,
+        ),
         Learner(network, trainer, [mx.cpu()], Communicator(World())),
         schedule,
         graph=None,

@@ -83,7 +83,8 @@ def convert(
     told = json.loads(head)
     if told["fault"]:
         raise ArtifactError(told["fault"])
-    config = {**told["config"], "class_names": tuple(told["config"]["class_names"])}
+    config = told["config"]
+    config |= {name: tuple(config[name]) for name in ("class_names", "thresholds")}
     return Converted(ModelConfig(**config), onnx, told["reason"])
 
 
