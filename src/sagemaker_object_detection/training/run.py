@@ -172,7 +172,7 @@ def choose_precision(asked: str, on_gpu: bool, flags: frozenset[str]) -> str:
         return asked
     faster = ""
     if not on_gpu and flags & BFLOAT16_FLAGS:
-        share = "half" if flags >= AMX_FLAGS else "0.6"
+        share = "0.4 to 0.65" if flags >= AMX_FLAGS else "0.6"
         faster = f" This CPU computes bfloat16 too: precision=bfloat16 takes {share} of the time."
     log.info("Precision auto: float32.%s", faster)
     return "float32"
