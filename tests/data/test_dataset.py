@@ -49,17 +49,3 @@ def test_positions_are_those_of_the_records_that_passed(data: Dataset) -> None:
     assert len(data) == 3
     assert [data.name(i) for i in range(3)] == ["record 1", "record 2", "record 4"]
     assert [data.image(i) for i in range(3)] == [plain((level, 0, 0)) for level in (1, 2, 4)]
-
-
-@pytest.mark.parametrize(
-    ("offsets", "most", "reason"),
-    [
-        ([0, 2, 2, 3], 2, "the fullest counts"),
-        ([0, 0], 0, "no boxes at all"),
-        ([0], 0, "no records at all"),
-    ],
-)
-def test_max_boxes(offsets: list[int], most: int, reason: str) -> None:
-    empty = np.zeros(0)
-    data = Dataset(MemorySource([]), empty, np.array(offsets), empty, empty, empty)
-    assert data.max_boxes == most, reason

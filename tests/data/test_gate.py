@@ -82,7 +82,6 @@ def test_what_passes_is_kept(make_source: MakeSource) -> None:
     assert dataset.boxes.dtype == np.float32
     assert dataset.class_ids.dtype == np.int32
     assert dataset.difficult.dtype == np.bool_
-    assert dataset.max_boxes == 2
     assert (report.images, report.boxes_kept, report.declared_boxes) == (2, 3, 3)
     assert report.boxes_per_class.tolist() == [2, 0, 1]
     assert (report.images_without_boxes, report.clipped, report.dropped) == (0, 0, [])

@@ -35,10 +35,9 @@ def class_names(
         earlier: names of the model that training goes on from, class_0, class_1 and so on without.
 
     Raises:
-        ClientError: classes.txt is not UTF-8 text, or channels list different categories; or, if
-            no names are `given`, annotations call one class id by different names.
+        ClientError: classes.txt is not UTF-8 text; or, if no names are `given`, annotations call
+            one class id by different names.
     """
-    check_categories(listed)
     if not given:
         _refuse_contradictions(listed, found, num_classes)
     for channel, categories in listed.items():
@@ -62,17 +61,6 @@ def class_names(
             ", ".join(earlier),
         )
     return names
-
-
-def check_categories(listed: Mapping[str, tuple[str, ...]]) -> None:
-    """Raises ClientError when channels list different COCO categories."""
-    if len(set(listed.values())) > 1:
-        shown = "; ".join(f"{name}: {', '.join(names)}" for name, names in listed.items())
-        raise ClientError(
-            f"The COCO files of the channels have different categories ({shown}). A class_id is a "
-            "category's place in the order of the ids, so they must agree: give every file the "
-            "same list of categories."
-        )
 
 
 def _from_files(folders: Iterable[Path], num_classes: int) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
 from sagemaker_object_detection.data.class_names import AnnotatedNames
@@ -115,11 +114,6 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.indices)
-
-    @property
-    def max_boxes(self) -> int:
-        """Boxes of the fullest record."""
-        return int(np.diff(self.offsets).max(initial=0))
 
     def name(self, index: int) -> str:
         """The record's name in messages."""
