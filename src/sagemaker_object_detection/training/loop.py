@@ -160,6 +160,8 @@ class Trainer:
 
     def _show(self, result: EpochResult, is_best: bool, is_first: bool) -> None:
         """A row of the table that a terminal shows."""
+        if not terminal.is_shown():
+            return
         names = self.data.class_names()
         scores = zip(names, result.score.per_class, strict=True)
         terminal.show_epoch(
