@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +16,15 @@ from sagemaker_object_detection.serving.engines import Plan
 from sagemaker_object_detection.serving.models import MAX_CHANGES
 from sagemaker_object_detection.serving.server import Server
 from sagemaker_object_detection.serving.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def signals_as_before() -> Iterator[None]:
+    """A worker ignores SIGHUP, and here it is this process."""
+    before = signal.getsignal(signal.SIGHUP)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
 
 RUNNING = SimpleNamespace(LISTENERS=["a socket"])
 STOPPING = SimpleNamespace(LISTENERS=[])
