@@ -84,10 +84,32 @@ class Repeated(Source):
 
 def photographs(writer: str) -> Source:
     """BCCD's training images in one form."""
-    folder = data.bccd(writer)
+    folder = _as_coco() if writer == "coco" else data.bccd(writer)
     names = ("train", "train_annotation")
     channels = {n: Channel(n, folder / n) for n in names if (folder / n).is_dir()}
     return open_source(with_forms(channels), "train")
+
+
+def _as_coco() -> Path:
+    """The images with one COCO file in place of their JSON files."""
+    source, folder = data.bccd("sagemaker-json"), data.BUILD / "bccd-coco"
+    (folder / "train_annotation").mkdir(parents=True, exist_ok=True)
+    if not (folder / "train").exists():
+        (folder / "train").symlink_to(source / "train")
+    images, boxes = [], []
+    for number, path in enumerate(sorted((source / "train_annotation").iterdir())):
+        note = json.loads(path.read_text())
+        size = note["image_size"][0]
+        entry = {"width": size["width"], "height": size["height"], "file_name": note["file"]}
+        images.append({"id": number, **entry})
+        for box in note["annotations"]:
+            corners = [box[side] for side in ("left", "top", "width", "height")]
+            category = box["class_id"] + 1
+            boxes.append({"image_id": number, "category_id": category, "bbox": corners})
+    categories = [{"id": i + 1, "name": str(i)} for i in range(data.NUM_CLASSES)]
+    content = {"images": images, "annotations": boxes, "categories": categories}
+    (folder / "train_annotation" / "coco.json").write_text(json.dumps(content))
+    return folder
 
 
 def decode_alone(images: Sequence[bytes], times: int) -> float:
