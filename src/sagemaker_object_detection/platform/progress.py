@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from types import TracebackType
-from typing import Self
 
 from sagemaker_object_detection.platform.terminal import Bar
 
@@ -37,7 +35,7 @@ class Heartbeat:
         self._logged = time.monotonic()
 
 
-class Progress:
+class Progress(Bar):
     """Counts steps of `what`; a context manager.
 
     Args:
@@ -47,33 +45,20 @@ class Progress:
     """
 
     def __init__(self, what: str, total: int, unit: str = "images") -> None:
+        super().__init__(what, total, unit)
         self._what = what
         self._total = total
         self._unit = unit
         self._done = 0
-        self._began = time.monotonic()
-        self._told = self._began
-        self._bar = Bar(what, total, unit)
+        self._began = self._logged = time.monotonic()
 
-    def __enter__(self) -> Self:
-        self._bar.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bar.__exit__(kind, error, trace)
-
-    def advance(self, steps: int) -> None:
-        """So many more steps are done."""
+    def advance(self, steps: int, figures: str = "") -> None:
+        """So many more steps are done; `figures` stand at the end of a terminal's line."""
+        super().advance(steps, figures)
         self._done += steps
-        self._bar.advance(steps)
         now = time.monotonic()
-        if not self._bar.is_shown and now - self._told >= LINE_EVERY_SECONDS:
-            self._told = now
+        if not self.is_shown and now - self._logged >= LINE_EVERY_SECONDS:
+            self._logged = now
             rate = self._done / (now - self._began)
             log.info(
                 "%s: %d of %d %s (%.0f a second).",

@@ -118,8 +118,6 @@ def show_epoch(
         per_class: average precision of each class that occurs.
         figures: images a second in training, and seconds of the whole epoch.
     """
-    if not is_shown():
-        return
     if with_heading:
         names = ("epoch", "class loss", "box loss", "mAP", "worst class", "images/s", "time")
         console.print(Text(_EPOCH.format(*names), "bold"))
