@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,9 +15,7 @@ import numpy.typing as npt
 from sagemaker_object_detection import images
 from sagemaker_object_detection.boxes import to_px
 from sagemaker_object_detection.inference.predictor import Engine, Predictor, to_planes
-from sagemaker_object_detection.model.archive import opened_model
 from sagemaker_object_detection.platform.errors import AlgorithmError, ClientError
-from sagemaker_object_detection.platform.threads import physical_cores, set_threads
 
 Image = npt.NDArray[np.uint8]
 
@@ -131,8 +128,8 @@ def load(
 
     Raises JobError: there is no model, or it cannot be used.
     """
-    from sagemaker_object_detection.serving.engines import load_engine, make_plan
     from sagemaker_object_detection.serving.settings import Settings
+    from sagemaker_object_detection.tools.models import open_model
 
     if engine not in ("auto", "openvino", "mxnet"):
         raise ClientError(f"engine is {engine!r}. Give auto, openvino or mxnet.")
@@ -144,14 +141,10 @@ def load(
     settings = replace(Settings.from_environment(os.environ), max_batch=1)
     if engine != "auto":
         settings = replace(settings, engine=engine)
-    if "mxnet" not in sys.modules:  # which reads them when it is loaded
-        set_threads(os.environ)
-    os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")
-    with opened_model(folder) as opened:
-        plan = make_plan(opened, settings, os.environ)
-        loaded = load_engine(plan, settings, physical_cores())
+    with open_model(folder, settings) as model:
+        loaded = model.load()
         loaded.warm_up()
-    return Detector(loaded, plan.config.class_names, threshold, plan.config.thresholds)
+    return Detector(loaded, model.config.class_names, threshold, model.config.thresholds)
 
 
 def train(
