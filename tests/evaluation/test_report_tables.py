@@ -27,7 +27,7 @@ def summary_of(confusion: NDArray[Any], average: tuple[float, ...] = ()) -> Summ
         for value in average or (0.5,) * classes
     )
     return Summary(
-        0.5, tuple(class_names(classes)), curves, (None,) * classes, confusion, {}, (0, 1)
+        0.5, tuple(class_names(classes)), curves, (None,) * classes, confusion, {}, np.array([0, 1])
     )
 
 

@@ -38,7 +38,7 @@ class Summary:
             detection is right.
         confusion: int64 (C + 1, C + 1), see evaluation.confusion, at `thresholds`.
         coco: COCO's twelve figures; None where there is nothing to measure.
-        interval: in which mAP would lie with 95 of 100 other samples of as many images.
+        sampled_means: float64 (samples,), mAP of other samples of as many images.
     """
 
     overlap_threshold: float
@@ -47,7 +47,12 @@ class Summary:
     best: tuple[BestThreshold | None, ...]
     confusion: NDArray[Any]
     coco: Mapping[str, float | None]
-    interval: tuple[float, float]
+    sampled_means: NDArray[Any]
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """In which mAP would lie with 95 of 100 other samples of as many images."""
+        return interval(self.sampled_means)
 
     @property
     def thresholds(self) -> tuple[float, ...]:
@@ -84,7 +89,7 @@ def summarise(
         best=best,
         confusion=confusion(results, count, overlap_threshold, _thresholds(best)),
         coco=coco_suite(results, count) if coco is None else coco,
-        interval=interval(sample_means(results, count, overlap_threshold)),
+        sampled_means=sample_means(results, count, overlap_threshold),
     )
 
 

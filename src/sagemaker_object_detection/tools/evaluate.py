@@ -20,7 +20,7 @@ from sagemaker_object_detection.data.sources import categories, open_sources
 from sagemaker_object_detection.data.tally import Limits, refusals
 from sagemaker_object_detection.evaluation.coco import read_results
 from sagemaker_object_detection.evaluation.evaluate import SCORING_BATCH, evaluate
-from sagemaker_object_detection.evaluation.interval import in_words, interval, sample_means
+from sagemaker_object_detection.evaluation.interval import in_words, interval
 from sagemaker_object_detection.evaluation.report_files import metrics_of
 from sagemaker_object_detection.evaluation.results import Results
 from sagemaker_object_detection.evaluation.summary import Summary, summarise
@@ -136,19 +136,19 @@ def command(
         channels = _score_model(first, image_shape, opened, settings, limits, overlap_threshold)
         about = {"model": str(first), "engine": engine}
     written: dict[str, dict[str, Any]] = {}
-    seen: dict[str, tuple[Results, Summary]] = {}
+    seen: dict[str, Summary] = {}
     with logged():
         for scored, summary in channels:
             click.echo(scores_text(scored.channel, scored.results, summary) + "\n")
             computed = {"precision": scored.precision} if scored.precision else {}
             written[scored.channel] = metrics_of(scored.results, summary, computed)
-            seen[scored.channel] = scored.results, summary
+            seen[scored.channel] = summary
         if against is not None:
             about["against"] = str(against)
             others = _score_model(against, image_shape, opened, settings, limits, overlap_threshold)
             for scored, summary in others:
                 click.echo(scores_text(f"{scored.channel}, {against}", scored.results, summary))
-                difference = _compare(*seen[scored.channel], scored.results, summary)
+                difference = _compare(seen[scored.channel], summary)
                 written[scored.channel]["against"] = difference
                 words = in_words(str(first), str(against), *difference.values())
                 click.echo(printable(f"  {words}\n"))
@@ -156,17 +156,14 @@ def command(
         write_file(json_file, json.dumps({**about, "channels": written}, indent=1) + "\n")
 
 
-def _compare(first: Results, one: Summary, second: Results, other: Summary) -> dict[str, float]:
+def _compare(one: Summary, other: Summary) -> dict[str, float]:
     """By how much the second model's mAP is better, over the same images."""
     if one.labels != other.labels:
         raise ClientError(
             f"The models have different classes ({', '.join(one.labels)}; "
             f"{', '.join(other.labels)}). Compare models of the same classes."
         )
-    drawn = (
-        sample_means(results, len(one.labels), one.overlap_threshold) for results in (second, first)
-    )
-    low, high = interval(next(drawn) - next(drawn))
+    low, high = interval(other.sampled_means - one.sampled_means)
     return {"difference": other.mean - one.mean, "low": low, "high": high}
 
 
