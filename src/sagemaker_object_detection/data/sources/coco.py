@@ -7,6 +7,7 @@ write ids and numbers as text or as floats: those are numbers here too.
 from __future__ import annotations
 
 from array import array
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from itertools import chain
@@ -105,9 +106,11 @@ class CocoSource(Source):
         self._file = annotation_file
         self._folder = images
         offenders = Offenders()
-        images_by_id, categories_by_id = self._take_images(offenders)
+        text = files.content(str(annotation_file)).removeprefix(BOM_UTF8)
+        images_by_id, categories_by_id = self._take_images(text, offenders)
         # Only now: of a large file both lists at once would take twice the memory.
-        boxes = self._read(_Boxes, offenders).annotations
+        boxes = self._read(text, _Boxes, offenders).annotations
+        del text
         self._take(boxes, images_by_id, categories_by_id, offenders)
         self._refuse(offenders)
         self._sort()
@@ -155,10 +158,10 @@ class CocoSource(Source):
     def _refuse(self, offenders: Offenders) -> None:
         offenders.refuse(f"{self._file} and {self._folder} do not match")
 
-    def _take_images(self, offenders: Offenders) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _take_images(self, text: bytes, offenders: Offenders) -> tuple[NDArray[Any], NDArray[Any]]:
         """Keep images and categories; the ids of records, and of classes."""
         listing = Listing.of(self._folder)
-        content = self._read(_Images, offenders)
+        content = self._read(text, _Images, offenders)
         places = self._places(content.images, listing, offenders)
         self.listed_names = self._categories(content.categories, offenders)
         self._refuse(offenders)
@@ -171,9 +174,8 @@ class CocoSource(Source):
             np.array(sorted(category.id for category in content.categories), np.int64),
         )
 
-    def _read(self, lists: type[_Lists], offenders: Offenders) -> _Lists:
+    def _read(self, text: bytes, lists: type[_Lists], offenders: Offenders) -> _Lists:
         """These lists of the file. Raises ClientError for entries that are wrong in any list."""
-        text = files.content(str(self._file)).removeprefix(b"\xef\xbb\xbf")
         try:
             return msgspec.json.decode(text, type=lists, strict=False)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -308,7 +310,7 @@ def _fault(annotation: _Annotation, images: Set[int], categories: Set[int]) -> s
 
 def _load(path: Path) -> Any:  # noqa: ANN401
     """The file as it is, for messages; names line and column of what is not JSON."""
-    return load(files.content(str(path)).removeprefix(b"\xef\xbb\xbf"), str(path))
+    return load(files.content(str(path)).removeprefix(BOM_UTF8), str(path))
 
 
 def _checked(path: Path, offenders: Offenders) -> dict[str, list[Any]]:
